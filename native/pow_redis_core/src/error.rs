@@ -1,0 +1,116 @@
+//! Why a call failed.
+
+use std::fmt;
+
+use crate::etf;
+
+/// Why a call failed. Holds no key, value or password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: ErrorKind,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The queue is full.
+    Busy,
+    /// The cache is stopping.
+    Closed,
+    /// The deadline passed.
+    Timeout,
+    /// There is no connection to Redis.
+    Disconnected,
+    /// Redis answered with an error.
+    Server(ServerCode),
+    /// What came back is not what Redis answers to the command.
+    Protocol,
+    /// A worker panicked.
+    Crashed,
+    /// A key is not a term that we take.
+    Key(etf::Error),
+    /// A key is not a proper list that starts with the namespace.
+    KeyShape,
+    /// A value is not a term that we take.
+    Value(etf::Error),
+    /// A pattern is not a term that we take.
+    Pattern(etf::Error),
+    /// A pattern has a variable as key of a map.
+    PatternMapKey,
+    /// The URL of the server can't be used.
+    Url,
+}
+
+/// The first word of an error reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerCode(String);
+
+impl ServerCode {
+    /// Keeps a code only if it looks like one: what else a server says may hold a key.
+    pub(crate) fn new(code: &str) -> Self {
+        let is_code = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_uppercase());
+        Self(if is_code { code } else { "ERR" }.to_owned())
+    }
+
+    /// The code: `OOM`, `NOAUTH`, …
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether another server, or the same one later, would take the command: looked up again like
+    /// after a lost connection.
+    pub(crate) fn calls_for_reconnect(&self) -> bool {
+        matches!(
+            self.as_str(),
+            "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN"
+        )
+    }
+}
+
+impl Error {
+    /// What went wrong.
+    pub const fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            ErrorKind::Busy => f.write_str("the queue is full"),
+            ErrorKind::Closed => f.write_str("the cache is stopping"),
+            ErrorKind::Timeout => f.write_str("the deadline passed"),
+            ErrorKind::Disconnected => f.write_str("no connection to redis"),
+            ErrorKind::Server(code) => write!(f, "redis answered {}", code.as_str()),
+            ErrorKind::Protocol => f.write_str("unexpected reply"),
+            ErrorKind::Crashed => f.write_str("a worker panicked"),
+            ErrorKind::Key(error) => write!(f, "key: {error}"),
+            ErrorKind::KeyShape => f.write_str("key: expected a proper list with a namespace"),
+            ErrorKind::Value(error) => write!(f, "value: {error}"),
+            ErrorKind::Pattern(error) => write!(f, "pattern: {error}"),
+            ErrorKind::PatternMapKey => f.write_str("pattern: a variable can't be key of a map"),
+            ErrorKind::Url => f.write_str("expected the url of a redis server"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_holds_nothing_else() {
+        assert_eq!(ServerCode::new("OOM").as_str(), "OOM");
+        assert_eq!(ServerCode::new("key:secret").as_str(), "ERR");
+        assert_eq!(ServerCode::new("").as_str(), "ERR");
+    }
+}

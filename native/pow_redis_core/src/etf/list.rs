@@ -1,0 +1,217 @@
+//! Lists in canonical form, read and written element by element.
+
+use super::tag;
+use super::{Cursor, Error, Head, skip};
+
+/// The empty list.
+const NIL: &[u8] = &[tag::NIL];
+/// Bytes in front of the elements: tag and number.
+const HEADER: usize = 5;
+
+/// One element of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element<'a> {
+    /// A small integer of a list that is written as a string.
+    Byte(u8),
+    /// The bytes of any other term.
+    Term(&'a [u8]),
+}
+
+impl Element<'_> {
+    /// The bytes of the element as a term of its own.
+    pub fn to_term(self) -> Vec<u8> {
+        match self {
+            Element::Byte(byte) => vec![tag::SMALL_INTEGER, byte],
+            Element::Term(bytes) => bytes.to_vec(),
+        }
+    }
+}
+
+/// The elements of a list in canonical form, and its tail.
+#[derive(Clone, Debug)]
+pub struct Elements<'a> {
+    bytes: &'a [u8],
+    terms: u32,
+    /// Where the terms stand, and the tail behind them; nothing where the list says its own end.
+    cursor: Option<Cursor<'a>>,
+}
+
+impl<'a> Elements<'a> {
+    /// Reads the head of a list; `None` where another term stands.
+    pub fn read(cursor: &mut Cursor<'a>) -> Result<Option<Self>, Error> {
+        let elements = match Head::read(cursor)? {
+            Head::Nil => Self::of_bytes(&[]),
+            Head::String(bytes) => Self::of_bytes(bytes),
+            Head::List(terms) => Self {
+                bytes: &[],
+                terms,
+                cursor: Some(*cursor),
+            },
+            _ => return Ok(None),
+        };
+        Ok(Some(elements))
+    }
+
+    const fn of_bytes(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            terms: 0,
+            cursor: None,
+        }
+    }
+
+    /// The next element.
+    pub fn next_element(&mut self) -> Result<Option<Element<'a>>, Error> {
+        if let Some((&byte, rest)) = self.bytes.split_first() {
+            self.bytes = rest;
+            return Ok(Some(Element::Byte(byte)));
+        }
+        match (self.terms.checked_sub(1), &mut self.cursor) {
+            (Some(left), Some(cursor)) => {
+                self.terms = left;
+                term(cursor).map(|bytes| Some(Element::Term(bytes)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What is left, elements and tail, as a canonical term.
+    pub fn rest(mut self) -> Result<Vec<u8>, Error> {
+        let mut out = Vec::new();
+        let mut list = ListWriter::begin(&mut out);
+        while let Some(element) = self.next_element()? {
+            list.count_element();
+            out.extend(element.to_term());
+        }
+        match self.cursor.as_mut().map_or(Ok(NIL), term)? {
+            NIL => list.end(&mut out),
+            tail => {
+                list.begin_tail(&mut out);
+                out.extend(tail);
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn term<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Error> {
+    let start = *cursor;
+    skip(cursor)?;
+    Ok(start.until(cursor))
+}
+
+/// Writes a list in canonical form: the caller appends each element, in canonical form, after
+/// announcing it with [`count_element`](Self::count_element).
+#[derive(Debug)]
+pub struct ListWriter {
+    position: usize,
+    elements: u32,
+}
+
+impl ListWriter {
+    /// A list that starts at the end of `out`.
+    pub fn begin(out: &mut Vec<u8>) -> Self {
+        let position = out.len();
+        out.extend([tag::LIST, 0, 0, 0, 0]);
+        Self {
+            position,
+            elements: 0,
+        }
+    }
+
+    /// One element more.
+    pub const fn count_element(&mut self) {
+        self.elements = self.elements.saturating_add(1);
+    }
+
+    /// Ends a proper list.
+    pub fn end(self, out: &mut Vec<u8>) {
+        match self.string(out) {
+            Some(string) => {
+                out.truncate(self.position);
+                out.extend(string);
+            }
+            None => {
+                self.begin_tail(out);
+                out.push(tag::NIL);
+            }
+        }
+    }
+
+    /// Ends the elements of an improper list; the caller appends the tail. Without any element, the
+    /// tail is all there is.
+    pub fn begin_tail(self, out: &mut Vec<u8>) {
+        if self.elements == 0 {
+            out.truncate(self.position);
+        } else if let Some(number) = out.get_mut(self.position + 1..self.position + HEADER) {
+            number.copy_from_slice(&self.elements.to_be_bytes());
+        }
+    }
+
+    /// The list as a string, if all elements are small integers and there are few enough.
+    fn string(&self, out: &[u8]) -> Option<Vec<u8>> {
+        let length = u16::try_from(self.elements)
+            .ok()
+            .filter(|&length| length > 0)?;
+        let elements = out.get(self.position + HEADER..)?;
+        let mut string = Vec::with_capacity(usize::from(length) + 3);
+        string.push(tag::STRING);
+        string.extend(length.to_be_bytes());
+        for element in elements.chunks(2) {
+            match *element {
+                [tag::SMALL_INTEGER, byte] => string.push(byte),
+                _ => return None,
+            }
+        }
+        Some(string)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn elements(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let mut elements = Elements::read(&mut Cursor::new(bytes)).unwrap().unwrap();
+        let mut terms = Vec::new();
+        let mut rests = vec![elements.clone().rest().unwrap()];
+        while let Some(element) = elements.next_element().unwrap() {
+            terms.push(element.to_term());
+            rests.push(elements.clone().rest().unwrap());
+        }
+        (terms, rests)
+    }
+
+    #[test]
+    fn a_string() {
+        let (terms, rests) = elements(&[107, 0, 2, 7, 8]);
+        assert_eq!(terms, [[97, 7], [97, 8]]);
+        assert_eq!(rests, [&[107, 0, 2, 7, 8][..], &[107, 0, 1, 8], &[106]]);
+    }
+
+    #[test]
+    fn an_improper_list() {
+        let list = [108, 0, 0, 0, 2, 106, 97, 8, 97, 9];
+        let (terms, rests) = elements(&list);
+        assert_eq!(terms, [&[106][..], &[97, 8]]);
+        assert_eq!(
+            rests,
+            [&list[..], &[108, 0, 0, 0, 1, 97, 8, 97, 9], &[97, 9]]
+        );
+    }
+
+    #[test]
+    fn a_rest_of_bytes_becomes_a_string() {
+        let (_, rests) = elements(&[108, 0, 0, 0, 2, 106, 97, 8, 106]);
+        assert_eq!(rests.get(1), Some(&vec![107, 0, 1, 8]));
+    }
+
+    #[test]
+    fn no_list() {
+        assert!(
+            Elements::read(&mut Cursor::new(&[97, 1]))
+                .unwrap()
+                .is_none()
+        );
+    }
+}

@@ -1,0 +1,27 @@
+//! Everything of `pow_redis_cache` that is not Erlang.
+//!
+//! A [`Cache`](cache::Cache) holds worker threads, each with a Redis connection of its own. What a
+//! caller asks for is an [`Operation`](operation::Operation): a state machine without I/O that
+//! writes Redis commands and reads their replies. Keys, patterns and values are handled as bytes of
+//! the Erlang external term format ([`etf`]); no term is ever built here.
+//!
+//! Arrows point one way: `etf → key → pattern → operation → worker → cache`.
+#![forbid(unsafe_code)]
+
+mod backoff;
+pub mod cache;
+pub mod clock;
+pub mod commands;
+pub mod connection;
+pub mod error;
+pub mod etf;
+pub mod index;
+pub mod key;
+mod link;
+pub mod operation;
+pub mod options;
+pub mod path;
+pub mod pattern;
+pub mod records;
+pub mod request;
+mod worker;

@@ -1,0 +1,149 @@
+//! What callers ask for, as state machines without I/O.
+//!
+//! An operation takes one or more rounds. In each, [`Operation::write`] appends commands and
+//! [`Operation::read`] takes exactly their replies. A round that got lost with its connection is
+//! written again: every operation is idempotent.
+
+mod all;
+mod delete;
+mod get;
+mod ping;
+mod put;
+mod reindex;
+mod repair;
+
+pub use all::All;
+pub use delete::Delete;
+pub use get::Get;
+pub use ping::Ping;
+pub use put::Put;
+pub use reindex::Reindex;
+pub use repair::Repair;
+
+use crate::commands::{Commands, Replies};
+use crate::error::Error;
+use crate::etf;
+use crate::index::Purges;
+use crate::records::Records;
+
+/// How keys lie in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// With index sets, as the current edition of Pow's guide has it.
+    Indexed,
+    /// Keys and values alone, as the first edition of Pow's guide has it.
+    Plain,
+}
+
+/// What an operation sees of the world while it writes.
+#[derive(Debug)]
+pub struct Round<'a> {
+    /// Where commands go.
+    pub commands: &'a mut Commands,
+    /// The server's clock.
+    pub now_ms: i64,
+    /// When index sets are purged.
+    pub purges: &'a Purges,
+}
+
+/// Where an operation stands after a round.
+#[derive(Debug)]
+pub enum Step {
+    /// It wants another round.
+    Again,
+    /// It is done.
+    Done(Outcome),
+}
+
+/// What comes of an operation.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was done; there is nothing to say.
+    Done,
+    /// There is no such key.
+    NotFound,
+    /// The value of a key, an external term that passed the check.
+    Value(Vec<u8>),
+    /// The key has a value that is not fit to become a term.
+    Refused(etf::Error),
+    /// Keys with their values.
+    Records {
+        /// The records, in no particular order.
+        records: Records,
+        /// How many values were left out because they are not fit to become terms.
+        refused: usize,
+        /// What to look at again later.
+        repair: Option<Repair>,
+    },
+    /// A page of keys was looked at.
+    Page {
+        /// Where to go on; 0 at the end.
+        cursor: u64,
+        /// How many keys of ours the page held.
+        keys: u64,
+        /// How many of them were missing in the index.
+        indexed: u64,
+        /// How many of them were renamed to their canonical form.
+        renamed: u64,
+    },
+}
+
+/// Any operation.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each variant is documented at its type")]
+pub enum Operation {
+    All(All),
+    Delete(Delete),
+    Get(Get),
+    Ping(Ping),
+    Put(Put),
+    Reindex(Reindex),
+    Repair(Repair),
+}
+
+impl Operation {
+    /// Appends the commands of the next round. Writing again without reading is allowed.
+    pub fn write(&mut self, round: &mut Round<'_>) {
+        match self {
+            Self::All(all) => all.write(round),
+            Self::Delete(delete) => delete.write(round),
+            Self::Get(get) => get.write(round),
+            Self::Ping(ping) => ping.write(round),
+            Self::Put(put) => put.write(round),
+            Self::Reindex(reindex) => reindex.write(round),
+            Self::Repair(repair) => repair.write(round),
+        }
+    }
+
+    /// Takes the replies to the commands of the round.
+    pub fn read(&mut self, replies: Replies) -> Result<Step, Error> {
+        match self {
+            Self::All(all) => all.read(replies),
+            Self::Delete(delete) => delete.read(replies),
+            Self::Get(get) => get.read(replies),
+            Self::Ping(ping) => ping.read(replies),
+            Self::Put(put) => put.read(replies),
+            Self::Reindex(reindex) => reindex.read(replies),
+            Self::Repair(repair) => repair.read(replies),
+        }
+    }
+
+    /// Prepares for another connection, maybe to another server.
+    pub fn restart(&mut self) {
+        match self {
+            Self::All(all) => all.restart(),
+            Self::Reindex(reindex) => reindex.restart(),
+            Self::Delete(_) | Self::Get(_) | Self::Ping(_) | Self::Put(_) | Self::Repair(_) => {}
+        }
+    }
+
+    /// Whether its writes keep their order among each other.
+    pub const fn is_write(&self) -> bool {
+        matches!(self, Self::Put(_) | Self::Delete(_))
+    }
+
+    /// Whether nobody waits for it, so that an error reply ends it without further ado.
+    pub const fn is_housekeeping(&self) -> bool {
+        matches!(self, Self::Repair(_))
+    }
+}

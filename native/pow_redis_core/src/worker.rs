@@ -1,0 +1,343 @@
+//! A thread that holds a connection and serves requests on it.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
+use redis::Value;
+
+use crate::backoff::Backoff;
+use crate::cache::Shared;
+use crate::commands::{Commands, Replies};
+use crate::connection::Connection;
+use crate::error::{Error, ErrorKind, ServerCode};
+use crate::operation::{Operation, Outcome, Repair, Round, Step};
+use crate::request::Request;
+
+/// Most requests served together.
+const MAX_REQUESTS: usize = 512;
+/// A round takes no further request once its commands are this long.
+const MAX_ROUND_BYTES: usize = 1 << 20;
+/// How long a connection may be idle before the server is asked whether it is still there.
+const IDLE: Duration = Duration::from_secs(5);
+/// Most repairs that wait.
+const MAX_REPAIRS: usize = 64;
+
+/// A thread that holds a connection and serves requests on it.
+///
+/// Invariant: requests in `active` in front of the others are those whose replies come next.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    queues: Vec<Receiver<Request>>,
+    /// Closed when the cache stops.
+    stop: Receiver<()>,
+    connection: Option<Connection>,
+    connected_before: bool,
+    backoff: Backoff,
+    active: VecDeque<Active>,
+    repairs: VecDeque<(Instant, Repair)>,
+    commands: Commands,
+    used_at: Instant,
+}
+
+struct Active {
+    request: Request,
+    /// How many replies of this round are its.
+    replies: usize,
+}
+
+impl From<Request> for Active {
+    fn from(request: Request) -> Self {
+        Self {
+            request,
+            replies: 0,
+        }
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        queues: Vec<Receiver<Request>>,
+        stop: Receiver<()>,
+    ) -> Self {
+        Self {
+            shared,
+            queues,
+            stop,
+            connection: None,
+            connected_before: false,
+            backoff: Backoff::new(),
+            active: VecDeque::new(),
+            repairs: VecDeque::new(),
+            commands: Commands::new(),
+            used_at: Instant::now(),
+        }
+    }
+
+    /// Serves until the queues are closed and empty.
+    pub(crate) fn run(mut self) {
+        while self.gather() {
+            self.take_due_repairs();
+            self.drop_late();
+            let connected = self.connection.is_some() || self.connect();
+            if !connected {
+                continue;
+            }
+            match catch_unwind(AssertUnwindSafe(|| self.serve())) {
+                Ok(Ok(())) => self.backoff.succeeded(),
+                Ok(Err(error)) => self.lose_connection(&error),
+                Err(_) => {
+                    self.lose_connection(&ErrorKind::Crashed.into());
+                    self.answer_all(&ErrorKind::Crashed.into());
+                }
+            }
+        }
+        if self.connection.take().is_some() {
+            self.shared.link.lost();
+        }
+    }
+
+    /// Takes what waits; when there is nothing at all to do, waits for something. `false` at the end.
+    fn gather(&mut self) -> bool {
+        if self.active.is_empty() {
+            self.wait();
+        }
+        let mut open = false;
+        let mut nothing = 0;
+        // One of each queue in turn, so that neither holds up the other.
+        for queue in self.queues.iter().cycle() {
+            if nothing >= self.queues.len() || self.active.len() >= MAX_REQUESTS {
+                break;
+            }
+            match queue.try_recv() {
+                Ok(request) => {
+                    nothing = 0;
+                    self.active.push_back(Active::from(request));
+                }
+                Err(TryRecvError::Empty) => {
+                    nothing += 1;
+                    open = true;
+                }
+                Err(TryRecvError::Disconnected) => nothing += 1,
+            }
+        }
+        open || !self.active.is_empty()
+    }
+
+    fn wait(&self) {
+        let due = [
+            self.connection.is_some().then(|| self.used_at + IDLE),
+            self.connection.is_none().then(|| self.backoff.next()),
+            self.repairs.front().map(|(due, _)| *due),
+        ];
+        let until = due.into_iter().flatten().min();
+        let until = until.unwrap_or_else(|| Instant::now() + IDLE);
+        let mut select = Select::new();
+        for queue in &self.queues {
+            select.recv(queue);
+        }
+        // Ready or not, what is there is looked at next.
+        let _ = select.ready_deadline(until);
+    }
+
+    fn take_due_repairs(&mut self) {
+        let now = Instant::now();
+        while self.repairs.front().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, repair)) = self.repairs.pop_front() {
+                let deadline = now + self.shared.options.timeout;
+                // Nobody waits: a repair that fails is found again by the next `all`.
+                let nobody = Box::new(|_| ());
+                let request = Request::new(Operation::Repair(repair), deadline, nobody);
+                self.active.push_back(Active::from(request));
+            }
+        }
+    }
+
+    /// Drops requests that nobody waits for any more, and those whose time is over.
+    fn drop_late(&mut self) {
+        let now = Instant::now();
+        for _ in 0..self.active.len() {
+            if let Some(active) = self.active.pop_front() {
+                if active.request.deadline() <= now {
+                    active.request.answer(Err(ErrorKind::Timeout.into()));
+                } else if active.request.is_waiting() {
+                    self.active.push_back(active);
+                }
+            }
+        }
+    }
+
+    /// Connects if it is time to. Otherwise waits until then, at most until a request is late.
+    fn connect(&mut self) -> bool {
+        let now = Instant::now();
+        if self.backoff.next() > now {
+            if !self.active.is_empty() {
+                let late = self.active.iter().map(|a| a.request.deadline()).min();
+                let until = late.unwrap_or(now).min(self.backoff.next());
+                let wait = self.stop.recv_timeout(until.saturating_duration_since(now));
+                if wait == Err(RecvTimeoutError::Disconnected) {
+                    self.answer_all(&ErrorKind::Closed.into());
+                }
+            }
+            return false;
+        }
+        let options = &self.shared.options;
+        match Connection::open(&options.server, now + options.connect_timeout) {
+            Ok(connection) => {
+                self.shared.connected(&connection, self.connected_before);
+                self.connection = Some(connection);
+                self.connected_before = true;
+                self.used_at = Instant::now();
+                true
+            }
+            Err(error) => {
+                self.backoff.failed();
+                self.shared.failed(&error);
+                self.answer_hopeless(&error);
+                false
+            }
+        }
+    }
+
+    /// Answers those for whom another try comes too late, or cannot help.
+    fn answer_hopeless(&mut self, error: &Error) {
+        let refused =
+            matches!(error.kind(), ErrorKind::Server(code) if !code.calls_for_reconnect());
+        let next = self.backoff.next();
+        for _ in 0..self.active.len() {
+            if let Some(active) = self.active.pop_front() {
+                if refused || active.request.deadline() <= next {
+                    active.request.answer(Err(error.clone()));
+                } else {
+                    self.active.push_back(active);
+                }
+            }
+        }
+    }
+
+    /// One round: everything that is active in one pipeline. Without any request, a sign of life.
+    fn serve(&mut self) -> Result<(), Error> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        if self.active.is_empty() {
+            if self.used_at.elapsed() >= IDLE {
+                self.used_at = Instant::now();
+                return connection.read_clock(self.used_at + self.shared.options.connect_timeout);
+            }
+            return Ok(());
+        }
+        self.commands.clear();
+        let mut written = 0;
+        let mut deadline = Instant::now();
+        for active in &mut self.active {
+            if self.commands.as_bytes().len() >= MAX_ROUND_BYTES {
+                break;
+            }
+            let before = self.commands.len();
+            active.request.operation.write(&mut Round {
+                commands: &mut self.commands,
+                now_ms: connection.clock().now_ms(),
+                purges: &self.shared.purges,
+            });
+            active.replies = self.commands.len() - before;
+            deadline = deadline.max(active.request.deadline());
+            written += 1;
+        }
+        self.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
+        connection.send(&self.commands, deadline)?;
+        for _ in 0..written {
+            self.read_one(deadline)?;
+        }
+        self.used_at = Instant::now();
+        Ok(())
+    }
+
+    /// Reads the replies of the first active request and steps it.
+    fn read_one(&mut self, deadline: Instant) -> Result<(), Error> {
+        let (Some(connection), Some(active)) = (&mut self.connection, self.active.front_mut())
+        else {
+            return Ok(());
+        };
+        let values = (0..active.replies)
+            .map(|_| connection.receive(deadline))
+            .collect::<Result<Vec<_>, _>>()?;
+        if !active.request.operation.is_housekeeping() {
+            values.iter().try_for_each(reconnect_error)?;
+        }
+        let step = active.request.operation.read(Replies::new(values));
+        let Some(mut active) = self.active.pop_front() else {
+            return Ok(());
+        };
+        match step {
+            Ok(Step::Again) => self.active.push_back(active),
+            Ok(Step::Done(mut outcome)) => {
+                self.keep_repair(&mut outcome);
+                self.shared.report_refused(&outcome);
+                active.request.answer(Ok(outcome));
+            }
+            Err(error) => {
+                active.replies = 0;
+                active.request.answer(Err(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// A repair waits until no put that was under way when it was found can still be.
+    fn keep_repair(&mut self, outcome: &mut Outcome) {
+        if let Outcome::Records { repair, .. } = outcome
+            && let Some(repair) = repair.take()
+        {
+            let known = self
+                .repairs
+                .iter()
+                .any(|(_, other)| other.overlaps(&repair));
+            if !known && self.repairs.len() < MAX_REPAIRS {
+                let due = Instant::now() + self.shared.options.timeout;
+                self.repairs.push_back((due, repair));
+            }
+        }
+    }
+
+    /// After an error the position in the stream is in doubt. What was not answered is sent again on
+    /// the next connection.
+    fn lose_connection(&mut self, error: &Error) {
+        self.connection = None;
+        self.backoff.failed();
+        self.shared.link.lost();
+        let retries = u64::try_from(self.active.len()).unwrap_or(u64::MAX);
+        self.shared
+            .stats
+            .retries
+            .fetch_add(retries, Ordering::Relaxed);
+        for active in &mut self.active {
+            active.request.operation.restart();
+        }
+        self.answer_hopeless(error);
+    }
+
+    fn answer_all(&mut self, error: &Error) {
+        for active in self.active.drain(..) {
+            active.request.answer(Err(error.clone()));
+        }
+    }
+}
+
+/// An error reply that another server, or the same one later, would not give.
+fn reconnect_error(value: &Value) -> Result<(), Error> {
+    match value {
+        Value::ServerError(error) => {
+            let code = ServerCode::new(error.code());
+            if code.calls_for_reconnect() {
+                return Err(ErrorKind::Server(code).into());
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
