@@ -1,0 +1,196 @@
+defmodule PowRedisCache do
+  @readme Path.expand("../README.md", __DIR__)
+  @external_resource @readme
+
+  @moduledoc """
+  #{@readme |> File.read!() |> String.split("<!-- moduledoc -->") |> Enum.at(1, "") |> String.trim()}
+
+  ## Options
+
+  #{PowRedisCache.Options.docs()}
+  """
+
+  alias PowRedisCache.{Call, Error, Instance, Native, Options, Server}
+
+  if Code.ensure_loaded?(Pow.Store.Backend.Base) do
+    @behaviour Pow.Store.Backend.Base
+  end
+
+  @typedoc """
+  A call's configuration. Pow passes `:namespace` (any term, `"cache"` by default) and `:ttl`
+  (milliseconds). `:writes` may be `:sync` or `:async`; `:name` names another instance.
+  """
+  @type config :: keyword()
+
+  @typedoc "A key: a binary or atom, or a list of parts, each any term but a function."
+  @type key :: term()
+
+  @typedoc "A key with its value."
+  @type record :: {key(), term()}
+
+  @doc """
+  A child of a supervisor: `{PowRedisCache, url: "redis://localhost:6379"}`.
+  """
+  @spec child_spec(keyword()) :: Supervisor.child_spec()
+  def child_spec(options) do
+    %{name: name, timeout: timeout} = Options.validate!(options)
+
+    %{
+      id: name,
+      start: {__MODULE__, :start_link, [options]},
+      # What is queued is written before the instance stops.
+      shutdown: timeout + 1_000
+    }
+  end
+
+  @doc """
+  Starts an instance. This does not need Redis: workers connect, and connect again, on their own.
+
+  Raises `ArgumentError` on a wrong option, and `PowRedisCache.Error` with reason `:library` when
+  the native library cannot be loaded.
+  """
+  @spec start_link(keyword()) :: GenServer.on_start()
+  def start_link(options), do: options |> Options.validate!() |> Server.start_link()
+
+  @doc """
+  Writes one record or several, for `:ttl` milliseconds.
+
+      PowRedisCache.put([namespace: "credentials", ttl: :timer.minutes(30)], {"key", "value"})
+
+  Answers `:ok` once Redis has taken the records, or at once with `writes: :async`. Records are not
+  written as one transaction; if the call raises, some may be there.
+
+  Raises `PowRedisCache.Error`, `ArgumentError` on a key or value with a function in it, and a
+  configuration error without `:ttl`.
+  """
+  @spec put(config(), record() | [record()]) :: :ok
+  def put(config, record_or_records), do: Call.put(name(config), config, record_or_records)
+
+  @doc """
+  Deletes a key; answers `:ok` also if there was none.
+
+  Raises `PowRedisCache.Error`.
+  """
+  @spec delete(config(), key()) :: :ok
+  def delete(config, key), do: Call.delete(name(config), config, key)
+
+  @doc """
+  The value of a key, or `:not_found`.
+
+  Raises `PowRedisCache.Error`.
+  """
+  @spec get(config(), key()) :: term() | :not_found
+  def get(config, key), do: Call.get(name(config), config, key)
+
+  @doc """
+  The records whose keys match, sorted by key.
+
+  `match` is a pattern as in `:ets` match specifications: `:_` stands for any one part, `:"$1"` for
+  one that is equal wherever it stands. A key of one part comes back bare, others as lists.
+
+      PowRedisCache.all([namespace: "credentials"], [MyApp.User, :user, 1, :session, :_])
+
+  Raises `PowRedisCache.Error`.
+  """
+  @spec all(config(), term()) :: [record()]
+  def all(config, match), do: Call.all(name(config), config, match)
+
+  @doc """
+  Whether Redis answers: `:ok`, or `{:error, %PowRedisCache.Error{}}`.
+  """
+  @spec ping(atom()) :: :ok | {:error, Error.t()}
+  def ping(name \\ __MODULE__) do
+    Call.ping(name)
+  rescue
+    error in Error -> {:error, error}
+  end
+
+  @doc """
+  The instance in numbers, since its start: a map of
+
+    * `:connected` - whether Redis can be reached;
+    * `:server`, `:version` - its address, and its version where it says it;
+    * `:queue` - calls that wait;
+    * `:calls`, `:batches` - calls, and pipelines in which they were sent;
+    * `:reconnects`, `:retries` - connections opened again, and calls sent again after a lost one.
+
+  Raises `PowRedisCache.Error` with reason `:not_started`.
+  """
+  @spec info(atom()) :: map()
+  def info(name \\ __MODULE__) do
+    Instance.fetch!(name, :info)
+
+    with {:error, :not_started} <- Native.info(name) do
+      Instance.not_started!(name, :info)
+    end
+  end
+
+  @doc """
+  Looks once at all keys in Redis: puts into the index what is missing there, and renames keys that
+  Pow's guide wrote on Erlang/OTP 25 or earlier to the form that later releases write.
+
+  Safe on a live system, any number of times. Options: `:name`, and `:progress`, a function that is
+  called after each page with the numbers so far.
+
+  Answers `%{keys: looked_at, indexed: added_to_the_index, renamed: renamed}`. Raises
+  `PowRedisCache.Error`; run it again then.
+  """
+  @spec reindex(keyword()) :: %{
+          keys: non_neg_integer(),
+          indexed: non_neg_integer(),
+          renamed: non_neg_integer()
+        }
+  def reindex(options \\ []) do
+    name = Keyword.get(options, :name, __MODULE__)
+    progress = Keyword.get(options, :progress, fn _numbers -> :ok end)
+    reindex(name, progress, 0, %{keys: 0, indexed: 0, renamed: 0})
+  end
+
+  defp reindex(name, progress, cursor, numbers) do
+    {next, page} = name |> Call.reindex_page(cursor) |> Map.pop!(:cursor)
+    numbers = Map.merge(numbers, page, fn _key, sum, more -> sum + more end)
+    progress.(numbers)
+    if next == 0, do: numbers, else: reindex(name, progress, next, numbers)
+  end
+
+  @doc """
+  Makes the module another backend with an instance of its own, for apps with two Redis servers.
+
+      defmodule MyApp.AdminSessions do
+        use PowRedisCache
+      end
+
+  Start it with `{MyApp.AdminSessions, url: ...}`, and give Pow `cache_store_backend:
+  MyApp.AdminSessions`.
+  """
+  defmacro __using__(_options) do
+    quote do
+      if Code.ensure_loaded?(Pow.Store.Backend.Base) do
+        @behaviour Pow.Store.Backend.Base
+      end
+
+      @doc false
+      def child_spec(options), do: options |> named() |> PowRedisCache.child_spec()
+      @doc false
+      def start_link(options), do: options |> named() |> PowRedisCache.start_link()
+      @doc false
+      def put(config, records), do: config |> named() |> PowRedisCache.put(records)
+      @doc false
+      def delete(config, key), do: config |> named() |> PowRedisCache.delete(key)
+      @doc false
+      def get(config, key), do: config |> named() |> PowRedisCache.get(key)
+      @doc false
+      def all(config, match), do: config |> named() |> PowRedisCache.all(match)
+      @doc false
+      def ping, do: PowRedisCache.ping(__MODULE__)
+      @doc false
+      def info, do: PowRedisCache.info(__MODULE__)
+      @doc false
+      def reindex(options \\ []), do: options |> named() |> PowRedisCache.reindex()
+
+      defp named(options), do: Keyword.put(options, :name, __MODULE__)
+    end
+  end
+
+  defp name(config), do: Keyword.get(config, :name, __MODULE__)
+end

@@ -1,0 +1,33 @@
+defmodule PowRedisCache.Instance do
+  @moduledoc false
+  # What callers need to know of a running instance, kept where every process reads it for free.
+
+  alias PowRedisCache.Error
+
+  @keys [:timeout, :writes, :decode, :default_ttl]
+  @enforce_keys @keys
+  defstruct @keys
+
+  def put(name, options) do
+    :persistent_term.put(key(name), struct!(__MODULE__, Map.take(options, @keys)))
+  end
+
+  def erase(name), do: :persistent_term.erase(key(name))
+
+  def fetch!(name, operation) do
+    with nil <- :persistent_term.get(key(name), nil), do: not_started!(name, operation)
+  end
+
+  @spec not_started!(atom(), atom()) :: no_return()
+  def not_started!(name, operation) do
+    raise Error, reason: :not_started, operation: operation, detail: inspect(name)
+  end
+
+  @doc "Tells the owner of values that the VM refused, like the native library does."
+  def report_refused(name, number) do
+    if pid = Process.whereis(name), do: send(pid, {:pow_redis_cache, {:refused, number}})
+    :ok
+  end
+
+  defp key(name), do: {PowRedisCache, name}
+end

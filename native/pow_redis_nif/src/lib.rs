@@ -1,0 +1,221 @@
+//! The NIF of `pow_redis_cache`: each function decodes its arguments, submits, and returns.
+//!
+//! Functions that submit an operation take the name of an instance and a reference. They return
+//! `{ok, Ticket}`, and `{Reference, Result}` is sent to the caller; or `{error, Reason}`, and
+//! nothing is sent. With the atom `async` for the reference, only a failure is told, to the owner.
+
+mod error;
+mod instance;
+mod reply;
+
+use std::time::Duration;
+
+use pow_redis_core::error::Error;
+use pow_redis_core::index::Life;
+use pow_redis_core::key::Key;
+use pow_redis_core::operation::{All, Delete, Get, Layout, Operation, Ping, Put, Reindex};
+use pow_redis_core::options::{Options, Server};
+use pow_redis_core::pattern::Pattern;
+use rustler::{Atom, Binary, Decoder, Encoder, Env, NifMap, NifResult, ResourceArc, Term};
+
+use crate::error::reason;
+use crate::instance::{Handle, Instance, TicketHandle};
+
+mod atoms {
+    rustler::atoms! {
+        ok,
+        error,
+        infinity,
+        not_started,
+        start_failed,
+        // replies
+        r#async = "async",
+        done,
+        not_found,
+        value,
+        records,
+        page,
+        cursor,
+        keys,
+        indexed,
+        renamed,
+        // events
+        pow_redis_cache,
+        connected,
+        disconnected,
+        refused,
+        lost_write,
+        stopped,
+        version,
+        put,
+        delete,
+    }
+}
+
+rustler::init!("Elixir.PowRedisCache.Native");
+
+#[derive(NifMap)]
+struct StartOptions {
+    url: String,
+    pool_size: usize,
+    max_queue: usize,
+    timeout: u64,
+    connect_timeout: u64,
+    index: bool,
+}
+
+#[rustler::nif]
+fn start<'a>(env: Env<'a>, name: Atom, options: StartOptions) -> Term<'a> {
+    let server = match Server::from_url(&options.url) {
+        Ok(server) => server,
+        Err(error) => return failure(env, &error),
+    };
+    let options = Options {
+        server,
+        pool_size: options.pool_size,
+        max_queue: options.max_queue,
+        timeout: Duration::from_millis(options.timeout),
+        connect_timeout: Duration::from_millis(options.connect_timeout),
+        layout: if options.index {
+            Layout::Indexed
+        } else {
+            Layout::Plain
+        },
+    };
+    match Instance::start(name, env.pid(), options) {
+        Ok(handle) => (atoms::ok(), handle).encode(env),
+        Err(_) => env.error_tuple(atoms::start_failed()),
+    }
+}
+
+#[rustler::nif]
+fn stop(handle: ResourceArc<Handle>) -> Atom {
+    handle.stop();
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn info<'a>(env: Env<'a>, name: Atom) -> Term<'a> {
+    match Instance::find(name) {
+        Some(instance) => reply::info(env, &instance.cache().info()),
+        None => env.error_tuple(atoms::not_started()),
+    }
+}
+
+#[rustler::nif]
+fn get<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, key: Binary<'a>) -> Term<'a> {
+    submit(env, name, reference, |_| {
+        Ok(Operation::Get(Get::new(Key::from_external(&key)?)))
+    })
+}
+
+#[rustler::nif]
+fn all<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, pattern: Binary<'a>) -> Term<'a> {
+    submit(env, name, reference, |layout| {
+        let pattern = Pattern::from_external(&pattern)?;
+        Ok(Operation::All(All::new(pattern, layout)))
+    })
+}
+
+#[rustler::nif]
+fn put<'a>(
+    env: Env<'a>,
+    name: Atom,
+    reference: Term<'a>,
+    records: Vec<(Binary<'a>, Binary<'a>)>,
+    ttl: Ttl,
+) -> Term<'a> {
+    submit_put(env, name, reference, records, ttl)
+}
+
+/// The same for many records: encoding them takes longer than a scheduler should be held.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn put_many<'a>(
+    env: Env<'a>,
+    name: Atom,
+    reference: Term<'a>,
+    records: Vec<(Binary<'a>, Binary<'a>)>,
+    ttl: Ttl,
+) -> Term<'a> {
+    submit_put(env, name, reference, records, ttl)
+}
+
+fn submit_put<'a>(
+    env: Env<'a>,
+    name: Atom,
+    reference: Term<'a>,
+    records: Vec<(Binary<'a>, Binary<'a>)>,
+    ttl: Ttl,
+) -> Term<'a> {
+    submit(env, name, reference, |layout| {
+        let records = records
+            .iter()
+            .map(|(key, value)| Ok((Key::from_external(key)?, value.to_vec())))
+            .collect::<Result<_, Error>>()?;
+        Ok(Operation::Put(Put::new(records, ttl.0, layout)?))
+    })
+}
+
+#[rustler::nif]
+fn delete<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, key: Binary<'a>) -> Term<'a> {
+    submit(env, name, reference, |layout| {
+        let key = Key::from_external(&key)?;
+        Ok(Operation::Delete(Delete::new(&key, layout)))
+    })
+}
+
+#[rustler::nif]
+fn ping<'a>(env: Env<'a>, name: Atom, reference: Term<'a>) -> Term<'a> {
+    submit(env, name, reference, |_| Ok(Operation::Ping(Ping)))
+}
+
+#[rustler::nif]
+fn reindex<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, cursor: u64) -> Term<'a> {
+    submit(env, name, reference, |layout| {
+        Ok(Operation::Reindex(Reindex::new(cursor, layout)))
+    })
+}
+
+#[rustler::nif]
+fn cancel(ticket: ResourceArc<TicketHandle>) -> bool {
+    ticket.cancel()
+}
+
+fn submit<'a>(
+    env: Env<'a>,
+    name: Atom,
+    reference: Term<'a>,
+    operation: impl FnOnce(Layout) -> Result<Operation, Error>,
+) -> Term<'a> {
+    let Some(instance) = Instance::find(name) else {
+        return env.error_tuple(atoms::not_started());
+    };
+    let ticket = operation(instance.cache().layout()).and_then(|operation| {
+        let reply = if reference == atoms::r#async().to_term(env) {
+            reply::to_owner(instance.owner(), &operation)
+        } else {
+            reply::to_caller(env.pid(), reference)
+        };
+        instance.cache().submit(operation, reply)
+    });
+    match ticket {
+        Ok(ticket) => (atoms::ok(), TicketHandle::new(ticket)).encode(env),
+        Err(error) => failure(env, &error),
+    }
+}
+
+fn failure<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
+    (atoms::error(), reason(env, error)).encode(env)
+}
+
+/// Milliseconds, or `infinity`.
+struct Ttl(Life);
+
+impl<'a> Decoder<'a> for Ttl {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        if term == atoms::infinity().to_term(term.get_env()) {
+            return Ok(Self(Life::Infinite));
+        }
+        term.decode().map(Life::Milliseconds).map(Self)
+    }
+}

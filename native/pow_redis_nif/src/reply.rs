@@ -1,0 +1,124 @@
+//! Messages to processes.
+
+use pow_redis_core::cache::{Event, Info, Observer};
+use pow_redis_core::error::Error;
+use pow_redis_core::operation::{Operation, Outcome};
+use pow_redis_core::request::Reply;
+use rustler::env::OwnedEnv;
+use rustler::{Encoder, Env, LocalPid, NewBinary, NifMap, Term};
+
+use crate::atoms;
+use crate::error::reason;
+
+/// Sends `{Reference, Result}` to the caller. A caller that is gone is no error.
+pub(crate) fn to_caller(caller: LocalPid, reference: Term<'_>) -> Reply {
+    let mut message = OwnedEnv::new();
+    let reference = message.save(reference);
+    Box::new(move |outcome| {
+        let _ = message.send_and_clear(&caller, |env| {
+            (reference.load(env), result(env, &outcome)).encode(env)
+        });
+    })
+}
+
+/// Tells the owner of a write that failed.
+pub(crate) fn to_owner(owner: LocalPid, operation: &Operation) -> Reply {
+    let kind = match operation {
+        Operation::Delete(_) => atoms::delete(),
+        _ => atoms::put(),
+    };
+    Box::new(move |outcome| {
+        if let Err(error) = outcome {
+            send_event(owner, |env| {
+                (atoms::lost_write(), kind, reason(env, &error)).encode(env)
+            });
+        }
+    })
+}
+
+/// Sends `{pow_redis_cache, Event}` to the owner.
+pub(crate) fn observer(owner: LocalPid) -> Observer {
+    Box::new(move |event| send_event(owner, |env| event_term(env, &event)))
+}
+
+fn send_event(owner: LocalPid, event: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
+    let _ = OwnedEnv::new().send_and_clear(&owner, |env| {
+        (atoms::pow_redis_cache(), event(env)).encode(env)
+    });
+}
+
+fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
+    match event {
+        Event::Connected { version } => (atoms::connected(), version).encode(env),
+        Event::Disconnected(error) => (atoms::disconnected(), reason(env, error)).encode(env),
+        Event::Refused(number) => (atoms::refused(), number).encode(env),
+        Event::Stopped => atoms::stopped().encode(env),
+    }
+}
+
+fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>) -> Term<'a> {
+    match outcome {
+        Ok(Outcome::Done) => atoms::ok().encode(env),
+        // A value that is not fit to become a term is told to the owner; the key has none.
+        Ok(Outcome::NotFound | Outcome::Refused(_)) => atoms::not_found().encode(env),
+        Ok(Outcome::Value(value)) => (atoms::value(), binary(env, value)).encode(env),
+        Ok(Outcome::Records { records, .. }) => {
+            (atoms::records(), binary(env, records.as_bytes())).encode(env)
+        }
+        Ok(Outcome::Page {
+            cursor,
+            keys,
+            indexed,
+            renamed,
+        }) => {
+            let page = Page {
+                cursor: *cursor,
+                keys: *keys,
+                indexed: *indexed,
+                renamed: *renamed,
+            };
+            (atoms::page(), page).encode(env)
+        }
+        Err(error) => (atoms::error(), reason(env, error)).encode(env),
+    }
+}
+
+fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
+}
+
+#[derive(NifMap)]
+struct Page {
+    cursor: u64,
+    keys: u64,
+    indexed: u64,
+    renamed: u64,
+}
+
+/// The cache in numbers, as a map.
+pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
+    #[derive(NifMap)]
+    struct InfoMap {
+        connected: bool,
+        server: String,
+        version: Option<String>,
+        queue: usize,
+        calls: u64,
+        batches: u64,
+        reconnects: u64,
+        retries: u64,
+    }
+    InfoMap {
+        connected: info.connected,
+        server: info.server.clone(),
+        version: info.version.clone(),
+        queue: info.queue,
+        calls: info.calls,
+        batches: info.batches,
+        reconnects: info.reconnects,
+        retries: info.retries,
+    }
+    .encode(env)
+}
