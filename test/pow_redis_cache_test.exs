@@ -1,0 +1,605 @@
+defmodule PowRedisCacheTest do
+  # The behaviour, as Pow uses it.
+  use PowRedisCache.Case, async: true
+
+  import Bitwise, only: [<<<: 2]
+
+  describe "put, get and delete" do
+    test "a record is there from put to delete", %{config: config} do
+      assert PowRedisCache.get(config, "key") == :not_found
+      assert PowRedisCache.put(config, {"key", "value"}) == :ok
+      assert PowRedisCache.get(config, "key") == "value"
+      assert PowRedisCache.delete(config, "key") == :ok
+      assert PowRedisCache.get(config, "key") == :not_found
+      assert PowRedisCache.delete(config, "key") == :ok
+    end
+
+    test "a second put replaces the first", %{config: config} do
+      PowRedisCache.put(config, {"key", 1})
+      PowRedisCache.put(config, {"key", 2})
+      assert PowRedisCache.get(config, "key") == 2
+      assert PowRedisCache.all(config, :_) == [{"key", 2}]
+    end
+
+    test "several records at once, or none", %{config: config} do
+      assert PowRedisCache.put(config, [{"key1", "1"}, {"key2", "2"}]) == :ok
+      assert PowRedisCache.get(config, "key1") == "1"
+      assert PowRedisCache.get(config, "key2") == "2"
+      assert PowRedisCache.put(config, []) == :ok
+    end
+
+    test "thousands of records at once", %{config: config} do
+      records = for i <- 1..5_000, do: {["user", i], i}
+      assert PowRedisCache.put(config, records) == :ok
+      assert PowRedisCache.all(config, ["user", :_]) == records
+    end
+
+    test "any term is a value", %{config: config} do
+      for value <- [
+            nil,
+            :not_found,
+            1.5,
+            -0.0,
+            1 <<< 70,
+            [1 | 2],
+            <<1::3>>,
+            %{%{} => {}},
+            self(),
+            make_ref(),
+            ~D[2024-02-29],
+            String.duplicate("x", 100_000)
+          ] do
+        PowRedisCache.put(config, {"key", value})
+        assert PowRedisCache.get(config, "key") === value
+      end
+    end
+
+    test "any term is a part of a key", %{config: config} do
+      keys = [
+        "",
+        "a:b*?[",
+        <<255, 0>>,
+        :atom,
+        :é,
+        :日本,
+        0,
+        -1,
+        1 <<< 70,
+        1.5,
+        [[]],
+        ["a", 'bc', [1 | 2]],
+        {1, {}},
+        %{a: %{}},
+        [nil],
+        [self(), make_ref()],
+        <<5::3>>
+      ]
+
+      PowRedisCache.put(config, Enum.map(keys, &{["p", &1], &1}))
+
+      for key <- keys do
+        assert PowRedisCache.get(config, ["p", key]) === key
+      end
+
+      assert PowRedisCache.all(config, ["p", :_]) ==
+               keys |> Enum.map(&{["p", &1], &1}) |> Enum.sort()
+    end
+
+    test "numbers that are equal but not the same are different keys", %{config: config} do
+      PowRedisCache.put(config, [{["n", 1], :integer}, {["n", 1.0], :float}])
+      assert PowRedisCache.get(config, ["n", 1]) == :integer
+      assert PowRedisCache.get(config, ["n", 1.0]) == :float
+      assert PowRedisCache.all(config, ["n", 1]) == [{["n", 1], :integer}]
+    end
+
+    test "a map is the same key however it was built", %{config: config} do
+      # Erlang/OTP 26 and later order the keys of a map by when the atoms were made.
+      late = for i <- 20..1//-1, do: {:"late#{System.unique_integer([:positive])}_#{i}", i}
+      PowRedisCache.put(config, {["m", Map.new(late)], 1})
+      assert PowRedisCache.get(config, ["m", late |> Enum.reverse() |> Map.new()]) == 1
+    end
+
+    test "a namespace has keys of its own, \"cache\" by default", context do
+      %{config: config, client: client} = context
+      PowRedisCache.put(config, {"key", 1})
+      other = Keyword.put(config, :namespace, "other#{context.namespace}")
+      assert PowRedisCache.get(other, "key") == :not_found
+      assert PowRedisCache.all(other, :_) == []
+
+      default = Keyword.delete(config, :namespace)
+      PowRedisCache.put(default, {context.namespace, 2})
+
+      assert RedisClient.command!(client, [
+               "EXISTS",
+               Guide.path(context.guide, ["cache", context.namespace])
+             ]) == 1
+
+      PowRedisCache.delete(default, context.namespace)
+    end
+
+    test "the key nil, and no parts, are the namespace's own", %{config: config} do
+      PowRedisCache.put(config, {[], 1})
+      assert PowRedisCache.get(config, nil) == 1
+      assert PowRedisCache.all(config, []) == [{[], 1}]
+      assert PowRedisCache.all(config, :_) == []
+    end
+  end
+
+  describe "all" do
+    test "finds keys of as many parts as the pattern", %{config: config} do
+      assert PowRedisCache.all(config, :_) == []
+      for i <- 1..11, do: PowRedisCache.put(config, {"key#{i}", "value"})
+      PowRedisCache.put(config, {["namespace", "key"], "value"})
+      PowRedisCache.put(config, {["namespace", "key", "key2"], "value"})
+
+      assert PowRedisCache.all(config, :_) == Enum.sort(for i <- 1..11, do: {"key#{i}", "value"})
+      assert PowRedisCache.all(config, ["namespace", :_]) == [{["namespace", "key"], "value"}]
+      assert [{["namespace", "key", "key2"], _}] = PowRedisCache.all(config, [:_, "key", :_])
+    end
+
+    test "sessions and users, as Pow asks for them", %{config: config} do
+      for user <- 1..3, session <- ["s1", "s2"] do
+        PowRedisCache.put(config, [
+          {"#{session}-#{user}", {[MyApp.User, :user, user], []}},
+          {[MyApp.User, :user, user], %{id: user}},
+          {[MyApp.User, :user, user, :session, "#{session}-#{user}"], 1}
+        ])
+      end
+
+      assert PowRedisCache.all(config, [MyApp.User, :user, 2, :session, :_]) == [
+               {[MyApp.User, :user, 2, :session, "s1-2"], 1},
+               {[MyApp.User, :user, 2, :session, "s2-2"], 1}
+             ]
+
+      assert Enum.map(PowRedisCache.all(config, [MyApp.User, :user, :_]), &elem(&1, 1)) ==
+               [%{id: 1}, %{id: 2}, %{id: 3}]
+
+      assert length(PowRedisCache.all(config, [MyApp.User, :user, :_, :session, :_])) == 6
+    end
+
+    test "composite primary keys", %{config: config} do
+      id = [a: 1, b: "x"]
+      PowRedisCache.put(config, {[MyApp.User, :user, id, :session, "s"], 1})
+
+      assert [{[_, _, ^id, _, "s"], 1}] =
+               PowRedisCache.all(config, [MyApp.User, :user, id, :session, :_])
+
+      assert [_] = PowRedisCache.all(config, [MyApp.User, :user, [a: :_, b: "x"], :session, :_])
+      assert [] = PowRedisCache.all(config, [MyApp.User, :user, [a: 2, b: :_], :session, :_])
+    end
+
+    test "a pattern without wildcard is a key", %{config: config} do
+      PowRedisCache.put(config, {["a", "b"], 1})
+      assert PowRedisCache.all(config, ["a", "b"]) == [{["a", "b"], 1}]
+      assert PowRedisCache.all(config, ["a", "c"]) == []
+    end
+
+    test "a pattern with an open end", %{config: config, namespace: namespace} do
+      records = [{["a"], 0}, {["a", 1], 1}, {["a", 1, 2], 2}, {["b", 1], 3}]
+      PowRedisCache.put(config, records)
+
+      for match <- [["a" | :_], [:_ | :_], ["a" | :"$1"], [:_ | [1]]] do
+        assert PowRedisCache.all(config, match) == ets_all(namespace, records, match)
+      end
+    end
+
+    @tag instance: [index: false]
+    test "works the same without index", %{
+      config: config,
+      client: client,
+      guide: guide,
+      namespace: namespace
+    } do
+      records = for i <- 1..50, do: {[MyApp.User, :user, i], i}
+      PowRedisCache.put(config, records)
+      RedisClient.command!(client, ["SET", Guide.path(guide, [namespace]) <> ":not-base64!", "x"])
+      assert PowRedisCache.all(config, [MyApp.User, :user, :_]) == records
+      assert PowRedisCache.all(config, [MyApp.User, :_, 7]) == [{[MyApp.User, :user, 7], 7}]
+      assert RedisClient.command!(client, ["EXISTS", Guide.index_set(guide, [namespace])]) == 0
+      PowRedisCache.delete(config, [MyApp.User, :user, 1])
+      assert PowRedisCache.all(config, [MyApp.User, :user, :_]) == tl(records)
+    end
+  end
+
+  describe "time to live" do
+    test "records are gone when it is over", %{config: config} do
+      short = Keyword.put(config, :ttl, 150)
+      PowRedisCache.put(short, [{"key1", "1"}, {["namespace", "key2"], "2"}])
+      PowRedisCache.put(config, {["namespace", "key3"], "3"})
+      assert PowRedisCache.get(config, "key1") == "1"
+
+      Wait.until(fn -> PowRedisCache.get(config, ["namespace", "key2"]) == :not_found end)
+      assert PowRedisCache.get(config, "key1") == :not_found
+      assert PowRedisCache.all(config, ["namespace", :_]) == [{["namespace", "key3"], "3"}]
+    end
+
+    test "is set in milliseconds", %{
+      config: config,
+      client: client,
+      guide: guide,
+      namespace: namespace
+    } do
+      PowRedisCache.put(config, {"key", 1})
+
+      assert RedisClient.command!(client, ["PTTL", Guide.path(guide, [namespace, "key"])]) in 3_590_000..3_600_000
+    end
+
+    test "is required", %{config: config} do
+      message = ~r/^`:ttl` configuration option is required for :cache\d+$/
+
+      assert_raise ArgumentError, message, fn ->
+        config |> Keyword.delete(:ttl) |> PowRedisCache.put({"key", 1})
+      end
+    end
+
+    test "is a positive integer", %{config: config} do
+      for ttl <- [0, -1, 1.5, "1", 1 <<< 64] do
+        assert_raise ArgumentError,
+                     ~r/^expected :ttl to be a positive integer \(milliseconds\), got: /,
+                     fn ->
+                       config |> Keyword.put(:ttl, ttl) |> PowRedisCache.put({"key", 1})
+                     end
+      end
+    end
+
+    @tag instance: [default_ttl: 60_000]
+    test "comes from the instance else", %{
+      config: config,
+      client: client,
+      guide: guide,
+      namespace: namespace
+    } do
+      config |> Keyword.delete(:ttl) |> PowRedisCache.put({"key", 1})
+
+      assert RedisClient.command!(client, ["PTTL", Guide.path(guide, [namespace, "key"])]) in 50_000..60_000
+    end
+
+    @tag instance: [default_ttl: :infinity]
+    test "can be without end", %{
+      config: config,
+      client: client,
+      guide: guide,
+      namespace: namespace
+    } do
+      endless = Keyword.delete(config, :ttl)
+      PowRedisCache.put(endless, {["a", "key"], 1})
+
+      assert RedisClient.command!(client, ["PTTL", Guide.path(guide, [namespace, "a", "key"])]) ==
+               -1
+
+      set = Guide.index_set(guide, [namespace, "a"])
+      assert RedisClient.command!(client, ["PTTL", set]) == -1
+      assert RedisClient.command!(client, ["ZSCORE", set, Guide.path(guide, ["key"])]) == "inf"
+      assert PowRedisCache.all(endless, ["a", :_]) == [{["a", "key"], 1}]
+    end
+  end
+
+  describe "the index" do
+    test "holds a key in a set for each of its first parts", %{
+      config: config,
+      guide: guide,
+      namespace: ns
+    } do
+      PowRedisCache.put(config, [{["a", "k1"], 1}, {["a", "k2"], 2}])
+      assert Guide.members(guide, [ns]) == [["a", "k1"], ["a", "k2"]]
+      assert Guide.members(guide, [ns, "a"]) == [["k1"], ["k2"]]
+      PowRedisCache.delete(config, ["a", "k1"])
+      assert Guide.members(guide, [ns]) == [["a", "k2"]]
+      assert Guide.members(guide, [ns, "a"]) == [["k2"]]
+    end
+
+    test "a put drops members that expired", %{
+      config: config,
+      guide: guide,
+      client: client,
+      namespace: ns
+    } do
+      PowRedisCache.put(config, {["a", "k1"], 1})
+      long_ago = System.os_time(:millisecond) - 60_000
+      set = Guide.index_set(guide, [ns, "a"])
+      RedisClient.command!(client, ["ZADD", set, long_ago, Guide.path(guide, ["old"])])
+      assert Guide.members(guide, [ns, "a"]) == [["old"], ["k1"]]
+
+      Wait.until(fn ->
+        PowRedisCache.put(config, {["a", "k2"], 2})
+        Guide.members(guide, [ns, "a"]) == [["k1"], ["k2"]]
+      end)
+    end
+
+    @tag instance: [timeout: 200]
+    test "all removes members whose value is gone", %{
+      config: config,
+      guide: guide,
+      client: client,
+      namespace: ns
+    } do
+      PowRedisCache.put(config, [{["a", "k1"], 1}, {["a", "k2"], 2}, {["a", "k3"], 3}])
+      RedisClient.command!(client, ["DEL", Guide.path(guide, [ns, "a", "k1"])])
+      RedisClient.command!(client, ["DEL", Guide.path(guide, [ns, "a", "k3"])])
+      assert PowRedisCache.all(config, ["a", :_]) == [{["a", "k2"], 2}]
+      # One comes back before the repair: it stays.
+      PowRedisCache.put(config, {["a", "k3"], 4})
+      Wait.until(fn -> Guide.members(guide, [ns, "a"]) == [["k2"], ["k3"]] end)
+      assert PowRedisCache.all(config, ["a", :_]) == [{["a", "k2"], 2}, {["a", "k3"], 4}]
+    end
+
+    test "a sign-in takes 18 commands", %{config: config, server: server} do
+      PowRedisCache.ping(config[:name])
+
+      sign_in = fn session ->
+        PowRedisCache.put(config, [
+          {session, {[MyApp.User, :user, 1], []}},
+          {[MyApp.User, :user, 1], %{id: 1}},
+          {[MyApp.User, :user, 1, :session, session], 1}
+        ])
+      end
+
+      sign_in.("warm")
+      lines = monitor(server, fn -> sign_in.("s1") end)
+      assert Enum.count(lines, &(&1 =~ Guide.path(%Guide{}, [config[:namespace]]))) == 18
+    end
+  end
+
+  describe "writes: :async" do
+    test "are done soon, in their order", %{config: config} do
+      async = Keyword.put(config, :writes, :async)
+
+      for i <- 1..500 do
+        assert PowRedisCache.put(async, {"key", i}) == :ok
+        assert PowRedisCache.delete(async, "key") == :ok
+      end
+
+      assert PowRedisCache.put(async, {"key", :last}) == :ok
+      Wait.until(fn -> PowRedisCache.get(config, "key") == :last end)
+      assert PowRedisCache.all(config, :_) == [{"key", :last}]
+      assert PowRedisCache.delete(async, "key") == :ok
+      Wait.until(fn -> PowRedisCache.get(config, "key") == :not_found end)
+    end
+
+    @tag instance: [writes: :async]
+    test "as an option of the instance; a call's own comes first", %{config: config} do
+      PowRedisCache.put(config, {"key", 1})
+      Wait.until(fn -> PowRedisCache.get(config, "key") == 1 end)
+      PowRedisCache.delete(Keyword.put(config, :writes, :sync), "key")
+      assert PowRedisCache.get(config, "key") == :not_found
+    end
+
+    test "a write follows those before it, however they are done", %{config: config} do
+      async = Keyword.put(config, :writes, :async)
+
+      for i <- 1..200 do
+        PowRedisCache.put(async, {"key#{i}", i})
+        PowRedisCache.delete(config, "key#{i}")
+        assert PowRedisCache.get(config, "key#{i}") == :not_found
+      end
+    end
+  end
+
+  describe "input that can't be stored" do
+    test "functions", %{config: config} do
+      message = "expected a value without functions, since they do not outlive a deploy"
+
+      assert_raise ArgumentError, message, fn ->
+        PowRedisCache.put(config, {"key", [fn -> 1 end]})
+      end
+
+      assert_raise ArgumentError, message, fn ->
+        PowRedisCache.put(config, {"key", &is_atom/1})
+      end
+
+      message = "expected a key without functions, since they do not outlive a deploy"
+
+      assert_raise ArgumentError, message, fn ->
+        PowRedisCache.get(config, ["key", &is_atom/1])
+      end
+
+      assert PowRedisCache.get(config, "key") == :not_found
+    end
+
+    test "terms nested too deep", %{config: config} do
+      deep = Enum.reduce(1..300, [], fn _, term -> {term} end)
+
+      assert_raise ArgumentError, "expected a value nested at most 256 terms deep", fn ->
+        PowRedisCache.put(config, {"key", deep})
+      end
+    end
+
+    test "improper lists as keys", %{config: config} do
+      message = "expected the key to be a binary, an atom or a proper list, got an improper list"
+      assert_raise ArgumentError, message, fn -> PowRedisCache.get(config, ["a" | "b"]) end
+      assert_raise ArgumentError, message, fn -> PowRedisCache.delete(config, ["a" | "b"]) end
+      assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, {["a" | "b"], 1}) end
+    end
+
+    test "patterns that :ets refuses", %{config: config} do
+      message = "expected the keys of a map in a pattern to be literal, got :_ or a variable"
+      assert_raise ArgumentError, message, fn -> PowRedisCache.all(config, [%{:"$1" => 1}]) end
+    end
+
+    test "other things than records", %{config: config} do
+      message = "expected a record {key, value} or a list of records"
+      assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, "key") end
+      assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, [{"key", 1, 2}]) end
+    end
+  end
+
+  describe "values from Redis" do
+    test "that are not fit to become terms are left out", %{
+      config: config,
+      guide: guide,
+      client: client,
+      namespace: ns
+    } do
+      PowRedisCache.put(config, [{["a", "bad"], 1}, {["a", "good"], 2}])
+
+      for bad <- [
+            "",
+            "text",
+            <<131>>,
+            <<131, 97>>,
+            <<131, 97, 1, 0>>,
+            :erlang.term_to_binary(String.duplicate("x", 1000), [:compressed]),
+            :erlang.term_to_binary(&is_atom/1),
+            <<131, 116, 2::32, 97, 1, 97, 1, 97, 1, 97, 2>>
+          ] do
+        RedisClient.command!(client, ["SET", Guide.path(guide, [ns, "a", "bad"]), bad])
+        assert PowRedisCache.get(config, ["a", "bad"]) == :not_found
+        assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], 2}]
+      end
+    end
+
+    @tag instance: [decode: :safe]
+    test "with unknown atoms are left out with decode: :safe", %{
+      config: config,
+      guide: guide,
+      client: client,
+      namespace: ns
+    } do
+      PowRedisCache.put(config, [{["a", "bad"], 1}, {["a", "good"], :ok}])
+      unknown = "unknown_atom_#{System.unique_integer([:positive])}"
+      value = <<131, 119, byte_size(unknown), unknown::binary>>
+      RedisClient.command!(client, ["SET", Guide.path(guide, [ns, "a", "bad"]), value])
+      assert PowRedisCache.get(config, ["a", "bad"]) == :not_found
+      assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], :ok}]
+      assert_raise ArgumentError, fn -> String.to_existing_atom(unknown) end
+    end
+
+    test "keys that do not match make no atoms", %{
+      config: config,
+      guide: guide,
+      client: client,
+      namespace: ns
+    } do
+      PowRedisCache.put(config, {["a", "k"], 1})
+      unknown = "unknown_atom_#{System.unique_integer([:positive])}"
+      part = Base.url_encode64(<<131, 119, byte_size(unknown), unknown::binary>>, padding: false)
+      score = System.os_time(:millisecond) + 60_000
+
+      RedisClient.command!(client, [
+        "ZADD",
+        Guide.index_set(guide, [ns]),
+        score,
+        Guide.path(guide, ["b"]) <> ":" <> part
+      ])
+
+      assert [_] = PowRedisCache.all(config, [:_, "k"])
+      assert_raise ArgumentError, fn -> String.to_existing_atom(unknown) end
+    end
+  end
+
+  describe "an instance" do
+    test "tells how it is", %{config: config, server: server} do
+      PowRedisCache.put(config, {"key", 1})
+      info = PowRedisCache.info(config[:name])
+      assert %{connected: true, queue: 0, calls: 1, reconnects: 0, retries: 0} = info
+      assert info.server == "127.0.0.1:#{server.port}"
+      assert info.version =~ ~r/^(Redis|Valkey) \d+\.\d+\.\d+$/
+      assert info.batches > 0
+      assert PowRedisCache.ping(config[:name]) == :ok
+    end
+
+    @tag instance: [name: nil]
+    test "that is not running says what to do" do
+      name = unique_name()
+      config = [name: name, ttl: 1_000]
+
+      for {operation, call} <- [
+            put: fn -> PowRedisCache.put(config, {"key", 1}) end,
+            delete: fn -> PowRedisCache.delete(config, "key") end,
+            get: fn -> PowRedisCache.get(config, "key") end,
+            all: fn -> PowRedisCache.all(config, :_) end,
+            info: fn -> PowRedisCache.info(name) end,
+            reindex: fn -> PowRedisCache.reindex(name: name) end
+          ] do
+        message =
+          "#{operation} failed: #{inspect(name)} is not running. Start it before what uses it: add " <>
+            "`{#{inspect(name)}, url: \"redis://…\"}` to the children of your application's " <>
+            "supervisor, in front of the endpoint"
+
+        assert_raise PowRedisCache.Error, message, call
+      end
+
+      assert {:error, %PowRedisCache.Error{reason: :not_started}} = PowRedisCache.ping(name)
+    end
+
+    defmodule AdminSessions do
+      use PowRedisCache
+    end
+
+    test "of a module with `use PowRedisCache` is another one", %{config: config, server: server} do
+      start_supervised!({AdminSessions, url: RedisServer.url(server) <> "/1"})
+      admin = Keyword.delete(config, :name)
+      assert AdminSessions.put(admin, {"key", "admin"}) == :ok
+      assert AdminSessions.get(admin, "key") == "admin"
+      assert PowRedisCache.get(config, "key") == :not_found
+      assert AdminSessions.all(admin, :_) == [{"key", "admin"}]
+      assert AdminSessions.delete(admin, "key") == :ok
+      assert AdminSessions.ping() == :ok
+      assert %{calls: 5} = AdminSessions.info()
+      assert AdminSessions.reindex() == %{keys: 0, indexed: 0, renamed: 0}
+    end
+
+    test "ends with its owner, however that ends", %{server: server} do
+      name = unique_name()
+      {:ok, owner} = PowRedisCache.start_link(name: name, url: RedisServer.url(server))
+      Process.unlink(owner)
+      assert PowRedisCache.ping(name) == :ok
+      Process.exit(owner, :kill)
+
+      Wait.until(fn -> match?({:error, %{reason: :not_started}}, PowRedisCache.ping(name)) end)
+    end
+
+    test "writes what is queued before it stops", %{config: config, server: server} do
+      name = unique_name()
+      {:ok, owner} = PowRedisCache.start_link(name: name, url: RedisServer.url(server))
+      async = Keyword.merge(config, name: name, writes: :async)
+      for i <- 1..2_000, do: PowRedisCache.put(async, {["i", i], i})
+      :ok = GenServer.stop(owner)
+      assert length(PowRedisCache.all(config, ["i", :_])) == 2_000
+    end
+
+    test "shows no password", %{server: server} do
+      name = unique_name()
+      url = "redis://ann:s3cret@127.0.0.1:#{server.port}"
+
+      owner =
+        start_supervised!(Supervisor.child_spec({PowRedisCache, name: name, url: url}, id: name))
+
+      assert {:error, error} = PowRedisCache.ping(name)
+      assert %PowRedisCache.Error{reason: :unauthenticated, code: "WRONGPASS"} = error
+
+      seen =
+        inspect([
+          :sys.get_state(owner),
+          :sys.get_status(owner),
+          error,
+          Exception.message(error),
+          PowRedisCache.info(name)
+        ])
+
+      refute seen =~ "s3cret"
+    end
+  end
+
+  # The commands that other clients send while a function runs.
+  defp monitor(server, function) do
+    {:ok, socket} =
+      :gen_tcp.connect({127, 0, 0, 1}, server.port, [:binary, active: false, packet: :line])
+
+    :ok = :gen_tcp.send(socket, "MONITOR\r\n")
+    {:ok, "+OK\r\n"} = :gen_tcp.recv(socket, 0, 5_000)
+    function.()
+    client = RedisClient.connect!(server.port)
+    mark = "mark#{System.unique_integer([:positive])}"
+    RedisClient.command!(client, ["ECHO", mark])
+    RedisClient.close(client)
+    lines = read_lines(socket, mark, [])
+    :gen_tcp.close(socket)
+    lines
+  end
+
+  defp read_lines(socket, mark, lines) do
+    {:ok, line} = :gen_tcp.recv(socket, 0, 5_000)
+    if line =~ mark, do: lines, else: read_lines(socket, mark, [line | lines])
+  end
+end

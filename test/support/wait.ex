@@ -1,0 +1,21 @@
+defmodule PowRedisCache.Wait do
+  @moduledoc "Waiting for a condition, with a deadline."
+
+  @deadline 15_000
+  @pause 5
+
+  @doc "Waits until the function returns something true, and returns that."
+  def until(condition, deadline \\ System.monotonic_time(:millisecond) + @deadline) do
+    cond do
+      result = condition.() ->
+        result
+
+      System.monotonic_time(:millisecond) > deadline ->
+        raise "the condition did not come true within #{@deadline} ms"
+
+      true ->
+        Process.sleep(@pause)
+        until(condition, deadline)
+    end
+  end
+end

@@ -1,0 +1,5 @@
+server = PowRedisCache.RedisServer.start!()
+:persistent_term.put(PowRedisCache.RedisServer, server)
+ExUnit.after_suite(fn _results -> PowRedisCache.RedisServer.stop(server) end)
+Logger.configure(level: :warning)
+ExUnit.start(capture_log: true)
