@@ -67,6 +67,7 @@ defmodule PowRedisCache.Call do
       Instance.report_refused(name, length(decoded) - length(kept))
     end
 
+    # Stable: keys that are equal but not the same, as 1 and 1.0, keep the order of their bytes.
     for {parts, value} <- List.keysort(kept, 0), do: {unwrap(parts), value}
   end
 

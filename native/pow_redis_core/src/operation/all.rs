@@ -1,6 +1,6 @@
 //! All records whose keys match a pattern.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{Layout, Outcome, Repair, Round, Step};
 use crate::commands::Replies;
@@ -26,7 +26,7 @@ pub struct All {
     /// What matched and is to be read in the next round.
     candidates: Vec<Candidate>,
     /// The records found, by the canonical term of their key's parts.
-    found: HashMap<Vec<u8>, Found>,
+    found: BTreeMap<Vec<u8>, Found>,
     stale: Vec<Stale>,
     refused: usize,
 }
@@ -35,7 +35,6 @@ pub struct All {
 #[derive(Debug)]
 struct Source {
     listing: Listing,
-    legacy: bool,
     /// Where to go on; nothing once all was read.
     cursor: Option<u64>,
 }
@@ -71,7 +70,7 @@ impl All {
             layout,
             sources: Vec::new(),
             candidates: Vec::new(),
-            found: HashMap::new(),
+            found: BTreeMap::new(),
             stale: Vec::new(),
             refused: 0,
         };
@@ -100,22 +99,21 @@ impl All {
         } else {
             Vec::new()
         };
-        let source = |listing, legacy| Source {
+        let source = |listing| Source {
             listing,
-            legacy,
             cursor: Some(0),
         };
         self.sources = match self.layout {
             _ if self.pattern.is_exact() => Vec::new(),
             Layout::Plain => {
                 let glob = self.pattern.glob();
-                vec![source(Listing::Scan { glob }, false)]
+                vec![source(Listing::Scan { glob })]
             }
             Layout::Indexed => paths()
-                .map(|(path, legacy)| {
+                .map(|(path, _)| {
                     let set = path.index_set();
                     let prefix = path.clone();
-                    source(Listing::Index { set, prefix }, *legacy)
+                    source(Listing::Index { set, prefix })
                 })
                 .collect(),
         };
@@ -193,7 +191,7 @@ impl All {
 
     fn outcome(&mut self) -> Outcome {
         let mut records = Records::default();
-        for (key, found) in self.found.drain() {
+        for (key, found) in std::mem::take(&mut self.found) {
             records.push(&key, &found.value);
         }
         Outcome::Records {
@@ -223,11 +221,12 @@ impl Source {
     /// Those items of a page that match.
     fn candidates(&self, items: Vec<Vec<u8>>, pattern: &Pattern) -> Vec<Candidate> {
         let candidate = |path: Vec<u8>, listed| {
-            let key = Key::from_path(&path)?.parts_term();
-            pattern.matches(&key).then_some(Candidate {
+            let key = Key::from_path(&path)?;
+            let parts = key.parts_term();
+            pattern.matches(&parts).then(|| Candidate {
+                legacy: key.path().as_bytes() != path,
                 path,
-                key,
-                legacy: self.legacy,
+                key: parts,
                 listed,
             })
         };
@@ -248,4 +247,229 @@ impl Source {
 
 fn is_wrong_type(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Server(code) if code.as_str() == "WRONGTYPE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Operation;
+    use super::super::script::*;
+    use super::*;
+    use redis::Value;
+
+    const OTHER: &[u8] = &[131, 97, 8];
+
+    fn all(parts: &[&[u8]], layout: Layout) -> Script {
+        Script::new(Operation::All(All::new(pattern(parts), layout)))
+    }
+
+    fn indexed(parts: &[&[u8]]) -> Script {
+        all(parts, Layout::Indexed)
+    }
+
+    /// Records in the order of their bytes, how many were refused, and the repair.
+    fn records(outcome: Outcome) -> (Vec<(Key, Vec<u8>)>, usize, Option<Repair>) {
+        let Outcome::Records {
+            records,
+            refused,
+            repair,
+        } = outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        let mut fields = Vec::new();
+        let mut bytes = records.as_bytes();
+        while let Some((length, rest)) = bytes.split_first_chunk() {
+            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
+            let (field, rest) = rest.split_at(length);
+            fields.push(field.to_vec());
+            bytes = rest;
+        }
+        let mut records: Vec<_> = fields
+            .chunks(2)
+            .map(|pair| (Key::from_external(&pair[0]).unwrap(), pair[1].clone()))
+            .collect();
+        records.sort_by_key(|(key, _)| key.path().as_bytes().to_vec());
+        (records, refused, repair)
+    }
+
+    /// A record as it is answered: its key without the namespace.
+    fn record(parts: &[&[u8]], value: &[u8]) -> (Key, Vec<u8>) {
+        let number = u32::try_from(parts.len()).unwrap().to_be_bytes();
+        let list = [&[131, 108], &number[..], &parts.concat(), &[106]].concat();
+        (Key::from_external(&list).unwrap(), value.to_vec())
+    }
+
+    #[test]
+    fn an_exact_pattern_reads_the_key_alone() {
+        for layout in [Layout::Indexed, Layout::Plain] {
+            let mut script = all(&[ATOM_A, INT_1], layout);
+            assert_eq!(
+                script.write(),
+                [
+                    format!("GET {N}:{A}:{ONE}"),
+                    format!("GET {N}:{OLD_A}:{ONE}")
+                ]
+            );
+            let outcome = script.done(vec![bulk(VALUE), bulk(OTHER)]);
+            let (records, refused, repair) = records(outcome);
+            assert_eq!(records, [record(&[ATOM_A, INT_1], VALUE)]);
+            assert!(refused == 0 && repair.is_none());
+        }
+    }
+
+    #[test]
+    fn an_exact_pattern_without_atoms_has_one_form() {
+        let mut script = indexed(&[INT_1]);
+        assert_eq!(script.write(), [format!("GET {N}:{ONE}")]);
+        let (records, refused, repair) = records(script.done(vec![Value::Nil]));
+        assert!(records.is_empty() && refused == 0 && repair.is_none());
+    }
+
+    #[test]
+    fn values_are_read_with_the_next_page() {
+        let mut script = indexed(&[ANY]);
+        let scan = |cursor| format!("ZSCAN _index:{N} {cursor} COUNT 512");
+        assert_eq!(script.write(), [scan(0)]);
+        // Members of two parts do not match.
+        let two_parts = format!("{ONE}:{TWO}");
+        script.again(vec![page(17, &[ONE, "5", &two_parts, "6"])]);
+
+        let second = [format!("GET {N}:{ONE}"), scan(17)];
+        assert_eq!(script.write(), second);
+        assert_eq!(script.write(), second, "written again");
+        script.again(vec![bulk(VALUE), page(0, &[TWO, "6", "no path", "7"])]);
+
+        assert_eq!(script.write(), [format!("GET {N}:{TWO}")]);
+        let (records, refused, repair) = records(script.done(vec![bulk(OTHER)]));
+        let both = [record(&[INT_1], VALUE), record(&[INT_2], OTHER)];
+        assert_eq!(records, both);
+        assert!(refused == 0 && repair.is_none());
+    }
+
+    #[test]
+    fn a_prefix_with_atoms_is_listed_in_both_forms() {
+        let mut script = indexed(&[ATOM_A, ANY]);
+        let scan = |form: &str| format!("ZSCAN _index:{N}:{form} 0 COUNT 512");
+        assert_eq!(script.write(), [scan(A), scan(OLD_A)]);
+        script.again(vec![page(0, &[ONE, "5"]), page(3, &[ONE, "5", TWO, "5"])]);
+        assert_eq!(
+            script.write(),
+            [
+                format!("GET {N}:{A}:{ONE}"),
+                format!("GET {N}:{OLD_A}:{ONE}"),
+                format!("GET {N}:{OLD_A}:{TWO}"),
+                format!("ZSCAN _index:{N}:{OLD_A} 3 COUNT 512"),
+            ]
+        );
+        let values = [bulk(VALUE), bulk(OTHER), bulk(OTHER)];
+        let outcome = script.done([&values[..], &[page(0, &[])]].concat());
+        let canonical = record(&[ATOM_A, INT_1], VALUE);
+        let legacy = record(&[ATOM_A, INT_2], OTHER);
+        assert_eq!(records(outcome).0, [canonical, legacy]);
+    }
+
+    /// Both forms of a key stand in one list where the atom is behind the prefix.
+    #[test]
+    fn the_canonical_form_wins_whichever_comes_first() {
+        for layout in [Layout::Indexed, Layout::Plain] {
+            for canonical_first in [true, false] {
+                let forms = if canonical_first {
+                    [A, OLD_A]
+                } else {
+                    [OLD_A, A]
+                };
+                let paths = forms.map(|form| format!("{N}:{form}"));
+                let items: Vec<&str> = match layout {
+                    Layout::Indexed => vec![forms[0], "5", forms[1], "5"],
+                    Layout::Plain => paths.iter().map(String::as_str).collect(),
+                };
+                let mut script = all(&[ANY], layout);
+                script.again(vec![page(0, &items)]);
+                assert_eq!(script.write(), paths.map(|path| format!("GET {path}")));
+                let values = if canonical_first {
+                    [bulk(VALUE), bulk(OTHER)]
+                } else {
+                    [bulk(OTHER), bulk(VALUE)]
+                };
+                let (records, ..) = records(script.done(values.to_vec()));
+                let expected = [record(&[ATOM_A], VALUE)];
+                assert_eq!(records, expected, "{layout:?} {canonical_first}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_plain_layout_scans_all_keys() {
+        let mut script = all(&[INT_1, ANY], Layout::Plain);
+        let scan = |cursor| format!("SCAN {cursor} MATCH {N}:{ONE}:* COUNT 512 TYPE string");
+        assert_eq!(script.write(), [scan(0)]);
+        let path = format!("{N}:{ONE}:{TWO}");
+        let longer = format!("{path}:{TWO}");
+        script.again(vec![page(9, &[&path, &longer])]);
+        assert_eq!(script.write(), [format!("GET {path}"), scan(9)]);
+        // A key that vanished after it was listed is no error, and stands in no index.
+        script.again(vec![Value::Nil, page(0, &[&path])]);
+        let (records, refused, repair) = records(script.done(vec![bulk(VALUE)]));
+        assert_eq!(records, [record(&[INT_1, INT_2], VALUE)]);
+        assert!(refused == 0 && repair.is_none());
+    }
+
+    #[test]
+    fn members_without_a_value_are_for_the_repair() {
+        let mut script = indexed(&[ANY]);
+        script.again(vec![page(0, &[ONE, "5", TWO, "inf"])]);
+        let (records, refused, repair) = records(script.done(vec![Value::Nil, bulk(VALUE)]));
+        assert_eq!(records, [record(&[INT_2], VALUE)]);
+        assert_eq!(refused, 0);
+        let mut repair = Script::new(Operation::Repair(repair.unwrap()));
+        let look = [
+            format!("ZSCORE _index:{N} {ONE}"),
+            format!("EXISTS {N}:{ONE}"),
+        ];
+        assert_eq!(repair.write(), look);
+    }
+
+    #[test]
+    fn what_is_no_record_is_counted_and_left_out() {
+        let mut script = indexed(&[ANY]);
+        script.again(vec![page(0, &[ONE, "5", TWO, "6", A, "7"])]);
+        let wrong_type = error("WRONGTYPE Operation against a key");
+        let outcome = script.done(vec![bulk(FUNCTION), wrong_type, bulk(VALUE)]);
+        let (records, refused, repair) = records(outcome);
+        assert_eq!(records, [record(&[ATOM_A], VALUE)]);
+        assert!(refused == 2 && repair.is_none());
+    }
+
+    #[test]
+    fn starts_again_on_another_connection() {
+        let mut script = indexed(&[ANY]);
+        let first = script.write();
+        script.again(vec![page(17, &[ONE, "5"])]);
+        script.again(vec![bulk(FUNCTION), page(18, &[TWO, "6"])]);
+        script.operation.restart();
+        assert_eq!(script.write(), first);
+        let (records, refused, repair) = records(script.done(vec![page(0, &[])]));
+        assert!(records.is_empty() && refused == 0 && repair.is_none());
+    }
+
+    #[test]
+    fn other_replies_are_errors() {
+        for (reply, message) in [
+            (error("WRONGTYPE not a set"), "redis answered WRONGTYPE"),
+            (error("NOPERM no permission"), "redis answered NOPERM"),
+            (Value::Nil, "unexpected reply"),
+            (
+                Value::Array(vec![bulk("x"), Value::Array(vec![])]),
+                "unexpected reply",
+            ),
+            (
+                Value::Array(vec![bulk("0"), Value::Array(vec![Value::Nil])]),
+                "unexpected reply",
+            ),
+        ] {
+            assert_eq!(indexed(&[ANY]).refused(vec![reply]), message);
+        }
+        let mut exact = indexed(&[INT_1]);
+        assert_eq!(exact.refused(vec![error("OOM no")]), "redis answered OOM");
+    }
 }

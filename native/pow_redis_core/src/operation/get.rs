@@ -54,3 +54,68 @@ impl Get {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Operation;
+    use super::super::script::*;
+    use super::*;
+    use redis::Value;
+
+    fn get(parts: &[&[u8]]) -> Script {
+        Script::new(Operation::Get(Get::new(key(parts))))
+    }
+
+    #[test]
+    fn a_hit_takes_one_round() {
+        let mut script = get(&[ATOM_A, INT_1]);
+        assert_eq!(script.write(), [format!("GET {N}:{A}:{ONE}")]);
+        let outcome = script.done(vec![bulk(VALUE)]);
+        assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+    }
+
+    #[test]
+    fn a_miss_of_a_key_without_atoms_is_the_end() {
+        let mut script = get(&[INT_1]);
+        assert_eq!(script.write(), [format!("GET {N}:{ONE}")]);
+        assert!(matches!(script.done(vec![Value::Nil]), Outcome::NotFound));
+    }
+
+    #[test]
+    fn a_miss_of_a_key_with_atoms_tries_the_old_form() {
+        let mut script = get(&[ATOM_A, INT_1]);
+        script.write();
+        script.again(vec![Value::Nil]);
+        assert_eq!(script.write(), [format!("GET {N}:{OLD_A}:{ONE}")]);
+        let outcome = script.done(vec![bulk(VALUE)]);
+        assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+
+        let mut script = get(&[ATOM_A]);
+        script.again(vec![Value::Nil]);
+        assert!(matches!(script.done(vec![Value::Nil]), Outcome::NotFound));
+    }
+
+    #[test]
+    fn a_value_that_is_no_safe_term_is_refused() {
+        for value in [FUNCTION, b"", b"text", &[131, 97, 7, 0]] {
+            let outcome = get(&[ATOM_A]).done(vec![bulk(value)]);
+            assert!(matches!(outcome, Outcome::Refused(_)), "{value:?}");
+        }
+        let mut script = get(&[ATOM_A]);
+        script.again(vec![Value::Nil]);
+        let outcome = script.done(vec![bulk(FUNCTION)]);
+        assert!(matches!(outcome, Outcome::Refused(error) if error.offset() == 1));
+    }
+
+    #[test]
+    fn other_replies_are_errors() {
+        for (reply, message) in [
+            (error("OOM out of memory"), "redis answered OOM"),
+            (error("WRONGTYPE not a string"), "redis answered WRONGTYPE"),
+            (Value::Int(1), "unexpected reply"),
+        ] {
+            assert_eq!(get(&[INT_1]).refused(vec![reply]), message);
+        }
+        assert_eq!(get(&[INT_1]).refused(vec![]), "unexpected reply");
+    }
+}

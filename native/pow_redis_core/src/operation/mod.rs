@@ -11,6 +11,8 @@ mod ping;
 mod put;
 mod reindex;
 mod repair;
+#[cfg(test)]
+mod script;
 
 pub use all::All;
 pub use delete::Delete;
@@ -68,7 +70,7 @@ pub enum Outcome {
     Refused(etf::Error),
     /// Keys with their values.
     Records {
-        /// The records, in no particular order.
+        /// The records, in the order of their keys' bytes.
         records: Records,
         /// How many values were left out because they are not fit to become terms.
         refused: usize,

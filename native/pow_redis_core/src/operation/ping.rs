@@ -18,3 +18,21 @@ impl Ping {
         Ok(Step::Done(Outcome::Done))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Script, error};
+    use super::super::{Operation, Outcome};
+    use super::Ping;
+    use redis::Value;
+
+    #[test]
+    fn any_answer_but_an_error() {
+        let mut script = Script::new(Operation::Ping(Ping));
+        assert_eq!(script.write(), ["PING"]);
+        let pong = Value::SimpleString("PONG".to_owned());
+        assert!(matches!(script.done(vec![pong]), Outcome::Done));
+        let refused = script.refused(vec![error("NOPERM no permission")]);
+        assert_eq!(refused, "redis answered NOPERM");
+    }
+}

@@ -87,3 +87,136 @@ impl Chunk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Operation;
+    use super::super::script::*;
+    use super::*;
+
+    /// `User`, `user`, a session's fingerprint.
+    const USER: &[u8] = &[119, 4, b'U', b's', b'e', b'r'];
+    const USER_ATOM: &[u8] = &[119, 4, b'u', b's', b'e', b'r'];
+    const SESSION: &[u8] = &[119, 7, b's', b'e', b's', b's', b'i', b'o', b'n'];
+    const SID: &[u8] = &[109, 0, 0, 0, 3, b's', b'i', b'd'];
+
+    fn put(keys: &[Key], life: Life, layout: Layout) -> Script {
+        let records = keys.iter().map(|key| (key.clone(), VALUE.to_vec()));
+        let put = Put::new(records.collect(), life, layout).unwrap();
+        Script::new(Operation::Put(put))
+    }
+
+    const MINUTE: Life = Life::Milliseconds(60_000);
+
+    #[test]
+    fn the_index_comes_before_the_value() {
+        let mut script = put(&[key(&[ATOM_A, INT_1])], MINUTE, Layout::Indexed);
+        let commands = [
+            format!("ZADD _index:{N} 1060000 {A}:{ONE}"),
+            format!("PEXPIRE _index:{N} 120000 NX"),
+            format!("PEXPIRE _index:{N} 120000 GT"),
+            format!("ZADD _index:{N}:{A} 1060000 {ONE}"),
+            format!("PEXPIRE _index:{N}:{A} 120000 NX"),
+            format!("PEXPIRE _index:{N}:{A} 120000 GT"),
+            format!("SET {N}:{A}:{ONE} \\x83a\\x07 PX 60000"),
+        ];
+        assert_eq!(script.write(), commands);
+        assert_eq!(script.write(), commands, "written again");
+        assert!(matches!(script.done(okays(7)), Outcome::Done));
+    }
+
+    #[test]
+    fn without_expiry() {
+        let mut script = put(&[key(&[INT_1])], Life::Infinite, Layout::Indexed);
+        assert_eq!(
+            script.write(),
+            [
+                format!("ZADD _index:{N} +inf {ONE}"),
+                format!("PERSIST _index:{N}"),
+                format!("SET {N}:{ONE} \\x83a\\x07"),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_plain_layout_has_no_index() {
+        let keys = [key(&[INT_1]), key(&[ATOM_A, INT_2])];
+        assert_eq!(
+            put(&keys, MINUTE, Layout::Plain).write(),
+            [
+                format!("SET {N}:{ONE} \\x83a\\x07 PX 60000"),
+                format!("SET {N}:{A}:{TWO} \\x83a\\x07 PX 60000"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_sign_in_takes_18_commands() {
+        let keys = [
+            key(&[SID]),
+            key(&[USER, USER_ATOM, INT_1]),
+            key(&[USER, USER_ATOM, INT_1, SESSION, SID]),
+        ];
+        let mut script = put(&keys, MINUTE, Layout::Indexed);
+        let lines = script.write();
+        assert_eq!(lines.len(), 18, "{lines:#?}");
+        let namespace = lines.first().unwrap();
+        assert_eq!(namespace.split(' ').count(), 2 + 2 * 3, "{namespace}");
+        let values = lines.iter().skip(15);
+        assert!(values.clone().all(|line| line.starts_with("SET ")));
+        assert!(matches!(script.done(okays(18)), Outcome::Done));
+    }
+
+    #[test]
+    fn a_set_that_is_met_again_is_purged() {
+        let mut script = put(&[key(&[INT_1])], MINUTE, Layout::Indexed);
+        assert_eq!(script.write().len(), 4);
+        script.now_ms += 1_000;
+        let lines = script.write();
+        let purge = format!("ZREMRANGEBYSCORE _index:{N} -inf 996000");
+        assert_eq!((lines.len(), lines.first()), (5, Some(&purge)));
+    }
+
+    #[test]
+    fn many_records_take_several_rounds() {
+        let number = |n: u32| key(&[&[&[98][..], &(n + 256).to_be_bytes()].concat()]);
+        let keys: Vec<_> = (0..1_025).map(number).collect();
+        let mut script = put(&keys, MINUTE, Layout::Indexed);
+        for records in [512, 512] {
+            let lines = script.write();
+            assert_eq!(lines.len(), 3 + records);
+            script.again(okays(lines.len()));
+        }
+        let last = format!("SET {} \\x83a\\x07 PX 60000", text(&keys[1_024]));
+        assert_eq!(script.write().last(), Some(&last));
+        assert!(matches!(script.done(okays(4)), Outcome::Done));
+    }
+
+    fn text(key: &Key) -> String {
+        String::from_utf8(key.path().as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn nothing_to_put() {
+        let mut script = put(&[], MINUTE, Layout::Indexed);
+        assert!(script.write().is_empty());
+        assert!(matches!(script.done(vec![]), Outcome::Done));
+    }
+
+    #[test]
+    fn one_error_reply_fails_the_put() {
+        for position in 0..4 {
+            let mut replies = okays(4);
+            replies[position] = error("OOM command not allowed");
+            let mut script = put(&[key(&[INT_1])], MINUTE, Layout::Indexed);
+            assert_eq!(script.refused(replies), "redis answered OOM");
+        }
+    }
+
+    #[test]
+    fn a_value_that_could_not_be_read_back_is_refused() {
+        let records = vec![(key(&[INT_1]), FUNCTION.to_vec())];
+        let error = Put::new(records, MINUTE, Layout::Indexed).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Value(_)));
+    }
+}

@@ -227,3 +227,165 @@ impl Entry {
 fn is_plain(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Server(code) if code.as_str() == "ERR")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Operation;
+    use super::super::script::*;
+    use super::*;
+    use redis::Value;
+
+    fn reindex(layout: Layout) -> Script {
+        Script::new(Operation::Reindex(Reindex::new(0, layout)))
+    }
+
+    /// Cursor, keys, indexed and renamed.
+    fn numbers(outcome: Outcome) -> [u64; 4] {
+        match outcome {
+            Outcome::Page {
+                cursor,
+                keys,
+                indexed,
+                renamed,
+            } => [cursor, keys, indexed, renamed],
+            _ => panic!("{outcome:?}"),
+        }
+    }
+
+    fn integers<const N: usize>(numbers: [i64; N]) -> Vec<Value> {
+        numbers.map(Value::Int).to_vec()
+    }
+
+    /// The commands that index `[a, 1]`.
+    fn index_of_a_1() -> [String; 6] {
+        [
+            format!("ZADD _index:{N} GT 1060000 {A}:{ONE}"),
+            format!("PEXPIRE _index:{N} 120000 NX"),
+            format!("PEXPIRE _index:{N} 120000 GT"),
+            format!("ZADD _index:{N}:{A} GT 1060000 {ONE}"),
+            format!("PEXPIRE _index:{N}:{A} 120000 NX"),
+            format!("PEXPIRE _index:{N}:{A} 120000 GT"),
+        ]
+    }
+
+    fn rename_of_a_1() -> [String; 3] {
+        [
+            format!("RENAMENX {N}:{OLD_A}:{ONE} {N}:{A}:{ONE}"),
+            format!("ZREM _index:{N} {OLD_A}:{ONE}"),
+            format!("ZREM _index:{N}:{OLD_A} {ONE}"),
+        ]
+    }
+
+    #[test]
+    fn indexes_what_has_no_index() {
+        let mut script = reindex(Layout::Indexed);
+        assert_eq!(script.write(), ["SCAN 0 COUNT 512 TYPE string"]);
+        let (first, second) = (format!("{N}:{ONE}"), format!("{N}:{TWO}"));
+        script.again(vec![page(17, &[&first, "session:7", &second, ""])]);
+
+        assert_eq!(
+            script.write(),
+            [format!("PTTL {first}"), format!("PTTL {second}")]
+        );
+        script.again(integers([60_000, -1]));
+
+        let commands = [
+            format!("ZADD _index:{N} GT 1060000 {ONE}"),
+            format!("PEXPIRE _index:{N} 120000 NX"),
+            format!("PEXPIRE _index:{N} 120000 GT"),
+            format!("ZADD _index:{N} GT +inf {TWO}"),
+            format!("PERSIST _index:{N}"),
+        ];
+        assert_eq!(script.write(), commands);
+        assert_eq!(script.write(), commands, "written again");
+        // The second one was in the index already.
+        let outcome = script.done(integers([1, 1, 0, 0, 0]));
+        assert_eq!(numbers(outcome), [17, 2, 1, 0]);
+    }
+
+    #[test]
+    fn renames_keys_in_the_old_form() {
+        let mut script = reindex(Layout::Indexed);
+        let old = format!("{N}:{OLD_A}:{ONE}");
+        script.again(vec![page(0, &[&old])]);
+        assert_eq!(script.write(), [format!("PTTL {old}")]);
+        script.again(integers([60_000]));
+        let commands = [&index_of_a_1()[..], &rename_of_a_1()].concat();
+        assert_eq!(script.write(), commands);
+        let outcome = script.done(integers([1, 1, 0, 1, 1, 0, 1, 1, 1]));
+        assert_eq!(numbers(outcome), [0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn the_old_form_goes_where_both_are_there() {
+        let mut script = reindex(Layout::Indexed);
+        let old = format!("{N}:{OLD_A}:{ONE}");
+        script.again(vec![page(0, &[&old])]);
+        script.again(integers([60_000]));
+        script.again(integers([0, 0, 0, 0, 0, 0, 0, 1, 1]));
+        assert_eq!(script.write(), [format!("DEL {old}")]);
+        assert_eq!(numbers(script.done(integers([1]))), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn the_plain_layout_is_renamed_alone() {
+        let mut script = reindex(Layout::Plain);
+        let old = format!("{N}:{OLD_A}:{ONE}");
+        script.again(vec![page(0, &[&format!("{N}:{ONE}"), &old])]);
+        script.again(integers([60_000, 60_000]));
+        assert_eq!(script.write(), rename_of_a_1());
+        assert_eq!(numbers(script.done(integers([1, 0, 0]))), [0, 2, 0, 1]);
+    }
+
+    #[test]
+    fn keys_that_vanish_are_left_alone() {
+        let mut script = reindex(Layout::Indexed);
+        let old = format!("{N}:{OLD_A}:{ONE}");
+        script.again(vec![page(5, &[&old])]);
+        assert_eq!(numbers(script.done(integers([-2]))), [5, 0, 0, 0]);
+
+        let mut script = reindex(Layout::Indexed);
+        script.again(vec![page(5, &[&old])]);
+        script.again(integers([60_000]));
+        let mut replies = integers([1, 1, 0, 1, 1, 0, 0, 1, 1]);
+        replies[6] = error("ERR no such key");
+        assert_eq!(numbers(script.done(replies)), [5, 1, 1, 0]);
+    }
+
+    #[test]
+    fn a_page_without_our_keys() {
+        let outcome = reindex(Layout::Indexed).done(vec![page(9, &["session:7", "_index:x"])]);
+        assert_eq!(numbers(outcome), [9, 0, 0, 0]);
+    }
+
+    #[test]
+    fn starts_its_page_again_on_another_connection() {
+        let mut script = Script::new(Operation::Reindex(Reindex::new(40, Layout::Indexed)));
+        let first = script.write();
+        assert_eq!(first, ["SCAN 40 COUNT 512 TYPE string"]);
+        script.again(vec![page(41, &[&format!("{N}:{ONE}")])]);
+        script.again(integers([60_000]));
+        script.operation.restart();
+        assert_eq!(script.write(), first);
+        assert_eq!(numbers(script.done(vec![page(0, &[])])), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn an_error_reply_ends_it_at_each_stage() {
+        let full = || error("OOM command not allowed");
+        let mut script = reindex(Layout::Indexed);
+        assert_eq!(script.refused(vec![full()]), "redis answered OOM");
+        let old = format!("{N}:{OLD_A}:{ONE}");
+        script.again(vec![page(0, &[&old])]);
+        assert_eq!(script.refused(vec![full()]), "redis answered OOM");
+
+        for position in 0..9 {
+            let mut script = reindex(Layout::Indexed);
+            script.again(vec![page(0, &[&old])]);
+            script.again(integers([60_000]));
+            let mut replies = integers([1; 9]);
+            replies[position] = full();
+            assert_eq!(script.refused(replies), "redis answered OOM");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use super::{Outcome, Round, Step};
 use crate::commands::Replies;
 use crate::error::Error;
+use crate::index::{Life, write_life};
 
 /// Most members looked at together; the next `all` finds the others.
 const MAX_MEMBERS: usize = 4_096;
@@ -31,8 +32,8 @@ pub(super) struct Stale {
 enum Stage {
     Look,
     Remove,
-    /// With the time each value has left to live, in milliseconds.
-    Restore(Vec<(Stale, i64)>),
+    /// With the time each value has left to live.
+    Restore(Vec<(Stale, Life)>),
 }
 
 /// What `PTTL` answers for a key that is not there.
@@ -76,15 +77,17 @@ impl Repair {
                 }
             }
             Stage::Restore(returned) => {
-                for (stale, ms) in returned {
+                for (stale, life) in returned {
                     round.commands.push("ZADD", |command| {
                         command.arg(&stale.set).arg("NX");
-                        match ms {
-                            ..0 => command.arg("+inf"),
-                            ms => command.arg(round.now_ms.saturating_add(*ms)),
+                        match life {
+                            Life::Milliseconds(ms) => command.arg(round.now_ms.saturating_add(*ms)),
+                            Life::Infinite => command.arg("+inf"),
                         };
                         command.arg(&stale.member);
                     });
+                    // The set may have been empty, and so gone with its expiry.
+                    write_life(&stale.set, *life, round.commands);
                 }
             }
         }
@@ -110,9 +113,10 @@ impl Repair {
                 let mut returned = Vec::new();
                 for stale in stale {
                     replies.next_integer()?;
-                    let ms = replies.next_integer()?;
-                    if ms != GONE {
-                        returned.push((stale, ms));
+                    match replies.next_integer()? {
+                        GONE => {}
+                        ..0 => returned.push((stale, Life::Infinite)),
+                        ms => returned.push((stale, Life::Milliseconds(ms))),
                     }
                 }
                 if returned.is_empty() {
@@ -126,5 +130,107 @@ impl Repair {
             }
         };
         Ok(Step::Again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Operation;
+    use super::super::script::*;
+    use super::*;
+    use redis::Value;
+
+    fn stale(set: &str, member: &str) -> Stale {
+        Stale {
+            set: set.as_bytes().to_vec(),
+            member: member.as_bytes().to_vec(),
+            path: format!("path-{member}").into_bytes(),
+            score: b"5".to_vec(),
+        }
+    }
+
+    fn repair(members: &[&str]) -> Script {
+        let stale = members.iter().map(|member| stale("set", member));
+        Script::new(Operation::Repair(Repair::new(stale.collect()).unwrap()))
+    }
+
+    /// Replies to the first round of a member that is as stale as it was.
+    fn unchanged() -> [Value; 2] {
+        [bulk("5"), Value::Int(0)]
+    }
+
+    #[test]
+    fn removes_what_is_as_stale_as_it_was() {
+        let mut script = repair(&["a", "b", "c", "d"]);
+        let look = ["a", "b", "c", "d"].map(|member| {
+            [
+                format!("ZSCORE set {member}"),
+                format!("EXISTS path-{member}"),
+            ]
+        });
+        assert_eq!(script.write(), look.as_flattened());
+        let put_again = [bulk("6"), Value::Int(0)];
+        let has_value = [bulk("5"), Value::Int(1)];
+        let removed = [Value::Nil, Value::Int(0)];
+        script.again([unchanged(), put_again, has_value, removed].concat());
+        assert_eq!(script.write(), ["ZREM set a", "PTTL path-a"]);
+        let outcome = script.done(vec![Value::Int(1), Value::Int(-2)]);
+        assert!(matches!(outcome, Outcome::Done));
+    }
+
+    #[test]
+    fn ends_early_where_nothing_is_stale_any_more() {
+        let outcome = repair(&["a"]).done(vec![bulk("6"), Value::Int(0)]);
+        assert!(matches!(outcome, Outcome::Done));
+    }
+
+    #[test]
+    fn what_comes_back_at_the_last_moment_is_listed_again() {
+        let mut script = repair(&["a", "b", "c"]);
+        script.again([unchanged(), unchanged(), unchanged()].concat());
+        assert_eq!(script.write().len(), 6);
+        let replies = [1, 30_000, 1, -1, 1, -2].map(Value::Int);
+        script.again(replies.to_vec());
+        // The set was empty in between, and its expiry is gone with it.
+        let commands = [
+            "ZADD set NX 1030000 a",
+            "PEXPIRE set 90000 NX",
+            "PEXPIRE set 90000 GT",
+            "ZADD set NX +inf b",
+            "PERSIST set",
+        ];
+        assert_eq!(script.write(), commands);
+        assert_eq!(script.write(), commands, "written again");
+        assert!(matches!(script.done(okays(5)), Outcome::Done));
+    }
+
+    #[test]
+    fn an_error_reply_ends_it_at_each_stage() {
+        let denied = || error("READONLY You can't write against a read only replica");
+        let mut script = repair(&["a"]);
+        assert_eq!(script.refused(vec![denied()]), "redis answered READONLY");
+        let mut script = repair(&["a"]);
+        script.again(unchanged().to_vec());
+        assert_eq!(script.refused(vec![denied()]), "redis answered READONLY");
+        let mut script = repair(&["a"]);
+        script.again(unchanged().to_vec());
+        script.again(vec![Value::Int(1), Value::Int(1)]);
+        assert_eq!(script.refused(vec![denied()]), "redis answered READONLY");
+    }
+
+    #[test]
+    fn looks_at_a_bounded_number_of_members() {
+        assert!(Repair::new(Vec::new()).is_none());
+        let many = (0..5_000).map(|number| stale("set", &number.to_string()));
+        let repair = Repair::new(many.collect()).unwrap();
+        let mut script = Script::new(Operation::Repair(repair));
+        assert_eq!(script.write().len(), 2 * 4_096);
+    }
+
+    #[test]
+    fn repairs_of_one_set_overlap() {
+        let of = |set| Repair::new(vec![stale(set, "a")]).unwrap();
+        assert!(of("set").overlaps(&of("set")));
+        assert!(!of("set").overlaps(&of("other")));
     }
 }
