@@ -28,9 +28,10 @@ const MAX_REPAIRS: usize = 64;
 
 /// A thread that holds a connection and serves requests on it.
 ///
-/// Invariant: requests in `active` in front of the others are those whose replies come next.
+/// Invariant: `active` is in the order in which requests were taken, and so are their replies.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
+    /// The queue that all workers share, then those that are its alone.
     queues: Vec<Receiver<Request>>,
     /// Closed when the cache stops.
     stop: Receiver<()>,
@@ -45,15 +46,15 @@ pub(crate) struct Worker {
 
 struct Active {
     request: Request,
-    /// How many replies of this round are its.
-    replies: usize,
+    /// How many replies of this round are its, if it is part of it.
+    replies: Option<usize>,
 }
 
 impl From<Request> for Active {
     fn from(request: Request) -> Self {
         Self {
             request,
-            replies: 0,
+            replies: None,
         }
     }
 }
@@ -106,26 +107,35 @@ impl Worker {
         if self.active.is_empty() {
             self.wait();
         }
-        let mut open = false;
-        let mut nothing = 0;
+        let stopping = self.is_stopping();
+        let skipped = self.skipped_queues();
+        let queues = self.queues.len() - skipped;
+        let mut empty = 0;
         // One of each queue in turn, so that neither holds up the other.
-        for queue in self.queues.iter().cycle() {
-            if nothing >= self.queues.len() || self.active.len() >= MAX_REQUESTS {
+        for queue in self.queues.iter().skip(skipped).cycle() {
+            if empty >= queues || self.active.len() >= MAX_REQUESTS {
                 break;
             }
             match queue.try_recv() {
                 Ok(request) => {
-                    nothing = 0;
+                    empty = 0;
                     self.active.push_back(Active::from(request));
                 }
-                Err(TryRecvError::Empty) => {
-                    nothing += 1;
-                    open = true;
-                }
-                Err(TryRecvError::Disconnected) => nothing += 1,
+                Err(_) => empty += 1,
             }
         }
-        open || !self.active.is_empty()
+        !(stopping && self.active.is_empty() && self.queues.iter().all(Receiver::is_empty))
+    }
+
+    /// Without a connection, the queue that all share is left to workers that have one. If none has,
+    /// requests are taken to be told why.
+    fn skipped_queues(&self) -> usize {
+        let leave = self.connection.is_none() && self.shared.link.is_up() && !self.is_stopping();
+        usize::from(leave)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.try_recv() == Err(TryRecvError::Disconnected)
     }
 
     fn wait(&self) {
@@ -137,7 +147,8 @@ impl Worker {
         let until = due.into_iter().flatten().min();
         let until = until.unwrap_or_else(|| Instant::now() + IDLE);
         let mut select = Select::new();
-        for queue in &self.queues {
+        select.recv(&self.stop);
+        for queue in self.queues.iter().skip(self.skipped_queues()) {
             select.recv(queue);
         }
         // Ready or not, what is there is looked at next.
@@ -231,46 +242,88 @@ impl Worker {
             }
             return Ok(());
         }
-        self.commands.clear();
-        let mut written = 0;
-        let mut deadline = Instant::now();
-        for active in &mut self.active {
-            if self.commands.as_bytes().len() >= MAX_ROUND_BYTES {
-                break;
-            }
-            let before = self.commands.len();
-            active.request.operation.write(&mut Round {
-                commands: &mut self.commands,
-                now_ms: connection.clock().now_ms(),
-                purges: &self.shared.purges,
-            });
-            active.replies = self.commands.len() - before;
-            deadline = deadline.max(active.request.deadline());
-            written += 1;
-        }
+        let deadline = self.write_round();
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
         self.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
         connection.send(&self.commands, deadline)?;
-        for _ in 0..written {
-            self.read_one(deadline)?;
-        }
+        let outcome = self.read_round(deadline);
         self.used_at = Instant::now();
-        Ok(())
+        outcome
     }
 
-    /// Reads the replies of the first active request and steps it.
-    fn read_one(&mut self, deadline: Instant) -> Result<(), Error> {
+    /// Writes the commands of all requests that are part of this round; the last of their deadlines.
+    fn write_round(&mut self) -> Instant {
+        self.commands.clear();
+        let mut deadline = Instant::now();
+        let now_ms = self.connection.as_ref().map(|c| c.clock().now_ms());
+        let mut writes_wait = false;
+        for active in &mut self.active {
+            let operation = &mut active.request.operation;
+            active.replies = None;
+            if self.commands.as_bytes().len() >= MAX_ROUND_BYTES {
+                writes_wait = true;
+                continue;
+            }
+            if operation.is_write() && writes_wait {
+                continue;
+            }
+            // A write of several rounds holds up those behind it, so that they keep their order.
+            writes_wait |= operation.is_long_write();
+            let before = self.commands.len();
+            operation.write(&mut Round {
+                commands: &mut self.commands,
+                now_ms: now_ms.unwrap_or_default(),
+                purges: &self.shared.purges,
+            });
+            active.replies = Some(self.commands.len() - before);
+            deadline = deadline.max(active.request.deadline());
+        }
+        deadline
+    }
+
+    /// Reads the replies of the round and steps each request. Those that are not done stay, in their
+    /// order.
+    fn read_round(&mut self, deadline: Instant) -> Result<(), Error> {
+        let requests = self.active.len();
+        let mut outcome = Ok(());
+        for position in 0..requests {
+            match self.read_front(deadline) {
+                Ok(()) => {}
+                // The stream is in order: the others get their replies yet.
+                Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => {
+                    self.active.rotate_left(1);
+                    outcome = Err(error);
+                }
+                Err(error) => {
+                    self.active.rotate_left(requests - position);
+                    return Err(error);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Reads the replies of the first request and steps it: it is answered, or moves to the end.
+    fn read_front(&mut self, deadline: Instant) -> Result<(), Error> {
         let (Some(connection), Some(active)) = (&mut self.connection, self.active.front_mut())
         else {
             return Ok(());
         };
-        let values = (0..active.replies)
+        let Some(replies) = active.replies else {
+            self.active.rotate_left(1);
+            return Ok(());
+        };
+        let values = (0..replies)
             .map(|_| connection.receive(deadline))
             .collect::<Result<Vec<_>, _>>()?;
         if !active.request.operation.is_housekeeping() {
             values.iter().try_for_each(reconnect_error)?;
         }
+        // The request stays in its place until it is stepped: should that panic, it is answered.
         let step = active.request.operation.read(Replies::new(values));
-        let Some(mut active) = self.active.pop_front() else {
+        let Some(active) = self.active.pop_front() else {
             return Ok(());
         };
         match step {
@@ -280,10 +333,7 @@ impl Worker {
                 self.shared.report_refused(&outcome);
                 active.request.answer(Ok(outcome));
             }
-            Err(error) => {
-                active.replies = 0;
-                active.request.answer(Err(error));
-            }
+            Err(error) => active.request.answer(Err(error)),
         }
         Ok(())
     }

@@ -144,6 +144,14 @@ impl Operation {
         matches!(self, Self::Put(_) | Self::Delete(_))
     }
 
+    /// Whether it is a write that takes more rounds than the next.
+    pub fn is_long_write(&self) -> bool {
+        match self {
+            Self::Put(put) => put.is_long(),
+            _ => false,
+        }
+    }
+
     /// Whether nobody waits for it, so that an error reply ends it without further ado.
     pub const fn is_housekeeping(&self) -> bool {
         matches!(self, Self::Repair(_))

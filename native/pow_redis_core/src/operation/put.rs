@@ -46,6 +46,10 @@ impl Put {
         Ok(Self { chunks, life })
     }
 
+    pub(super) fn is_long(&self) -> bool {
+        self.chunks.len() > 1
+    }
+
     pub(super) fn write(&self, round: &mut Round<'_>) {
         if let Some(chunk) = self.chunks.front() {
             chunk.write(self.life, round);

@@ -1,0 +1,74 @@
+//! Properties of keys and their paths.
+
+use pow_redis_core::etf::{self, AtomForm};
+use pow_redis_core::key::Key;
+use pow_redis_core::path::{Path, decode_parts};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::config;
+use crate::encoding::{canonical, canonical_external, choices, external};
+use crate::term::{Term, term};
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_key_is_the_same_in_all_forms(parts in vec(term(), 1..5), mut choices in choices()) {
+        let list = Term::list(parts.clone());
+        let key = Key::from_external(&external(&list, &mut choices)).unwrap();
+        prop_assert_eq!(&key, &Key::from_external(&canonical_external(&list)).unwrap());
+        let canonical_parts: Vec<_> = parts.iter().map(canonical_external).collect();
+        prop_assert_eq!(decode_parts(key.path().as_bytes()), Some(canonical_parts));
+        let behind_namespace = Term::list(parts[1..].to_vec());
+        prop_assert_eq!(key.parts_term(), canonical(&behind_namespace));
+    }
+
+    #[test]
+    fn a_path_leads_back_to_its_key(parts in vec(term(), 1..5), mut choices in choices()) {
+        let key = Key::from_external(&canonical_external(&Term::list(parts.clone()))).unwrap();
+        prop_assert_eq!(Key::from_path(key.path().as_bytes()), Some(key.clone()));
+        // As another VM may have written it.
+        let other: Vec<_> = parts.iter().map(|part| external(part, &mut choices)).collect();
+        let other = Path::from_parts(other.iter().map(Vec::as_slice));
+        prop_assert_eq!(Key::from_path(other.as_bytes()), Some(key));
+    }
+
+    #[test]
+    fn an_old_path_leads_back_to_its_key(parts in vec(term(), 1..5)) {
+        let key = Key::from_external(&canonical_external(&Term::list(parts.clone()))).unwrap();
+        let old: Vec<_> = parts
+            .iter()
+            .map(|part| etf::external(&canonical_external(part), AtomForm::Latin1).unwrap())
+            .collect();
+        let old = Path::from_parts(old.iter().map(Vec::as_slice));
+        match key.legacy_path() {
+            Some(legacy) => {
+                prop_assert_eq!(&legacy, &old);
+                prop_assert_ne!(&legacy, &key.path());
+                prop_assert_eq!(Key::from_path(legacy.as_bytes()), Some(key));
+            }
+            None => prop_assert_eq!(old, key.path()),
+        }
+    }
+
+    #[test]
+    fn each_membership_leads_back_to_the_path(parts in vec(term(), 1..5)) {
+        let externals: Vec<_> = parts.iter().map(canonical_external).collect();
+        let slices: Vec<_> = externals.iter().map(Vec::as_slice).collect();
+        let path = Path::from_parts(slices.iter().copied());
+        let memberships: Vec<_> = path.memberships().collect();
+        prop_assert_eq!(memberships.len(), parts.len() - 1);
+        for (position, (set, member)) in memberships.into_iter().enumerate() {
+            let prefix = Path::from_parts(slices[..=position].iter().copied());
+            prop_assert_eq!(&set, &prefix.index_set());
+            prop_assert_eq!(&prefix.join(member), &path);
+        }
+    }
+
+    #[test]
+    fn what_is_no_proper_list_is_no_key(term in term(), mut choices in choices()) {
+        let proper = matches!(&term, Term::List(elements, None) if !elements.is_empty());
+        prop_assert_eq!(Key::from_external(&external(&term, &mut choices)).is_ok(), proper);
+    }
+}

@@ -1,0 +1,19 @@
+//! Properties of terms, keys and patterns, on terms that the tests make up themselves.
+
+mod bytes;
+mod encoding;
+mod keys;
+mod patterns;
+mod term;
+mod terms;
+
+use proptest::prelude::ProptestConfig;
+
+/// What a case once failed for becomes a line of a table in these files, not a file of its own.
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 20000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}

@@ -1,0 +1,210 @@
+//! Properties of patterns, against a matcher on terms.
+
+use pow_redis_core::error::ErrorKind;
+use pow_redis_core::key::Key;
+use pow_redis_core::pattern::Pattern;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::config;
+use crate::encoding::{canonical, canonical_external, choices, encode, external};
+use crate::term::{Term, term};
+
+const NAMESPACE: &[u8] = b"n";
+
+fn namespaced(parts: &[Term]) -> Term {
+    Term::list([&[Term::Binary(NAMESPACE.to_vec())], parts].concat())
+}
+
+fn is_wildcard(text: &str) -> bool {
+    text == "_" || text == "$1" || text == "$2"
+}
+
+/// What a pattern means, said once more in terms.
+fn matches(pattern: &Term, term: &Term, bound: &mut Vec<(String, Term)>) -> bool {
+    match (pattern, term) {
+        (Term::Atom(text), _) if text == "_" => true,
+        (Term::Atom(text), _) if is_wildcard(text) => {
+            match bound.iter().find(|(name, _)| name == text) {
+                Some((_, known)) => known == term,
+                None => {
+                    bound.push((text.clone(), term.clone()));
+                    true
+                }
+            }
+        }
+        (Term::List(wanted, wanted_tail), Term::List(found, tail)) => {
+            if found.len() < wanted.len() || !all_match(wanted, found, bound) {
+                return false;
+            }
+            let rest = match (found.get(wanted.len()..), tail) {
+                (Some([]), Some(tail)) => (**tail).clone(),
+                (rest, tail) => Term::List(rest.unwrap_or_default().to_vec(), tail.clone()),
+            };
+            match wanted_tail {
+                None => rest == Term::list(vec![]),
+                Some(wanted) => matches(wanted, &rest, bound),
+            }
+        }
+        (Term::Tuple(wanted), Term::Tuple(found)) => {
+            wanted.len() == found.len() && all_match(wanted, found, bound)
+        }
+        (Term::Map(wanted), Term::Map(found)) => wanted.iter().all(|(key, wanted)| {
+            let value = found.iter().find(|(other, _)| other == key);
+            value.is_some_and(|(_, value)| matches(wanted, value, bound))
+        }),
+        _ => pattern == term,
+    }
+}
+
+fn all_match(wanted: &[Term], found: &[Term], bound: &mut Vec<(String, Term)>) -> bool {
+    let mut pairs = wanted.iter().zip(found);
+    pairs.all(|(wanted, found)| matches(wanted, found, bound))
+}
+
+/// Whether a variable stands where no pattern has one: as key of a map.
+fn has_variable_as_key(term: &Term) -> bool {
+    match term {
+        Term::List(elements, _) | Term::Tuple(elements) => elements.iter().any(has_variable_as_key),
+        Term::Map(pairs) => pairs.iter().any(|(key, value)| {
+            matches!(key, Term::Atom(text) if is_wildcard(text))
+                || has_variable_as_key(key)
+                || has_variable_as_key(value)
+        }),
+        _ => false,
+    }
+}
+
+/// Puts wildcards in place of some terms, as the choices go; zero leaves a term as it is.
+fn loosen(term: &Term, choices: &mut impl Iterator<Item = u8>) -> Term {
+    match choices.next().unwrap_or(0) % 8 {
+        5 => return Term::atom("_"),
+        6 => return Term::atom("$1"),
+        7 => return Term::atom("$2"),
+        _ => {}
+    }
+    match term {
+        Term::List(elements, tail) => {
+            let elements = elements.iter().map(|e| loosen(e, choices)).collect();
+            Term::List(elements, tail.clone())
+        }
+        Term::Tuple(elements) => Term::Tuple(elements.iter().map(|e| loosen(e, choices)).collect()),
+        Term::Map(pairs) => {
+            let mut kept = Vec::new();
+            for (key, value) in pairs {
+                if choices.next().unwrap_or(0) % 4 != 3 {
+                    kept.push((key.clone(), loosen(value, choices)));
+                }
+            }
+            Term::Map(kept)
+        }
+        _ => term.clone(),
+    }
+}
+
+/// A glob in which `*` is the only sign.
+fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+    match glob.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => (0..=text.len()).any(|skipped| glob_matches(rest, &text[skipped..])),
+        Some((byte, rest)) => text
+            .split_first()
+            .is_some_and(|(first, text)| first == byte && glob_matches(rest, text)),
+    }
+}
+
+fn check_match(wanted: &[Term], parts: &[Term], written: &[u8]) -> Result<(), TestCaseError> {
+    let pattern = match Pattern::from_external(written) {
+        Err(error) => {
+            prop_assert_eq!(error.kind(), &ErrorKind::PatternMapKey);
+            prop_assert!(wanted.iter().any(has_variable_as_key));
+            return Ok(());
+        }
+        Ok(pattern) => pattern,
+    };
+    prop_assert!(!wanted.iter().any(has_variable_as_key));
+    let key = Key::from_external(&canonical_external(&namespaced(parts))).unwrap();
+    let (wanted, found) = (Term::list(wanted.to_vec()), Term::list(parts.to_vec()));
+    let expected = matches(&wanted, &found, &mut Vec::new());
+    prop_assert_eq!(pattern.matches(&key.parts_term()), expected);
+    if !expected {
+        return Ok(());
+    }
+    let prefix = pattern.prefix().path();
+    prop_assert!(key.path().as_bytes().starts_with(prefix.as_bytes()));
+    prop_assert!(!pattern.is_exact() || prefix == key.path());
+    for path in [Some(key.path()), key.legacy_path()].into_iter().flatten() {
+        prop_assert!(glob_matches(&pattern.glob(), path.as_bytes()));
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_key_matches_itself(parts in vec(term(), 0..4), mut choices in choices()) {
+        let written = external(&namespaced(&parts), &mut choices);
+        check_match(&parts, &parts, &written)?;
+    }
+
+    #[test]
+    fn wildcards_match_as_the_terms_say(
+        parts in vec(term(), 0..4),
+        ways in vec(any::<u8>(), 0..24),
+        mut choices in choices(),
+    ) {
+        let mut ways = ways.into_iter();
+        let wanted: Vec<_> = parts.iter().map(|part| loosen(part, &mut ways)).collect();
+        let written = external(&namespaced(&wanted), &mut choices);
+        check_match(&wanted, &parts, &written)?;
+    }
+
+    #[test]
+    fn a_wildcard_for_each_part_matches_that_many_parts(
+        parts in vec(term(), 0..5),
+        number in 0_usize..5,
+    ) {
+        let wanted = vec![Term::atom("_"); number];
+        check_match(&wanted, &parts, &canonical_external(&namespaced(&wanted)))?;
+    }
+
+    #[test]
+    fn an_open_end_matches_any_more_parts(
+        parts in vec(term(), 0..5),
+        literal in 0_usize..5,
+    ) {
+        let front = parts[..literal.min(parts.len())].to_vec();
+        let tail = || Some(Box::new(Term::atom("_")));
+        let Term::List(elements, None) = namespaced(&front) else { unreachable!() };
+        let written = canonical_external(&Term::List(elements, tail()));
+        // A variable as key of a map makes no pattern.
+        if let Ok(pattern) = Pattern::from_external(&written) {
+            prop_assert!(!pattern.is_exact());
+            let list = Term::list(parts);
+            let expected = matches(&Term::List(front, tail()), &list, &mut Vec::new());
+            prop_assert_eq!(pattern.matches(&canonical(&list)), expected);
+        }
+    }
+
+    #[test]
+    fn other_terms_match_as_the_terms_say(
+        wanted in vec(term(), 0..3),
+        parts in vec(term(), 0..3),
+        mut choices in choices(),
+    ) {
+        let written = external(&namespaced(&wanted), &mut choices);
+        check_match(&wanted, &parts, &written)?;
+    }
+
+    #[test]
+    fn a_pattern_takes_the_forms_that_a_key_takes(term in term(), mut choices in choices()) {
+        let pattern = |list: Vec<u8>| {
+            let written = [&[131, 108, 0, 0, 0, 2, 106], &list[..], &[106]].concat();
+            let pattern = Pattern::from_external(&written);
+            pattern.map(|pattern| format!("{pattern:?}"))
+        };
+        let other = encode(&term, &mut choices);
+        prop_assert_eq!(pattern(other), pattern(canonical(&term)));
+    }
+}

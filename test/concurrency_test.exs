@@ -1,0 +1,63 @@
+defmodule PowRedisCache.ConcurrencyTest do
+  # Many processes at once.
+  use PowRedisCache.Case, async: true
+
+  @processes 1_000
+  @rounds 10
+
+  test "each process gets its own answers, and nothing else", %{config: config} do
+    1..@processes
+    |> Enum.map(fn number -> Task.async(fn -> work(config, number) end) end)
+    |> Task.await_many(60_000)
+    |> Enum.each(fn left -> assert left == [] end)
+  end
+
+  @tag server: [], instance: [timeout: 50]
+  test "a call that timed out leaves nothing in the mailbox", %{config: config, client: client} do
+    Wait.until(fn -> PowRedisCache.info(config[:name]).connected end)
+    RedisClient.command!(client, ["CLIENT", "PAUSE", "300", "WRITE"])
+
+    outcomes =
+      1..200
+      |> Enum.map(fn number ->
+        Task.async(fn ->
+          outcome =
+            try do
+              PowRedisCache.put(config, {"key#{number}", number})
+            rescue
+              error in PowRedisCache.Error -> error.reason
+            end
+
+          # Whatever was on its way has come by now: this call is behind it.
+          Wait.until(fn -> PowRedisCache.info(config[:name]).queue == 0 end)
+          {outcome, messages()}
+        end)
+      end)
+      |> Task.await_many(60_000)
+
+    assert Enum.all?(outcomes, &match?({_outcome, []}, &1))
+    assert Enum.any?(outcomes, &match?({:timeout, []}, &1))
+  end
+
+  defp work(config, number) do
+    for round <- 1..@rounds do
+      own = ["p#{number}", round]
+      :ok = PowRedisCache.put(config, {own, {number, round}})
+      {^number, ^round} = PowRedisCache.get(config, own)
+      :not_found = PowRedisCache.get(config, ["p#{number}", -round])
+
+      case rem(round, 3) do
+        0 -> :ok = PowRedisCache.delete(config, own)
+        1 -> [{^own, {^number, ^round}}] = PowRedisCache.all(config, own)
+        2 -> true = {own, {number, round}} in PowRedisCache.all(config, ["p#{number}", :_])
+      end
+    end
+
+    messages()
+  end
+
+  defp messages do
+    {:messages, messages} = Process.info(self(), :messages)
+    messages
+  end
+end

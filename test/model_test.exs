@@ -1,0 +1,113 @@
+defmodule PowRedisCache.ModelTest do
+  # Random sequences of operations against a map with a clock.
+  #
+  # The model knows between which two moments a record expires: a put begins and ends at some time,
+  # and Redis counts from somewhere in between. What is read while it may expire may be either.
+  use PowRedisCache.Case, async: true
+
+  @operations 600
+  # Redis's own clock for expiry may be a little behind.
+  @slack 20
+
+  for index <- [true, false] do
+    @tag instance: [index: index, timeout: 10_000]
+    test "behaves as a map with a clock, with index: #{index}", %{config: config} do
+      seed = ExUnit.configuration()[:seed]
+      :rand.seed(:exsss, {seed, 3, 4})
+
+      try do
+        Enum.reduce(1..@operations, %{}, fn _number, model ->
+          operation = operation()
+          run(operation, config, model)
+        end)
+      rescue
+        error in ExUnit.AssertionError ->
+          reraise %{error | message: "#{error.message} (seed #{seed})"}, __STACKTRACE__
+      end
+    end
+  end
+
+  defp operation do
+    case :rand.uniform(20) do
+      n when n <= 6 -> {:put, records(), ttl()}
+      n when n <= 8 -> {:delete, key()}
+      n when n <= 13 -> {:get, key()}
+      n when n <= 18 -> {:all, match()}
+      _ -> {:let_time_pass, :rand.uniform(40)}
+    end
+  end
+
+  defp records, do: for(_ <- 1..:rand.uniform(4), do: {key(), :rand.uniform(1_000)})
+  defp ttl, do: Enum.random([20, 60, 150, 600, 3_600_000])
+
+  defp key do
+    Enum.random([
+      Enum.random(["a", "b"]),
+      [Enum.random([:user, "a"]), Enum.random(1..3)],
+      [:user, Enum.random(1..3), :session, Enum.random(["s", "t"])]
+    ])
+  end
+
+  defp match do
+    Enum.random([
+      :_,
+      [:_, :_],
+      [:user, :_],
+      [:user, :_, :session, :_],
+      [:user, Enum.random(1..3), :session, :_],
+      ["a", :_]
+    ])
+  end
+
+  defp run({:put, records, ttl}, config, model) do
+    {:ok, from, to} = timed(fn -> PowRedisCache.put(Keyword.put(config, :ttl, ttl), records) end)
+
+    for {key, value} <- records, into: model do
+      {key, {value, from + ttl, to + ttl + @slack}}
+    end
+  end
+
+  defp run({:delete, key}, config, model) do
+    :ok = PowRedisCache.delete(config, key)
+    Map.delete(model, key)
+  end
+
+  defp run({:get, key}, config, model) do
+    {found, from, to} = timed(fn -> PowRedisCache.get(config, key) end)
+
+    case Map.get(model, key) do
+      {value, earliest, _latest} when to < earliest -> assert found == value
+      {_value, _earliest, latest} when from > latest -> assert found == :not_found
+      {value, _earliest, _latest} -> assert found in [value, :not_found]
+      nil -> assert found == :not_found
+    end
+
+    model
+  end
+
+  defp run({:all, match}, config, model) do
+    {found, from, to} = timed(fn -> PowRedisCache.all(config, match) end)
+    namespace = config[:namespace]
+    select = fn records -> ets_all(namespace, records, match) end
+
+    certain = for {key, {value, earliest, _}} <- model, to < earliest, do: {key, value}
+    possible = for {key, {value, _, latest}} <- model, from <= latest, do: {key, value}
+
+    assert select.(certain) -- found == []
+    assert found -- select.(possible) == []
+    assert found == Enum.sort_by(found, fn {key, _value} -> List.wrap(key) end)
+    model
+  end
+
+  # Time passes in Redis as it does here: there is nothing to wait for but the clock.
+  defp run({:let_time_pass, ms}, _config, model) do
+    Process.sleep(ms)
+    model
+  end
+
+  defp timed(function) do
+    from = System.monotonic_time(:millisecond)
+    result = function.()
+    {result, from, System.monotonic_time(:millisecond) + 1}
+  end
+end

@@ -1,0 +1,47 @@
+defmodule PowRedisCache.NativeTest do
+  # The border to the native library.
+  use ExUnit.Case, async: true
+
+  alias PowRedisCache.Native
+
+  test "the stubs are the functions that the library exports" do
+    stubs = Native.__info__(:functions) -- [load: 0, load_error: 0]
+    assert Enum.sort(stubs) == Enum.sort(Native.module_info(:nifs))
+  end
+
+  # In a VM of its own, with a copy of the application whose library is missing or broken.
+  for {title, change} <- [missing: :rm, broken: :write] do
+    test "a #{title} library gives a readable error at start" do
+      output = start_with_library(unquote(change))
+      assert output =~ "start failed: the native library "
+      assert output =~ "could not be loaded (load_failed)"
+      assert output =~ "Run `mix deps.compile pow_redis_cache --force`"
+    end
+  end
+
+  defp start_with_library(change) do
+    folder =
+      Path.join(
+        System.tmp_dir!(),
+        "pow_redis_cache_#{System.unique_integer([:positive])}_#{change}"
+      )
+
+    application = Path.join(folder, "pow_redis_cache")
+    File.mkdir_p!(application)
+    on_exit(fn -> File.rm_rf!(folder) end)
+    File.cp_r!(Application.app_dir(:pow_redis_cache, "ebin"), Path.join(application, "ebin"))
+    File.mkdir_p!(Path.join(application, "priv/native"))
+
+    if change == :write,
+      do: File.write!(Path.join(application, "priv/native/pow_redis_nif.so"), "no library")
+
+    {output, _status} =
+      System.cmd(
+        "elixir",
+        ["-pa", Path.join(application, "ebin"), "-e", "PowRedisCache.start_link([])"],
+        stderr_to_stdout: true
+      )
+
+    output
+  end
+end

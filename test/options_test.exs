@@ -1,0 +1,78 @@
+defmodule PowRedisCache.OptionsTest do
+  use ExUnit.Case, async: true
+
+  alias PowRedisCache.Options
+
+  @wrong [
+    {[url: 6379],
+     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", got: something else than a string"},
+    {[url: "localhost"],
+     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", got: a string without \"://\""},
+    {[url: "http://u:s3cret@host"],
+     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", got: a \"http://\" URL"},
+    {[url: "rediss://host"],
+     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", got: a \"rediss://\" URL; TLS is not supported yet"},
+    {[name: "x"], "expected :name to be an atom, got: \"x\""},
+    {[pool_size: "4"], "expected :pool_size to be a positive integer, got: \"4\""},
+    {[max_queue: 0], "expected :max_queue to be a positive integer, got: 0"},
+    {[timeout: :infinity], "expected :timeout to be a positive integer, got: :infinity"},
+    {[connect_timeout: -1], "expected :connect_timeout to be a positive integer, got: -1"},
+    {[index: nil], "expected :index to be true or false, got: nil"},
+    {[writes: :later], "expected :writes to be :sync or :async, got: :later"},
+    {[decode: true], "expected :decode to be :checked or :safe, got: true"},
+    {[default_ttl: 0],
+     "expected :default_ttl to be a positive integer (milliseconds), :infinity or nil, got: 0"},
+    {[pool: 4],
+     "unknown option :pool, expected one of: :url, :name, :pool_size, :max_queue, :timeout, :connect_timeout, :index, :writes, :decode, :default_ttl"},
+    {[:url], "expected the options to be a keyword list, got: [:url]"}
+  ]
+
+  test "a wrong option gets a message that says what was expected" do
+    for {options, message} <- @wrong do
+      assert_raise ArgumentError, message, fn -> PowRedisCache.start_link(options) end
+      assert_raise ArgumentError, message, fn -> PowRedisCache.child_spec(options) end
+    end
+  end
+
+  test "there is a wrong value here for each option" do
+    tried =
+      for {options, _message} <- @wrong, Keyword.keyword?(options), {name, _} <- options, do: name
+
+    assert Map.keys(Options.validate!([])) -- tried == []
+  end
+
+  test "defaults" do
+    assert Options.validate!([]) == %{
+             url: "redis://localhost:6379",
+             name: PowRedisCache,
+             pool_size: 2,
+             max_queue: 10_000,
+             timeout: 5_000,
+             connect_timeout: 5_000,
+             index: true,
+             writes: :sync,
+             decode: :checked,
+             default_ttl: nil
+           }
+  end
+
+  test "every option is documented" do
+    docs = Options.docs()
+    for name <- Map.keys(Options.validate!([])), do: assert(docs =~ "* `#{inspect(name)}` - ")
+  end
+
+  test "a child is stopped only after what is queued had its time" do
+    assert %{id: PowRedisCache, shutdown: 3_000} = PowRedisCache.child_spec(timeout: 2_000)
+  end
+
+  test "URLs with login, database and socket" do
+    for url <- [
+          "redis://h",
+          "redis://:p@h:1/2",
+          "redis://u:p%40@[::1]:6379",
+          "unix:///run/redis.sock?db=1"
+        ] do
+      assert %{url: ^url} = Options.validate!(url: url)
+    end
+  end
+end

@@ -1,0 +1,80 @@
+defmodule PowRedisCache.ScaleTest do
+  # Many keys.
+  use PowRedisCache.Case, async: true
+
+  @moduletag server: [], timeout: 300_000
+
+  @keys 100_000
+
+  defp put_many(config, records) do
+    records |> Stream.chunk_every(5_000) |> Enum.each(&PowRedisCache.put(config, &1))
+  end
+
+  defp sessions(users), do: for(u <- users, do: {[MyApp.User, :user, u, :session, "s#{u}"], u})
+
+  defp counts(client, call) do
+    before = RedisClient.command_counts(client)
+    result = call.()
+    later = RedisClient.command_counts(client)
+
+    {result,
+     for(
+       {name, calls} <- later,
+       n = calls - Map.get(before, name, 0),
+       n > 0,
+       into: %{},
+       do: {name, n}
+     )}
+  end
+
+  test "the sessions of a user take two rounds, whatever else is there", context do
+    %{config: config, client: client} = context
+    mine = for s <- ["a", "b", "c"], do: {[MyApp.User, :user, 0, :session, s], 1}
+    PowRedisCache.put(config, mine)
+    match = [MyApp.User, :user, 0, :session, :_]
+    ask = fn -> PowRedisCache.all(config, match) end
+
+    {^mine, alone} = counts(client, ask)
+    put_many(config, sessions(1..@keys))
+    batches = PowRedisCache.info(config[:name]).batches
+    {^mine, among_many} = counts(client, ask)
+
+    # The index set in both forms of atoms, then the values.
+    assert Map.drop(alone, ["info"]) == %{"zscan" => 2, "get" => 3}
+    assert among_many == alone
+    assert PowRedisCache.info(config[:name]).batches == batches + 2
+  end
+
+  test "all keys are answered as :ets does", %{config: config, namespace: namespace} do
+    records = sessions(1..@keys) ++ for(u <- 1..@keys//100, do: {[MyApp.User, :user, u], u})
+    put_many(config, records)
+
+    for match <- [
+          [MyApp.User, :user, :_, :session, :_],
+          [MyApp.User, :user, :_],
+          [:_, :user, 77, :_, :"$1"]
+        ] do
+      assert PowRedisCache.all(config, match) == ets_all(namespace, records, match)
+    end
+  end
+
+  @tag instance: [pool_size: 1]
+  test "a get does not wait for an all that is under way", %{config: config, client: client} do
+    put_many(config, for(i <- 1..20_000, do: {["u", i], i}))
+    PowRedisCache.put(config, {"key", 1})
+    test = self()
+
+    lister =
+      Task.async(fn ->
+        records = PowRedisCache.all(config, ["u", :_])
+        send(test, :listed)
+        length(records)
+      end)
+
+    scanned = fn -> Map.get(RedisClient.command_counts(client), "zscan", 0) end
+    Wait.until(fn -> scanned.() > 0 end)
+    assert PowRedisCache.get(config, "key") == 1
+    refute_received :listed
+    assert Task.await(lister, 60_000) == 20_000
+  end
+end
