@@ -37,7 +37,8 @@ defmodule Mix.Tasks.Compile.PowRedisCache do
   @impl true
   def clean do
     File.rm_rf!(@folder)
-    File.rm_rf!(target())
+    # A folder that the environment names may hold more than ours.
+    File.rm_rf!(own_target())
   end
 
   defp build do
@@ -108,10 +109,11 @@ defmodule Mix.Tasks.Compile.PowRedisCache do
     version <> ".0"
   end
 
+  defp target, do: System.get_env("CARGO_TARGET_DIR") || own_target()
+
   # One for all environments of the project that is built, whether this is it or a dependency.
-  defp target do
-    System.get_env("CARGO_TARGET_DIR") ||
-      Path.join([Path.dirname(Mix.Project.build_path()), "cargo", "pow_redis_cache"])
+  defp own_target do
+    Path.join([Path.dirname(Mix.Project.build_path()), "cargo", "pow_redis_cache"])
   end
 
   defp built_name do

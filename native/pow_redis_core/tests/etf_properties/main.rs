@@ -12,7 +12,7 @@ use proptest::prelude::ProptestConfig;
 /// What a case once failed for becomes a line of a table in these files, not a file of its own.
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: 20000,
+        cases: 512,
         failure_persistence: None,
         ..ProptestConfig::default()
     }
