@@ -1,0 +1,39 @@
+defmodule PowRedisCache.ReadmeTest do
+  # What the README says runs, and is complete.
+  use PowRedisCache.Case
+
+  @readme File.read!(Path.expand("../README.md", __DIR__))
+
+  defp snippets, do: for([_, code] <- Regex.scan(~r/```elixir\n(.*?)```/s, @readme), do: code)
+
+  @tag instance: [name: PowRedisCache]
+  test "the calls by hand answer what stands behind them" do
+    code = Enum.find(snippets(), &(&1 =~ "PowRedisCache.get(config"))
+    # Each answer is compared with the line above it.
+    checked = Regex.replace(~r/^(.+)\n#=> (.+)$/m, code, "true = (\\1) == \\2")
+    assert length(Regex.scan(~r/^true = /m, checked)) == 2
+    Code.eval_string(checked)
+  end
+
+  test "the others are Elixir" do
+    for code <- snippets(), do: assert({:ok, _} = Code.string_to_quoted(code))
+  end
+
+  test "the installation takes at most 15 lines" do
+    [installation] = Regex.run(~r/## Installation\n.*?\n## /s, @readme)
+    code = for [_, code] <- Regex.scan(~r/```elixir\n(.*?)```/s, installation), do: code
+    assert code |> Enum.join() |> String.split("\n", trim: true) |> length() <= 15
+  end
+
+  test "the table of options has each with its default" do
+    for {name, default} <- PowRedisCache.Options.validate!([]), name != :name do
+      shown =
+        default
+        |> inspect()
+        |> String.replace("10000", "10_000")
+        |> String.replace("5000", "5_000")
+
+      assert @readme =~ "| `#{inspect(name)}` | `#{shown}` |"
+    end
+  end
+end
