@@ -3,19 +3,19 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::connection::Connection;
 use crate::error::{Error, ErrorKind};
 use crate::index::Purges;
 use crate::link::Link;
 use crate::operation::{Layout, Operation, Outcome};
-use crate::options::Options;
+use crate::options::{Options, Topology};
 use crate::request::{Reply, Request, Ticket};
+use crate::route::Route;
 use crate::worker::Worker;
 
 /// A running cache. When it is dropped, the workers finish what is queued and end.
@@ -51,14 +51,18 @@ pub enum Event {
 pub type Observer = Box<dyn Fn(Event) + Send + Sync>;
 
 /// A cache in numbers, since its start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Info {
     /// Whether Redis can be reached.
     pub connected: bool,
-    /// Address of the server.
-    pub server: String,
-    /// The server's version, where it says it.
+    /// Address of the server to which a worker connected last.
+    pub server: Option<String>,
+    /// That server's version, where it says it.
     pub version: Option<String>,
+    /// What Redis is made of.
+    pub topology: Topology,
+    /// Number of workers that run.
+    pub workers: usize,
     /// How many requests wait.
     pub queue: usize,
     /// How many requests were submitted.
@@ -77,7 +81,8 @@ pub(crate) struct Shared {
     pub(crate) purges: Purges,
     pub(crate) stats: Stats,
     pub(crate) link: Link,
-    version: Mutex<Option<String>>,
+    /// Address and version.
+    server: Mutex<(Option<String>, Option<String>)>,
     observer: Observer,
     workers: AtomicUsize,
 }
@@ -163,6 +168,11 @@ impl Cache {
         self.shared.options.timeout
     }
 
+    /// Whether Redis is a cluster.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.shared.options.topology, Topology::Cluster)
+    }
+
     /// How keys lie in Redis.
     pub fn layout(&self) -> Layout {
         self.shared.options.layout
@@ -171,10 +181,13 @@ impl Cache {
     /// The cache in numbers.
     pub fn info(&self) -> Info {
         let stats = &self.shared.stats;
+        let (server, version) = self.shared.server().clone();
         Info {
             connected: self.shared.link.is_up(),
-            server: self.shared.options.server.to_string(),
-            version: self.shared.version().clone(),
+            server,
+            version,
+            topology: self.shared.options.topology.clone(),
+            workers: self.shared.workers.load(Ordering::Relaxed),
             queue: self.reads.len() + self.writes.len(),
             calls: stats.calls.load(Ordering::Relaxed),
             batches: stats.batches.load(Ordering::Relaxed),
@@ -191,18 +204,18 @@ impl Shared {
             purges: Purges::default(),
             stats: Stats::default(),
             link: Link::new(),
-            version: Mutex::default(),
+            server: Mutex::default(),
             observer,
             workers: AtomicUsize::new(0),
         }
     }
 
-    pub(crate) fn connected(&self, connection: &Connection, again: bool) {
+    pub(crate) fn connected(&self, route: &Route, again: bool) {
         if again {
             self.stats.reconnects.fetch_add(1, Ordering::Relaxed);
         }
-        let version = connection.version().map(str::to_owned);
-        self.version().clone_from(&version);
+        let version = route.version().map(str::to_owned);
+        *self.server() = (Some(route.address().to_string()), version.clone());
         if self.link.connected() {
             (self.observer)(Event::Connected { version });
         }
@@ -231,8 +244,8 @@ impl Shared {
         }
     }
 
-    fn version(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.version.lock().unwrap_or_else(PoisonError::into_inner)
+    fn server(&self) -> MutexGuard<'_, (Option<String>, Option<String>)> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind, ServerCode};
 #[derive(Debug, Default)]
 pub struct Commands {
     bytes: Vec<u8>,
-    number: usize,
+    /// Where each command ends.
+    ends: Vec<usize>,
     command: Cmd,
 }
 
@@ -24,7 +25,7 @@ impl Commands {
         self.command.arg(name);
         arguments(&mut self.command);
         self.command.write_packed_command(&mut self.bytes);
-        self.number += 1;
+        self.ends.push(self.bytes.len());
     }
 
     /// The bytes to send.
@@ -32,14 +33,22 @@ impl Commands {
         &self.bytes
     }
 
+    /// The bytes of each command.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts
+            .zip(&self.ends)
+            .filter_map(|(&start, &end)| self.bytes.get(start..end))
+    }
+
     /// How many commands there are, and so how many replies will come.
     pub const fn len(&self) -> usize {
-        self.number
+        self.ends.len()
     }
 
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
-        self.number == 0
+        self.ends.is_empty()
     }
 
     /// Forgets all commands.
@@ -47,7 +56,7 @@ impl Commands {
         // One huge value must not keep its memory for good.
         self.bytes.clear();
         self.bytes.shrink_to(MAX_KEPT_BYTES);
-        self.number = 0;
+        self.ends.clear();
     }
 }
 
@@ -138,6 +147,8 @@ mod tests {
             commands.as_bytes(),
             b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nTIME\r\n"
         );
+        let names: Vec<_> = commands.iter().map(<[u8]>::len).collect();
+        assert_eq!(names, [20, 14]);
         commands.clear();
         assert!(commands.is_empty() && commands.as_bytes().is_empty());
     }

@@ -1,17 +1,16 @@
 //! A connection to Redis, on which every wait has a deadline.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use redis::{ConnectionAddr, Parser, Value};
+use redis::{Parser, Value};
 
 use crate::clock::Clock;
 use crate::commands::{Commands, Replies};
 use crate::error::{Error, ErrorKind};
-use crate::options::Server;
+use crate::server::{Address, Server};
+use crate::socket::Socket;
+use crate::tls::{self, TlsStream};
 
 /// A connection that is logged in. After any error its position in the stream is in doubt: drop it.
 pub struct Connection {
@@ -22,34 +21,45 @@ pub struct Connection {
 }
 
 enum Stream {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
+    Plain(Socket),
+    Tls(Box<TlsStream>),
 }
 
 impl Connection {
     /// Connects, logs in, selects the database and reads the clock.
     pub fn open(server: &Server, deadline: Instant) -> Result<Self, Error> {
         let mut connection = Self {
-            stream: Stream::open(server.address(), deadline).map_err(from_io)?,
+            stream: Stream::open(server, deadline)?,
             parser: Parser::new(),
             clock: Clock::local(),
             version: None,
         };
-        connection.log_in(server, deadline)?;
+        let with_user = connection.log_in(server, server.username.as_deref(), deadline);
+        match with_user {
+            // Old URLs of Heroku carry a user that does not exist.
+            Err(error) if server.username.is_some() && is_refused_pair(&error) => {
+                connection.log_in(server, None, deadline)?;
+            }
+            outcome => outcome?,
+        }
         Ok(connection)
     }
 
-    fn log_in(&mut self, server: &Server, deadline: Instant) -> Result<(), Error> {
+    fn log_in(
+        &mut self,
+        server: &Server,
+        username: Option<&str>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
         let mut commands = Commands::new();
-        if let Some(password) = server.password() {
+        if let Some(password) = &server.password {
             commands.push("AUTH", |command| {
-                command.arg(server.username()).arg(password);
+                command.arg(username).arg(password);
             });
         }
-        if server.database() != 0 {
+        if server.database != 0 {
             commands.push("SELECT", |command| {
-                command.arg(server.database());
+                command.arg(server.database);
             });
         }
         let needed = commands.len();
@@ -91,33 +101,52 @@ impl Connection {
         }
     }
 
+    /// Sends one command and reads its reply, an error reply as an error.
+    pub(crate) fn ask(
+        &mut self,
+        name: &str,
+        arguments: &[&str],
+        deadline: Instant,
+    ) -> Result<Value, Error> {
+        let mut commands = Commands::new();
+        commands.push(name, |command| {
+            command.arg(arguments);
+        });
+        self.round_trip(&commands, deadline)?.next_value()
+    }
+
     fn round_trip(&mut self, commands: &Commands, deadline: Instant) -> Result<Replies, Error> {
-        self.send(commands, deadline)?;
+        self.send(commands.as_bytes(), deadline)?;
         let values = (0..commands.len())
             .map(|_| self.receive(deadline))
             .collect::<Result<_, _>>()?;
         Ok(Replies::new(values))
     }
 
-    /// Sends commands.
-    pub fn send(&mut self, commands: &Commands, deadline: Instant) -> Result<(), Error> {
-        Timed::new(&mut self.stream, deadline)
-            .write_all(commands.as_bytes())
-            .map_err(from_io)
+    /// Sends packed commands.
+    pub fn send(&mut self, commands: &[u8], deadline: Instant) -> Result<(), Error> {
+        self.stream.set_deadline(deadline);
+        self.stream
+            .write_all(commands)
+            .and_then(|()| self.stream.flush())
+            .map_err(|error| from_io(&error))
     }
 
     /// Reads the next reply. An error reply is a value here.
     pub fn receive(&mut self, deadline: Instant) -> Result<Value, Error> {
+        self.stream.set_deadline(deadline);
+        // The parser says of an I/O error only its kind: what TLS says is kept here.
+        let mut failure = None;
+        let reader = Watched {
+            stream: &mut self.stream,
+            failure: &mut failure,
+        };
         self.parser
-            .parse_value(Timed::new(&mut self.stream, deadline))
-            .map_err(|error| {
-                if error.is_timeout() {
-                    ErrorKind::Timeout.into()
-                } else if error.is_io_error() {
-                    ErrorKind::Disconnected.into()
-                } else {
-                    ErrorKind::Protocol.into()
-                }
+            .parse_value(reader)
+            .map_err(|error| match failure {
+                Some(failure) => failure,
+                None if error.is_io_error() => ErrorKind::Disconnected.into(),
+                None => ErrorKind::Protocol.into(),
             })
     }
 
@@ -136,10 +165,16 @@ fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Server(code) if !code.calls_for_reconnect() && code.as_str() != "NOAUTH")
 }
 
-fn from_io(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ErrorKind::Timeout.into(),
-        _ => ErrorKind::Disconnected.into(),
+/// The user and password that belong together do not, or the server knows no users.
+fn is_refused_pair(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Server(code) if matches!(code.as_str(), "WRONGPASS" | "ERR"))
+}
+
+pub(crate) fn from_io(error: &io::Error) -> Error {
+    match (tls::problem(error), error.kind()) {
+        (Some(problem), _) => ErrorKind::Tls(problem).into(),
+        (None, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => ErrorKind::Timeout.into(),
+        (None, _) => ErrorKind::Disconnected.into(),
     }
 }
 
@@ -170,83 +205,60 @@ fn unix_ms(time: &[Value]) -> Option<i64> {
 }
 
 impl Stream {
-    fn open(address: &ConnectionAddr, deadline: Instant) -> io::Result<Self> {
-        match address {
-            ConnectionAddr::Tcp(host, port) => {
-                let mut failure = io::Error::from(io::ErrorKind::NotFound);
-                for address in (host.as_str(), *port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, left(deadline)?) {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            return Ok(Self::Tcp(stream));
-                        }
-                        Err(error) => failure = error,
-                    }
-                }
-                Err(failure)
+    fn open(server: &Server, deadline: Instant) -> Result<Self, Error> {
+        let socket = Socket::open(&server.address, deadline).map_err(|error| from_io(&error))?;
+        match (&server.tls, &server.address) {
+            (Some(tls), Address::Tcp { host, .. }) => {
+                Ok(Self::Tls(Box::new(tls.connect(host, socket)?)))
             }
-            #[cfg(unix)]
-            ConnectionAddr::Unix(path) => UnixStream::connect(path).map(Self::Unix),
-            _ => Err(io::ErrorKind::Unsupported.into()),
+            _ => Ok(Self::Plain(socket)),
+        }
+    }
+
+    fn set_deadline(&mut self, deadline: Instant) {
+        match self {
+            Self::Plain(socket) => socket.set_deadline(deadline),
+            Self::Tls(stream) => stream.sock.set_deadline(deadline),
         }
     }
 }
 
-/// The time that is left; an error when there is none.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
-    }
-}
-
-/// A stream on which each read and write waits until one deadline at most, however many there are.
-struct Timed<'s> {
-    stream: &'s mut Stream,
-    deadline: Instant,
-}
-
-impl<'s> Timed<'s> {
-    const fn new(stream: &'s mut Stream, deadline: Instant) -> Self {
-        Self { stream, deadline }
-    }
-}
-
-impl Read for Timed<'_> {
+impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let timeout = Some(left(self.deadline)?);
-        match self.stream {
-            Stream::Tcp(stream) => {
-                stream.set_read_timeout(timeout)?;
-                stream.read(buffer)
-            }
-            #[cfg(unix)]
-            Stream::Unix(stream) => {
-                stream.set_read_timeout(timeout)?;
-                stream.read(buffer)
-            }
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
 
-impl Write for Timed<'_> {
+impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let timeout = Some(left(self.deadline)?);
-        match self.stream {
-            Stream::Tcp(stream) => {
-                stream.set_write_timeout(timeout)?;
-                stream.write(bytes)
-            }
-            #[cfg(unix)]
-            Stream::Unix(stream) => {
-                stream.set_write_timeout(timeout)?;
-                stream.write(bytes)
-            }
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// Notes why a read failed.
+struct Watched<'s> {
+    stream: &'s mut Stream,
+    failure: &'s mut Option<Error>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream
+            .read(buffer)
+            .inspect_err(|error| *self.failure = Some(from_io(error)))
     }
 }
 
@@ -255,6 +267,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
     use std::thread;
+    use std::time::Duration;
 
     /// A server that accepts once, reads what comes, and writes `script` slowly.
     fn peer(script: &'static [u8], pause: Duration) -> (Server, thread::JoinHandle<()>) {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::etf;
+use crate::tls::TlsProblem;
 
 /// Why a call failed. Holds no key, value or password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,14 @@ pub enum ErrorKind {
     Server(ServerCode),
     /// What came back is not what Redis answers to the command.
     Protocol,
+    /// TLS failed.
+    Tls(TlsProblem),
+    /// The sentinels know no master of the group.
+    NoMaster,
+    /// Nobody could tell where Redis is.
+    Unresolved,
+    /// The operation is not for clusters.
+    NotOnCluster,
     /// A worker panicked.
     Crashed,
     /// A key is not a term that we take.
@@ -53,6 +62,16 @@ impl ServerCode {
         Self(if is_code { code } else { "ERR" }.to_owned())
     }
 
+    /// A server that takes no writes.
+    pub(crate) fn read_only() -> Self {
+        Self("READONLY".to_owned())
+    }
+
+    /// A cluster of which a part can't be reached.
+    pub(crate) fn cluster_down() -> Self {
+        Self("CLUSTERDOWN".to_owned())
+    }
+
     /// The code: `OOM`, `NOAUTH`, …
     pub fn as_str(&self) -> &str {
         &self.0
@@ -73,6 +92,34 @@ impl Error {
     pub const fn kind(&self) -> &ErrorKind {
         &self.kind
     }
+
+    /// Whether trying again, on this connection or another, cannot be expected to help.
+    pub(crate) fn is_final(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Server(code) => !code.calls_for_reconnect(),
+            ErrorKind::Busy
+            | ErrorKind::Closed
+            | ErrorKind::Tls(_)
+            | ErrorKind::NotOnCluster
+            | ErrorKind::Crashed
+            | ErrorKind::Key(_)
+            | ErrorKind::KeyShape
+            | ErrorKind::Value(_)
+            | ErrorKind::Pattern(_)
+            | ErrorKind::PatternMapKey
+            | ErrorKind::Url => true,
+            ErrorKind::Timeout
+            | ErrorKind::Disconnected
+            | ErrorKind::Protocol
+            | ErrorKind::NoMaster
+            | ErrorKind::Unresolved => false,
+        }
+    }
+
+    /// Whether the connection goes on after it, in order.
+    pub(crate) const fn leaves_stream_in_order(&self) -> bool {
+        matches!(self.kind, ErrorKind::Server(_))
+    }
 }
 
 impl From<ErrorKind> for Error {
@@ -90,6 +137,10 @@ impl fmt::Display for Error {
             ErrorKind::Disconnected => f.write_str("no connection to redis"),
             ErrorKind::Server(code) => write!(f, "redis answered {}", code.as_str()),
             ErrorKind::Protocol => f.write_str("unexpected reply"),
+            ErrorKind::Tls(problem) => write!(f, "tls: {problem:?}"),
+            ErrorKind::NoMaster => f.write_str("the sentinels know no master"),
+            ErrorKind::Unresolved => f.write_str("nobody could tell where redis is"),
+            ErrorKind::NotOnCluster => f.write_str("not on a cluster"),
             ErrorKind::Crashed => f.write_str("a worker panicked"),
             ErrorKind::Key(error) => write!(f, "key: {error}"),
             ErrorKind::KeyShape => f.write_str("key: expected a proper list with a namespace"),

@@ -8,12 +8,19 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
+use redis::Cmd;
+
 use crate::commands::Commands;
 use crate::path::Path;
 
+/// How many commands make a set live long enough.
+pub(crate) const LIFE_COMMANDS: usize = 2;
 /// How much longer an index set lives than the members just added, in milliseconds: a value is set
 /// after its index, and must not outlive it.
 const LIFE_MARGIN_MS: i64 = 60_000;
+/// How long an index set lives that has a member without expiry, in milliseconds: 300,000 years. With
+/// no expiry at all, the `NX` of the next put would give it one.
+const FOREVER_MS: i64 = 10_000_000_000_000_000;
 /// How long after its score a member is dropped, in milliseconds: a value set after its index, or by
 /// a host whose clock is behind, outlives the score a little.
 pub(crate) const PURGE_MARGIN_MS: i64 = 5_000;
@@ -57,16 +64,31 @@ pub enum Life {
     Infinite,
 }
 
+impl Life {
+    /// Appends the time of expiry, as scores have it.
+    pub(crate) fn write_score(self, now_ms: i64, command: &mut Cmd) {
+        match self {
+            Self::Milliseconds(ms) => command.arg(now_ms.saturating_add(ms)),
+            Self::Infinite => command.arg("+inf"),
+        };
+    }
+
+    /// How long a set with such a member lives.
+    const fn of_set(self) -> i64 {
+        match self {
+            Self::Milliseconds(ms) => ms.saturating_add(LIFE_MARGIN_MS),
+            Self::Infinite => FOREVER_MS,
+        }
+    }
+}
+
 impl Addition {
     /// Appends the commands that add the members; a set never lives shorter than before.
     pub fn write(&self, life: Life, now_ms: i64, commands: &mut Commands) {
         commands.push("ZADD", |command| {
             command.arg(&self.set);
             for member in &self.members {
-                match life {
-                    Life::Milliseconds(ms) => command.arg(now_ms.saturating_add(ms)),
-                    Life::Infinite => command.arg("+inf"),
-                };
+                life.write_score(now_ms, command);
                 command.arg(member);
             }
         });
@@ -81,23 +103,13 @@ impl Addition {
     }
 }
 
-/// Appends the commands that make a set live at least as long as a member.
+/// Appends the commands that make a set live at least as long as a member: [`LIFE_COMMANDS`] of them.
 pub(crate) fn write_life(set: &[u8], life: Life, commands: &mut Commands) {
-    match life {
-        Life::Milliseconds(ms) => {
-            // GT takes a set without expiry for one that lives for ever, so NX has to come first.
-            for condition in ["NX", "GT"] {
-                commands.push("PEXPIRE", |command| {
-                    command
-                        .arg(set)
-                        .arg(ms.saturating_add(LIFE_MARGIN_MS))
-                        .arg(condition);
-                });
-            }
-        }
-        Life::Infinite => commands.push("PERSIST", |command| {
-            command.arg(set);
-        }),
+    // GT takes a set without expiry for one that lives for ever, so NX has to come first.
+    for condition in ["NX", "GT"] {
+        commands.push("PEXPIRE", |command| {
+            command.arg(set).arg(life.of_set()).arg(condition);
+        });
     }
 }
 
@@ -192,7 +204,12 @@ mod tests {
         for addition in additions([&path("n x")]) {
             addition.write(Life::Infinite, 500, &mut commands);
         }
-        assert_eq!(text(&commands), "ZADD _index:bg +inf eA\nPERSIST _index:bg");
+        assert_eq!(
+            text(&commands),
+            "ZADD _index:bg +inf eA\n\
+             PEXPIRE _index:bg 10000000000000000 NX\n\
+             PEXPIRE _index:bg 10000000000000000 GT"
+        );
     }
 
     #[test]

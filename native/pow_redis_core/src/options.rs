@@ -1,18 +1,27 @@
 //! How a cache is set up.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
-
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::operation::Layout;
+use crate::server::Server;
+use crate::tls::Tls;
 
 /// How a cache is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where Redis is.
-    pub server: Server,
+    /// Tells where Redis is; asked anew at each connect.
+    pub source: Source,
+    /// What Redis is made of.
+    pub topology: Topology,
+    /// The database, in place of the URL's.
+    pub database: Option<i64>,
+    /// Whether to use TLS, in place of what the URL says.
+    pub use_tls: Option<bool>,
+    /// Certificates, where TLS is used.
+    pub tls: Tls,
     /// Number of workers, each with a connection.
     pub pool_size: usize,
     /// Most requests that wait in each of the two queues.
@@ -25,81 +34,91 @@ pub struct Options {
     pub layout: Layout,
 }
 
-/// Address of and login to a Redis server. `Debug` shows the address alone.
+/// What Redis is made of.
+#[derive(Clone, Debug)]
+pub enum Topology {
+    /// One server: the first URL.
+    Standalone,
+    /// Whichever server the sentinels name as master of a group.
+    Sentinel {
+        /// The sentinels.
+        sentinels: Vec<Server>,
+        /// The group's name.
+        group: String,
+    },
+    /// A cluster, found through any URL.
+    Cluster,
+}
+
+/// What may change from one connect to the next. Without `Debug`: it may hold a password.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// Servers.
+    pub urls: Vec<String>,
+    /// The user, in place of the URL's.
+    pub username: Option<String>,
+    /// The password, in place of the URL's.
+    pub password: Option<String>,
+}
+
+/// Tells where Redis is, by a deadline.
 #[derive(Clone)]
-pub struct Server {
-    info: ConnectionInfo,
-}
+pub struct Source(Arc<dyn Fn(Instant) -> Result<Access, Error> + Send + Sync>);
 
-impl Server {
-    /// Reads `redis://[[user]:password@]host[:port][/database]` or
-    /// `unix:///path[?db=…&user=…&pass=…]`.
-    pub fn from_url(url: &str) -> Result<Self, Error> {
-        let info = url.into_connection_info().map_err(|_| ErrorKind::Url)?;
-        Ok(Self { info })
+impl Source {
+    /// A source that asks a function.
+    pub fn new(ask: impl Fn(Instant) -> Result<Access, Error> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
     }
 
-    pub(crate) fn address(&self) -> &ConnectionAddr {
-        self.info.addr()
-    }
-
-    pub(crate) fn username(&self) -> Option<&str> {
-        self.info.redis_settings().username()
-    }
-
-    pub(crate) fn password(&self) -> Option<&str> {
-        self.info.redis_settings().password()
-    }
-
-    pub(crate) fn database(&self) -> i64 {
-        self.info.redis_settings().db()
+    /// A source that always says the same.
+    pub fn fixed(access: Access) -> Self {
+        Self::new(move |_| Ok(access.clone()))
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.address())
+        f.write_str("Source")
     }
 }
 
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Server({self})")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_urls_and_shows_no_login() {
-        let server = Server::from_url("redis://ann:s3cret@cache.example.com:6380/2").unwrap();
-        assert_eq!(server.username(), Some("ann"));
-        assert_eq!(server.password(), Some("s3cret"));
-        assert_eq!(server.database(), 2);
-        assert_eq!(format!("{server:?}"), "Server(cache.example.com:6380)");
-        let socket = Server::from_url("unix:///run/redis.sock?db=1").unwrap();
-        assert_eq!(
-            (socket.to_string().as_str(), socket.database()),
-            ("/run/redis.sock", 1)
-        );
-    }
-
-    #[test]
-    fn refuses_other_urls() {
-        for url in [
-            "",
-            "localhost:6379",
-            "http://localhost",
-            "redis://localhost/x",
-            "rediss://localhost",
-        ] {
-            assert_eq!(
-                Server::from_url(url).unwrap_err(),
-                ErrorKind::Url.into(),
-                "{url}"
-            );
+impl Options {
+    /// One server, two workers, five seconds.
+    pub fn for_url(url: &str) -> Self {
+        let timeout = Duration::from_secs(5);
+        Self {
+            source: Source::fixed(Access {
+                urls: vec![url.to_owned()],
+                ..Access::default()
+            }),
+            topology: Topology::Standalone,
+            database: None,
+            use_tls: None,
+            tls: Tls::default(),
+            pool_size: 2,
+            max_queue: 10_000,
+            timeout,
+            connect_timeout: timeout,
+            layout: Layout::Indexed,
         }
+    }
+
+    /// The servers that the URLs name now, each with all that is needed to log in.
+    pub(crate) fn servers(&self, deadline: Instant) -> Result<Vec<Server>, Error> {
+        let access = (self.source.0)(deadline)?;
+        access
+            .urls
+            .iter()
+            .map(|url| {
+                let server = Server::from_url(url)?;
+                let use_tls = self.use_tls.unwrap_or(server.uses_tls());
+                let database = self.database.unwrap_or(server.database);
+                let server = server
+                    .with_login(access.username.clone(), access.password.clone())
+                    .with_tls(use_tls.then(|| self.tls.clone()));
+                Ok(Server { database, ..server })
+            })
+            .collect()
     }
 }

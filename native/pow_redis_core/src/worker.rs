@@ -12,13 +12,13 @@ use redis::Value;
 use crate::backoff::Backoff;
 use crate::cache::Shared;
 use crate::commands::{Commands, Replies};
-use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::operation::{Operation, Outcome, Repair, Round, Step};
 use crate::request::Request;
+use crate::route::Route;
 
 /// Most requests served together.
-const MAX_REQUESTS: usize = 512;
+const MAX_REQUESTS: usize = 4_096;
 /// A round takes no further request once its commands are this long.
 const MAX_ROUND_BYTES: usize = 1 << 20;
 /// How long a connection may be idle before the server is asked whether it is still there.
@@ -35,7 +35,7 @@ pub(crate) struct Worker {
     queues: Vec<Receiver<Request>>,
     /// Closed when the cache stops.
     stop: Receiver<()>,
-    connection: Option<Connection>,
+    route: Option<Route>,
     connected_before: bool,
     backoff: Backoff,
     active: VecDeque<Active>,
@@ -69,7 +69,7 @@ impl Worker {
             shared,
             queues,
             stop,
-            connection: None,
+            route: None,
             connected_before: false,
             backoff: Backoff::new(),
             active: VecDeque::new(),
@@ -81,24 +81,44 @@ impl Worker {
 
     /// Serves until the queues are closed and empty.
     pub(crate) fn run(mut self) {
-        while self.gather() {
-            self.take_due_repairs();
-            self.drop_late();
-            let connected = self.connection.is_some() || self.connect();
-            if !connected {
-                continue;
-            }
-            match catch_unwind(AssertUnwindSafe(|| self.serve())) {
-                Ok(Ok(())) => self.backoff.succeeded(),
-                Ok(Err(error)) => self.lose_connection(&error),
-                Err(_) => {
-                    self.lose_connection(&ErrorKind::Crashed.into());
-                    self.answer_all(&ErrorKind::Crashed.into());
-                }
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => self.recover(),
             }
         }
-        if self.connection.take().is_some() {
+        if self.route.take().is_some() {
             self.shared.link.lost();
+        }
+    }
+
+    /// Takes what waits, and serves it. `false` at the end.
+    fn turn(&mut self) -> bool {
+        if !self.gather() {
+            return false;
+        }
+        self.take_due_repairs();
+        self.drop_late();
+        if self.route.is_some() || self.connect() {
+            match self.serve() {
+                Ok(()) => self.backoff.succeeded(),
+                Err(error) => self.lose_connection(&error),
+            }
+        }
+        true
+    }
+
+    /// After a panic: nobody knows what was sent and read.
+    fn recover(&mut self) {
+        if self.route.take().is_some() {
+            self.shared.link.lost();
+        }
+        self.backoff.failed();
+        while let Some(active) = self.active.pop_front() {
+            let error = Err(ErrorKind::Crashed.into());
+            // Should a reply be what panics, the others get theirs yet.
+            let _ = catch_unwind(AssertUnwindSafe(|| active.request.answer(error)));
         }
     }
 
@@ -130,7 +150,7 @@ impl Worker {
     /// Without a connection, the queue that all share is left to workers that have one. If none has,
     /// requests are taken to be told why.
     fn skipped_queues(&self) -> usize {
-        let leave = self.connection.is_none() && self.shared.link.is_up() && !self.is_stopping();
+        let leave = self.route.is_none() && self.shared.link.is_up() && !self.is_stopping();
         usize::from(leave)
     }
 
@@ -140,8 +160,8 @@ impl Worker {
 
     fn wait(&self) {
         let due = [
-            self.connection.is_some().then(|| self.used_at + IDLE),
-            self.connection.is_none().then(|| self.backoff.next()),
+            self.route.is_some().then(|| self.used_at + IDLE),
+            self.route.is_none().then(|| self.backoff.next()),
             self.repairs.front().map(|(due, _)| *due),
         ];
         let until = due.into_iter().flatten().min();
@@ -197,10 +217,10 @@ impl Worker {
             return false;
         }
         let options = &self.shared.options;
-        match Connection::open(&options.server, now + options.connect_timeout) {
+        match Route::open(options, now + options.connect_timeout) {
             Ok(connection) => {
                 self.shared.connected(&connection, self.connected_before);
-                self.connection = Some(connection);
+                self.route = Some(connection);
                 self.connected_before = true;
                 self.used_at = Instant::now();
                 true
@@ -216,12 +236,10 @@ impl Worker {
 
     /// Answers those for whom another try comes too late, or cannot help.
     fn answer_hopeless(&mut self, error: &Error) {
-        let refused =
-            matches!(error.kind(), ErrorKind::Server(code) if !code.calls_for_reconnect());
         let next = self.backoff.next();
         for _ in 0..self.active.len() {
             if let Some(active) = self.active.pop_front() {
-                if refused || active.request.deadline() <= next {
+                if error.is_final() || active.request.deadline() <= next {
                     active.request.answer(Err(error.clone()));
                 } else {
                     self.active.push_back(active);
@@ -232,22 +250,22 @@ impl Worker {
 
     /// One round: everything that is active in one pipeline. Without any request, a sign of life.
     fn serve(&mut self) -> Result<(), Error> {
-        let Some(connection) = &mut self.connection else {
+        let Some(route) = &mut self.route else {
             return Ok(());
         };
         if self.active.is_empty() {
             if self.used_at.elapsed() >= IDLE {
                 self.used_at = Instant::now();
-                return connection.read_clock(self.used_at + self.shared.options.connect_timeout);
+                return route.read_clock(self.used_at + self.shared.options.connect_timeout);
             }
             return Ok(());
         }
         let deadline = self.write_round();
-        let Some(connection) = &mut self.connection else {
+        let Some(route) = &mut self.route else {
             return Ok(());
         };
         self.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
-        connection.send(&self.commands, deadline)?;
+        route.send(&self.commands, deadline)?;
         let outcome = self.read_round(deadline);
         self.used_at = Instant::now();
         outcome
@@ -257,7 +275,7 @@ impl Worker {
     fn write_round(&mut self) -> Instant {
         self.commands.clear();
         let mut deadline = Instant::now();
-        let now_ms = self.connection.as_ref().map(|c| c.clock().now_ms());
+        let now_ms = self.route.as_ref().map(|route| route.clock().now_ms());
         let mut writes_wait = false;
         for active in &mut self.active {
             let operation = &mut active.request.operation;
@@ -292,7 +310,7 @@ impl Worker {
             match self.read_front(deadline) {
                 Ok(()) => {}
                 // The stream is in order: the others get their replies yet.
-                Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => {
+                Err(error) if error.leaves_stream_in_order() => {
                     self.active.rotate_left(1);
                     outcome = Err(error);
                 }
@@ -307,8 +325,7 @@ impl Worker {
 
     /// Reads the replies of the first request and steps it: it is answered, or moves to the end.
     fn read_front(&mut self, deadline: Instant) -> Result<(), Error> {
-        let (Some(connection), Some(active)) = (&mut self.connection, self.active.front_mut())
-        else {
+        let (Some(route), Some(active)) = (&mut self.route, self.active.front_mut()) else {
             return Ok(());
         };
         let Some(replies) = active.replies else {
@@ -316,7 +333,7 @@ impl Worker {
             return Ok(());
         };
         let values = (0..replies)
-            .map(|_| connection.receive(deadline))
+            .map(|_| route.receive(deadline))
             .collect::<Result<Vec<_>, _>>()?;
         if !active.request.operation.is_housekeeping() {
             values.iter().try_for_each(reconnect_error)?;
@@ -357,7 +374,7 @@ impl Worker {
     /// After an error the position in the stream is in doubt. What was not answered is sent again on
     /// the next connection.
     fn lose_connection(&mut self, error: &Error) {
-        self.connection = None;
+        self.route = None;
         self.backoff.failed();
         self.shared.link.lost();
         let retries = u64::try_from(self.active.len()).unwrap_or(u64::MAX);

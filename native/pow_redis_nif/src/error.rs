@@ -2,6 +2,7 @@
 
 use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::etf;
+use pow_redis_core::tls::TlsProblem;
 use rustler::{Atom, Encoder, Env, Term};
 
 mod atoms {
@@ -13,6 +14,15 @@ mod atoms {
         server,
         protocol,
         crashed,
+        tls,
+        no_master,
+        unresolved,
+        not_on_cluster,
+        unknown_ca,
+        expired,
+        wrong_host,
+        certificate_file,
+        handshake,
         invalid_key,
         invalid_value,
         invalid_pattern,
@@ -33,10 +43,7 @@ mod atoms {
 /// `{Reason, Details}`.
 pub(crate) fn reason<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
     let plain = |reason: Atom| (reason, Term::map_new(env)).encode(env);
-    let problem = |reason: Atom, problem: Atom| {
-        let details = Term::map_new(env).map_put(atoms::problem(), problem);
-        (reason, details.unwrap_or_else(|_| Term::map_new(env))).encode(env)
-    };
+    let problem = |reason: Atom, problem: Atom| detailed(env, reason, atoms::problem(), problem);
     match error.kind() {
         ErrorKind::Busy => plain(atoms::busy()),
         ErrorKind::Closed => plain(atoms::closed()),
@@ -44,12 +51,23 @@ pub(crate) fn reason<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
         ErrorKind::Disconnected => plain(atoms::disconnected()),
         ErrorKind::Protocol => plain(atoms::protocol()),
         ErrorKind::Crashed => plain(atoms::crashed()),
+        ErrorKind::NoMaster => plain(atoms::no_master()),
+        ErrorKind::Unresolved => plain(atoms::unresolved()),
+        ErrorKind::NotOnCluster => plain(atoms::not_on_cluster()),
+        ErrorKind::Tls(problem) => detailed(
+            env,
+            atoms::tls(),
+            atoms::code(),
+            match problem {
+                TlsProblem::UnknownCa => atoms::unknown_ca(),
+                TlsProblem::Expired => atoms::expired(),
+                TlsProblem::WrongHost => atoms::wrong_host(),
+                TlsProblem::CertificateFile => atoms::certificate_file(),
+                TlsProblem::Handshake => atoms::handshake(),
+            },
+        ),
         ErrorKind::Url => plain(atoms::invalid_url()),
-        ErrorKind::Server(code) => {
-            let details = Term::map_new(env).map_put(atoms::code(), code.as_str());
-            let details = details.unwrap_or_else(|_| Term::map_new(env));
-            (atoms::server(), details).encode(env)
-        }
+        ErrorKind::Server(code) => detailed(env, atoms::server(), atoms::code(), code.as_str()),
         ErrorKind::Key(error) => malformed(env, atoms::invalid_key(), error),
         ErrorKind::Value(error) => malformed(env, atoms::invalid_value(), error),
         ErrorKind::Pattern(error) => malformed(env, atoms::invalid_pattern(), error),
@@ -57,6 +75,11 @@ pub(crate) fn reason<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
         ErrorKind::PatternMapKey => problem(atoms::invalid_pattern(), atoms::variable_as_map_key()),
         _ => plain(atoms::unknown()),
     }
+}
+
+fn detailed<'a>(env: Env<'a>, reason: Atom, key: Atom, value: impl Encoder) -> Term<'a> {
+    let details = Term::map_new(env).map_put(key, value);
+    (reason, details.unwrap_or_else(|_| Term::map_new(env))).encode(env)
 }
 
 fn malformed<'a>(env: Env<'a>, reason: Atom, error: &etf::Error) -> Term<'a> {

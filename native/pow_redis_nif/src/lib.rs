@@ -6,20 +6,20 @@
 
 mod error;
 mod instance;
+mod options;
 mod reply;
 
-use std::time::Duration;
-
-use pow_redis_core::error::Error;
+use pow_redis_core::cache::Cache;
+use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::index::Life;
 use pow_redis_core::key::Key;
-use pow_redis_core::operation::{All, Delete, Get, Layout, Operation, Ping, Put, Reindex};
-use pow_redis_core::options::{Options, Server};
+use pow_redis_core::operation::{All, Delete, Get, Operation, Ping, Put, Reindex};
 use pow_redis_core::pattern::Pattern;
-use rustler::{Atom, Binary, Decoder, Encoder, Env, NifMap, NifResult, ResourceArc, Term};
+use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::error::reason;
 use crate::instance::{Handle, Instance, TicketHandle};
+use crate::options::{AccessMap, Question, StartOptions};
 
 mod atoms {
     rustler::atoms! {
@@ -46,7 +46,10 @@ mod atoms {
         refused,
         lost_write,
         stopped,
-        version,
+        access,
+        standalone,
+        sentinel,
+        cluster,
         put,
         delete,
     }
@@ -54,38 +57,23 @@ mod atoms {
 
 rustler::init!("Elixir.PowRedisCache.Native");
 
-#[derive(NifMap)]
-struct StartOptions {
-    url: String,
-    pool_size: usize,
-    max_queue: usize,
-    timeout: u64,
-    connect_timeout: u64,
-    index: bool,
-}
-
 #[rustler::nif]
 fn start<'a>(env: Env<'a>, name: Atom, options: StartOptions) -> Term<'a> {
-    let server = match Server::from_url(&options.url) {
-        Ok(server) => server,
-        Err(error) => return failure(env, &error),
-    };
-    let options = Options {
-        server,
-        pool_size: options.pool_size,
-        max_queue: options.max_queue,
-        timeout: Duration::from_millis(options.timeout),
-        connect_timeout: Duration::from_millis(options.connect_timeout),
-        layout: if options.index {
-            Layout::Indexed
-        } else {
-            Layout::Plain
-        },
-    };
-    match Instance::start(name, env.pid(), options) {
-        Ok(handle) => (atoms::ok(), handle).encode(env),
-        Err(_) => env.error_tuple(atoms::start_failed()),
+    let instance = options
+        .into_options(env.pid())
+        .map(|options| Instance::start(name, env.pid(), options));
+    match instance {
+        Ok(Ok(handle)) => (atoms::ok(), handle).encode(env),
+        Ok(Err(_)) => env.error_tuple(atoms::start_failed()),
+        Err(error) => failure(env, &error),
     }
+}
+
+/// Answers a worker that asked where Redis is.
+#[rustler::nif]
+fn answer(question: ResourceArc<Question>, access: Option<AccessMap>) -> Atom {
+    question.answer(access.map(Into::into));
+    atoms::ok()
 }
 
 #[rustler::nif]
@@ -111,9 +99,9 @@ fn get<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, key: Binary<'a>) -> Te
 
 #[rustler::nif]
 fn all<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, pattern: Binary<'a>) -> Term<'a> {
-    submit(env, name, reference, |layout| {
+    submit(env, name, reference, |cache| {
         let pattern = Pattern::from_external(&pattern)?;
-        Ok(Operation::All(All::new(pattern, layout)))
+        Ok(Operation::All(All::new(pattern, cache.layout())))
     })
 }
 
@@ -147,20 +135,20 @@ fn submit_put<'a>(
     records: Vec<(Binary<'a>, Binary<'a>)>,
     ttl: Ttl,
 ) -> Term<'a> {
-    submit(env, name, reference, |layout| {
+    submit(env, name, reference, |cache| {
         let records = records
             .iter()
             .map(|(key, value)| Ok((Key::from_external(key)?, value.to_vec())))
             .collect::<Result<_, Error>>()?;
-        Ok(Operation::Put(Put::new(records, ttl.0, layout)?))
+        Ok(Operation::Put(Put::new(records, ttl.0, cache.layout())?))
     })
 }
 
 #[rustler::nif]
 fn delete<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, key: Binary<'a>) -> Term<'a> {
-    submit(env, name, reference, |layout| {
+    submit(env, name, reference, |cache| {
         let key = Key::from_external(&key)?;
-        Ok(Operation::Delete(Delete::new(&key, layout)))
+        Ok(Operation::Delete(Delete::new(&key, cache.layout())))
     })
 }
 
@@ -171,8 +159,11 @@ fn ping<'a>(env: Env<'a>, name: Atom, reference: Term<'a>) -> Term<'a> {
 
 #[rustler::nif]
 fn reindex<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, cursor: u64) -> Term<'a> {
-    submit(env, name, reference, |layout| {
-        Ok(Operation::Reindex(Reindex::new(cursor, layout)))
+    submit(env, name, reference, |cache| {
+        if cache.is_cluster() {
+            return Err(ErrorKind::NotOnCluster.into());
+        }
+        Ok(Operation::Reindex(Reindex::new(cursor, cache.layout())))
     })
 }
 
@@ -185,12 +176,12 @@ fn submit<'a>(
     env: Env<'a>,
     name: Atom,
     reference: Term<'a>,
-    operation: impl FnOnce(Layout) -> Result<Operation, Error>,
+    operation: impl FnOnce(&Cache) -> Result<Operation, Error>,
 ) -> Term<'a> {
     let Some(instance) = Instance::find(name) else {
         return env.error_tuple(atoms::not_started());
     };
-    let ticket = operation(instance.cache().layout()).and_then(|operation| {
+    let ticket = operation(instance.cache()).and_then(|operation| {
         let reply = if reference == atoms::r#async().to_term(env) {
             reply::to_owner(instance.owner(), &operation)
         } else {

@@ -3,9 +3,10 @@
 use pow_redis_core::cache::{Event, Info, Observer};
 use pow_redis_core::error::Error;
 use pow_redis_core::operation::{Operation, Outcome};
+use pow_redis_core::options::Topology;
 use pow_redis_core::request::Reply;
 use rustler::env::OwnedEnv;
-use rustler::{Encoder, Env, LocalPid, NewBinary, NifMap, Term};
+use rustler::{Atom, Encoder, Env, LocalPid, NewBinary, NifMap, Term};
 
 use crate::atoms;
 use crate::error::reason;
@@ -41,7 +42,7 @@ pub(crate) fn observer(owner: LocalPid) -> Observer {
     Box::new(move |event| send_event(owner, |env| event_term(env, &event)))
 }
 
-fn send_event(owner: LocalPid, event: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
+pub(crate) fn send_event(owner: LocalPid, event: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
     let _ = OwnedEnv::new().send_and_clear(&owner, |env| {
         (atoms::pow_redis_cache(), event(env)).encode(env)
     });
@@ -102,8 +103,10 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
     #[derive(NifMap)]
     struct InfoMap {
         connected: bool,
-        server: String,
+        server: Option<String>,
         version: Option<String>,
+        workers: usize,
+        topology: Atom,
         queue: usize,
         calls: u64,
         batches: u64,
@@ -114,6 +117,12 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
         connected: info.connected,
         server: info.server.clone(),
         version: info.version.clone(),
+        workers: info.workers,
+        topology: match info.topology {
+            Topology::Standalone => atoms::standalone(),
+            Topology::Sentinel { .. } => atoms::sentinel(),
+            Topology::Cluster => atoms::cluster(),
+        },
         queue: info.queue,
         calls: info.calls,
         batches: info.batches,

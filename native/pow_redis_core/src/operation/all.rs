@@ -81,9 +81,10 @@ impl All {
     /// Cursors mean nothing to another server.
     pub(super) fn restart(&mut self) {
         let prefix = self.pattern.prefix();
+        // The old form first: what is renamed between the two is found in the second.
         let paths = [
-            Some((prefix.path(), false)),
             prefix.legacy_path().map(|path| (path, true)),
+            Some((prefix.path(), false)),
         ];
         let paths = || paths.iter().flatten();
         let parts = prefix.parts_term();
@@ -173,6 +174,7 @@ impl All {
             }
             Ok(Some(_)) => self.refused += 1,
             Ok(None) => {
+                self.candidates.extend(candidate.renamed());
                 if let Some((set, member, score)) = candidate.listed {
                     self.stale.push(Stale {
                         set,
@@ -199,6 +201,19 @@ impl All {
             refused: self.refused,
             repair: Repair::new(std::mem::take(&mut self.stale)),
         }
+    }
+}
+
+impl Candidate {
+    /// A key in the old form that is gone may have been renamed just now.
+    fn renamed(&self) -> Option<Self> {
+        let key = Key::from_path(&self.path).filter(|_| self.legacy)?;
+        Some(Self {
+            path: key.path().as_bytes().to_vec(),
+            key: self.key.clone(),
+            legacy: false,
+            listed: None,
+        })
     }
 }
 
@@ -266,8 +281,11 @@ mod tests {
         all(parts, Layout::Indexed)
     }
 
-    /// Records in the order of their bytes, how many were refused, and the repair.
-    fn records(outcome: Outcome) -> (Vec<(Key, Vec<u8>)>, usize, Option<Repair>) {
+    /// A key without the namespace, and its value.
+    type Record = (Key, Vec<u8>);
+
+    /// Records in the order of their paths, how many were refused, and the repair.
+    fn records(outcome: Outcome) -> (Vec<Record>, usize, Option<Repair>) {
         let Outcome::Records {
             records,
             refused,
@@ -293,7 +311,7 @@ mod tests {
     }
 
     /// A record as it is answered: its key without the namespace.
-    fn record(parts: &[&[u8]], value: &[u8]) -> (Key, Vec<u8>) {
+    fn record(parts: &[&[u8]], value: &[u8]) -> Record {
         let number = u32::try_from(parts.len()).unwrap().to_be_bytes();
         let list = [&[131, 108], &number[..], &parts.concat(), &[106]].concat();
         (Key::from_external(&list).unwrap(), value.to_vec())
@@ -306,11 +324,11 @@ mod tests {
             assert_eq!(
                 script.write(),
                 [
-                    format!("GET {N}:{A}:{ONE}"),
-                    format!("GET {N}:{OLD_A}:{ONE}")
+                    format!("GET {N}:{OLD_A}:{ONE}"),
+                    format!("GET {N}:{A}:{ONE}")
                 ]
             );
-            let outcome = script.done(vec![bulk(VALUE), bulk(OTHER)]);
+            let outcome = script.done(vec![bulk(OTHER), bulk(VALUE)]);
             let (records, refused, repair) = records(outcome);
             assert_eq!(records, [record(&[ATOM_A, INT_1], VALUE)]);
             assert!(refused == 0 && repair.is_none());
@@ -350,18 +368,18 @@ mod tests {
     fn a_prefix_with_atoms_is_listed_in_both_forms() {
         let mut script = indexed(&[ATOM_A, ANY]);
         let scan = |form: &str| format!("ZSCAN _index:{N}:{form} 0 COUNT 512");
-        assert_eq!(script.write(), [scan(A), scan(OLD_A)]);
-        script.again(vec![page(0, &[ONE, "5"]), page(3, &[ONE, "5", TWO, "5"])]);
+        assert_eq!(script.write(), [scan(OLD_A), scan(A)]);
+        script.again(vec![page(3, &[ONE, "5", TWO, "5"]), page(0, &[ONE, "5"])]);
         assert_eq!(
             script.write(),
             [
-                format!("GET {N}:{A}:{ONE}"),
                 format!("GET {N}:{OLD_A}:{ONE}"),
                 format!("GET {N}:{OLD_A}:{TWO}"),
+                format!("GET {N}:{A}:{ONE}"),
                 format!("ZSCAN _index:{N}:{OLD_A} 3 COUNT 512"),
             ]
         );
-        let values = [bulk(VALUE), bulk(OTHER), bulk(OTHER)];
+        let values = [bulk(OTHER), bulk(OTHER), bulk(VALUE)];
         let outcome = script.done([&values[..], &[page(0, &[])]].concat());
         let canonical = record(&[ATOM_A, INT_1], VALUE);
         let legacy = record(&[ATOM_A, INT_2], OTHER);
@@ -444,8 +462,10 @@ mod tests {
     fn starts_again_on_another_connection() {
         let mut script = indexed(&[ANY]);
         let first = script.write();
-        script.again(vec![page(17, &[ONE, "5"])]);
-        script.again(vec![bulk(FUNCTION), page(18, &[TWO, "6"])]);
+        script.again(vec![page(17, &[ONE, "5", TWO, "5", A, "5"])]);
+        // One found, one stale, one refused, one that is to be read.
+        let values = [bulk(VALUE), Value::Nil, bulk(FUNCTION)];
+        script.again([&values[..], &[page(18, &[ONE, "5"])]].concat());
         script.operation.restart();
         assert_eq!(script.write(), first);
         let (records, refused, repair) = records(script.done(vec![page(0, &[])]));

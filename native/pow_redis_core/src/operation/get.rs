@@ -13,7 +13,8 @@ use crate::path::Path;
 pub struct Get {
     key: Key,
     path: Path,
-    legacy: bool,
+    /// Once the canonical key was missing.
+    legacy_path: Option<Path>,
 }
 
 impl Get {
@@ -22,36 +23,37 @@ impl Get {
         Self {
             path: key.path(),
             key,
-            legacy: false,
+            legacy_path: None,
         }
     }
 
     pub(super) fn write(&self, round: &mut Round<'_>) {
-        round.commands.push("GET", |command| {
-            command.arg(self.path.as_bytes());
-        });
+        // The canonical key again, and last: the old one may be renamed at any time.
+        for path in self.legacy_path.iter().chain([&self.path]) {
+            round.commands.push("GET", |command| {
+                command.arg(path.as_bytes());
+            });
+        }
     }
 
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
-        if let Some(value) = replies.next_bytes()? {
+        let legacy = match &self.legacy_path {
+            Some(_) => replies.next_bytes()?,
+            None => None,
+        };
+        if let Some(value) = replies.next_bytes()?.or(legacy) {
             return Ok(Step::Done(match etf::check(&value) {
                 Ok(()) => Outcome::Value(value),
                 Err(error) => Outcome::Refused(error),
             }));
         }
-        let legacy_path = if self.legacy {
-            None
-        } else {
-            self.key.legacy_path()
-        };
-        Ok(match legacy_path {
-            Some(path) => {
-                self.path = path;
-                self.legacy = true;
-                Step::Again
+        if self.legacy_path.is_none() {
+            self.legacy_path = self.key.legacy_path();
+            if self.legacy_path.is_some() {
+                return Ok(Step::Again);
             }
-            None => Step::Done(Outcome::NotFound),
-        })
+        }
+        Ok(Step::Done(Outcome::NotFound))
     }
 }
 
@@ -86,13 +88,26 @@ mod tests {
         let mut script = get(&[ATOM_A, INT_1]);
         script.write();
         script.again(vec![Value::Nil]);
-        assert_eq!(script.write(), [format!("GET {N}:{OLD_A}:{ONE}")]);
-        let outcome = script.done(vec![bulk(VALUE)]);
+        let both = [
+            format!("GET {N}:{OLD_A}:{ONE}"),
+            format!("GET {N}:{A}:{ONE}"),
+        ];
+        assert_eq!(script.write(), both);
+        let outcome = script.done(vec![bulk(VALUE), Value::Nil]);
         assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
 
         let mut script = get(&[ATOM_A]);
         script.again(vec![Value::Nil]);
-        assert!(matches!(script.done(vec![Value::Nil]), Outcome::NotFound));
+        let outcome = script.done(vec![Value::Nil, Value::Nil]);
+        assert!(matches!(outcome, Outcome::NotFound));
+    }
+
+    #[test]
+    fn a_key_that_is_renamed_in_between_is_found() {
+        let mut script = get(&[ATOM_A]);
+        script.again(vec![Value::Nil]);
+        let outcome = script.done(vec![Value::Nil, bulk(VALUE)]);
+        assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
     }
 
     #[test]
@@ -103,7 +118,7 @@ mod tests {
         }
         let mut script = get(&[ATOM_A]);
         script.again(vec![Value::Nil]);
-        let outcome = script.done(vec![bulk(FUNCTION)]);
+        let outcome = script.done(vec![bulk(FUNCTION), Value::Nil]);
         assert!(matches!(outcome, Outcome::Refused(error) if error.offset() == 1));
     }
 

@@ -136,7 +136,8 @@ mod tests {
             script.write(),
             [
                 format!("ZADD _index:{N} +inf {ONE}"),
-                format!("PERSIST _index:{N}"),
+                format!("PEXPIRE _index:{N} 10000000000000000 NX"),
+                format!("PEXPIRE _index:{N} 10000000000000000 GT"),
                 format!("SET {N}:{ONE} \\x83a\\x07"),
             ]
         );

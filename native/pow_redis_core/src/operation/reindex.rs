@@ -3,7 +3,7 @@
 use super::{Layout, Outcome, Round, Step};
 use crate::commands::Replies;
 use crate::error::{Error, ErrorKind};
-use crate::index::{Life, write_life};
+use crate::index::{LIFE_COMMANDS, Life, write_life};
 use crate::key::Key;
 use crate::path::Path;
 
@@ -93,10 +93,7 @@ impl Reindex {
         for (set, member) in entry.memberships(self.layout) {
             round.commands.push("ZADD", |command| {
                 command.arg(&set).arg("GT");
-                match entry.life {
-                    Life::Milliseconds(ms) => command.arg(round.now_ms.saturating_add(ms)),
-                    Life::Infinite => command.arg("+inf"),
-                };
+                entry.life.write_score(round.now_ms, command);
                 command.arg(member);
             });
             write_life(&set, entry.life, round.commands);
@@ -161,11 +158,7 @@ impl Reindex {
         let mut added = 0;
         for _ in entry.memberships(self.layout) {
             added += replies.next_integer()?;
-            let life_commands = match entry.life {
-                Life::Milliseconds(_) => 2,
-                Life::Infinite => 1,
-            };
-            for _ in 0..life_commands {
+            for _ in 0..LIFE_COMMANDS {
                 replies.next_value()?;
             }
         }
@@ -294,12 +287,13 @@ mod tests {
             format!("PEXPIRE _index:{N} 120000 NX"),
             format!("PEXPIRE _index:{N} 120000 GT"),
             format!("ZADD _index:{N} GT +inf {TWO}"),
-            format!("PERSIST _index:{N}"),
+            format!("PEXPIRE _index:{N} 10000000000000000 NX"),
+            format!("PEXPIRE _index:{N} 10000000000000000 GT"),
         ];
         assert_eq!(script.write(), commands);
         assert_eq!(script.write(), commands, "written again");
         // The second one was in the index already.
-        let outcome = script.done(integers([1, 1, 0, 0, 0]));
+        let outcome = script.done(integers([1, 1, 0, 0, 0, 0]));
         assert_eq!(numbers(outcome), [17, 2, 1, 0]);
     }
 

@@ -80,10 +80,7 @@ impl Repair {
                 for (stale, life) in returned {
                     round.commands.push("ZADD", |command| {
                         command.arg(&stale.set).arg("NX");
-                        match life {
-                            Life::Milliseconds(ms) => command.arg(round.now_ms.saturating_add(*ms)),
-                            Life::Infinite => command.arg("+inf"),
-                        };
+                        life.write_score(round.now_ms, command);
                         command.arg(&stale.member);
                     });
                     // The set may have been empty, and so gone with its expiry.
@@ -197,11 +194,12 @@ mod tests {
             "PEXPIRE set 90000 NX",
             "PEXPIRE set 90000 GT",
             "ZADD set NX +inf b",
-            "PERSIST set",
+            "PEXPIRE set 10000000000000000 NX",
+            "PEXPIRE set 10000000000000000 GT",
         ];
         assert_eq!(script.write(), commands);
         assert_eq!(script.write(), commands, "written again");
-        assert!(matches!(script.done(okays(5)), Outcome::Done));
+        assert!(matches!(script.done(okays(6)), Outcome::Done));
     }
 
     #[test]

@@ -1,4 +1,10 @@
 //! Properties of terms, keys and patterns, on terms that the tests make up themselves.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
 
 mod bytes;
 mod encoding;

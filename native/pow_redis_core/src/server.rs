@@ -1,0 +1,142 @@
+//! One Redis server: its address, and how to log in.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use redis::{ConnectionAddr, IntoConnectionInfo};
+
+use crate::error::{Error, ErrorKind};
+use crate::tls::Tls;
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A host name or IP address, and a port.
+    Tcp {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A server and how to log in. `Debug` shows the address alone.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) address: Address,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) database: i64,
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Server {
+    /// Reads `redis://[[user]:password@]host[:port][/database]`, the same with `rediss://` for TLS,
+    /// or `unix:///path[?db=…&user=…&pass=…]`.
+    pub fn from_url(url: &str) -> Result<Self, Error> {
+        let (plain, tls) = match url.strip_prefix("rediss://") {
+            Some(rest) => (format!("redis://{rest}"), Some(Tls::default())),
+            None => (url.to_owned(), None),
+        };
+        let info = plain.into_connection_info().map_err(|_| ErrorKind::Url)?;
+        let address = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => Address::Tcp {
+                host: host.clone(),
+                port: *port,
+            },
+            ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
+            _ => return Err(ErrorKind::Url.into()),
+        };
+        let login = info.redis_settings();
+        Ok(Self {
+            address,
+            username: login.username().map(str::to_owned),
+            password: login.password().map(str::to_owned),
+            database: login.db(),
+            tls,
+        })
+    }
+
+    /// Whether to use TLS.
+    pub const fn uses_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// With TLS or without.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// With another user or password, where one is given.
+    #[must_use]
+    pub fn with_login(self, username: Option<String>, password: Option<String>) -> Self {
+        Self {
+            username: username.or(self.username),
+            password: password.or(self.password),
+            ..self
+        }
+    }
+
+    /// The same way in, at another address.
+    pub(crate) fn at(&self, host: &str, port: u16) -> Self {
+        let host = host.to_owned();
+        Self {
+            address: Address::Tcp { host, port },
+            ..self.clone()
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({})", self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_urls_and_shows_no_login() {
+        let server = Server::from_url("redis://ann:s3cret@cache.example.com:6380/2").unwrap();
+        assert_eq!(server.username.as_deref(), Some("ann"));
+        assert_eq!(server.password.as_deref(), Some("s3cret"));
+        assert_eq!(server.database, 2);
+        assert!(server.tls.is_none());
+        assert_eq!(format!("{server:?}"), "Server(cache.example.com:6380)");
+
+        let secure = Server::from_url("rediss://:p@cache.example.com").unwrap();
+        assert_eq!(secure.address.to_string(), "cache.example.com:6379");
+        assert!(secure.tls.is_some());
+
+        let socket = Server::from_url("unix:///run/redis.sock?db=1").unwrap();
+        assert_eq!(socket.address.to_string(), "/run/redis.sock");
+        assert_eq!(socket.database, 1);
+    }
+
+    #[test]
+    fn refuses_other_urls() {
+        for url in [
+            "",
+            "localhost:6379",
+            "http://localhost",
+            "redis://localhost/x",
+        ] {
+            let error = Server::from_url(url).unwrap_err();
+            assert_eq!(error, ErrorKind::Url.into(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A socket on which every wait ends at one deadline, however many reads and writes there are.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::server::Address;
+
+/// A silent peer is taken for dead after about this long.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// A socket with a deadline.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: Stream,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(crate) fn open(address: &Address, deadline: Instant) -> io::Result<Self> {
+        let stream = match address {
+            Address::Tcp { host, port } => Stream::Tcp(connect(host, *port, deadline)?),
+            #[cfg(unix)]
+            Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
+            #[cfg(not(unix))]
+            Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        Ok(Self { stream, deadline })
+    }
+
+    pub(crate) const fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+}
+
+/// Tries each address that the name has.
+fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, left(deadline)?) {
+            Ok(stream) => {
+                // Else Nagle's algorithm makes concurrent requests wait for a round trip.
+                stream.set_nodelay(true)?;
+                let keepalive = TcpKeepalive::new()
+                    .with_time(KEEPALIVE_TIME)
+                    .with_interval(KEEPALIVE_INTERVAL);
+                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                return Ok(stream);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// The time that is left; an error when there is none.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+        left => Ok(left),
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let timeout = Some(left(self.deadline)?);
+        match &mut self.stream {
+            Stream::Tcp(stream) => {
+                stream.set_read_timeout(timeout)?;
+                stream.read(buffer)
+            }
+            #[cfg(unix)]
+            Stream::Unix(stream) => {
+                stream.set_read_timeout(timeout)?;
+                stream.read(buffer)
+            }
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let timeout = Some(left(self.deadline)?);
+        match &mut self.stream {
+            Stream::Tcp(stream) => {
+                stream.set_write_timeout(timeout)?;
+                stream.write(bytes)
+            }
+            #[cfg(unix)]
+            Stream::Unix(stream) => {
+                stream.set_write_timeout(timeout)?;
+                stream.write(bytes)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

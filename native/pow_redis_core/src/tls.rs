@@ -1,0 +1,170 @@
+//! TLS: certificates, and what is wrong with them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
+    SignatureScheme, StreamOwned,
+};
+
+use crate::error::{Error, ErrorKind};
+use crate::socket::Socket;
+
+/// How a server's certificate is verified, and which one we show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Take any certificate.
+    pub insecure: bool,
+    /// Authorities to trust, in PEM; else the system's.
+    pub cacertfile: Option<PathBuf>,
+    /// Our certificate and its key, in PEM.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsProblem {
+    /// Nobody whom we trust has signed it.
+    UnknownCa,
+    /// It has expired, or is not valid yet.
+    Expired,
+    /// It is another host's.
+    WrongHost,
+    /// A file with certificates can't be read.
+    CertificateFile,
+    /// Anything else.
+    Handshake,
+}
+
+pub(crate) type TlsStream = StreamOwned<ClientConnection, Socket>;
+
+impl Tls {
+    /// Does the handshake. Files are read anew, so that renewed certificates are found.
+    pub(crate) fn connect(&self, host: &str, mut socket: Socket) -> Result<TlsStream, Error> {
+        let handshake = |_| ErrorKind::Tls(TlsProblem::Handshake);
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| handshake(()))?;
+        let config = Arc::new(self.config()?);
+        let mut connection = ClientConnection::new(config, name)
+            .map_err(|_| ErrorKind::Tls(TlsProblem::Handshake))?;
+        while connection.is_handshaking() {
+            connection
+                .complete_io(&mut socket)
+                .map_err(|error| crate::connection::from_io(&error))?;
+        }
+        Ok(StreamOwned::new(connection, socket))
+    }
+
+    fn config(&self) -> Result<ClientConfig, Error> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|_| ErrorKind::Tls(TlsProblem::Handshake))?;
+        let builder = if self.insecure {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        } else {
+            builder.with_root_certificates(self.roots()?)
+        };
+        match &self.client {
+            None => Ok(builder.with_no_client_auth()),
+            Some((certificate, key)) => {
+                let chain = read_certificates(certificate)?;
+                let key = PrivateKeyDer::from_pem_file(key).map_err(|_| certificate_file())?;
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|_| certificate_file())
+            }
+        }
+    }
+
+    fn roots(&self) -> Result<RootCertStore, Error> {
+        let certificates = match &self.cacertfile {
+            Some(file) => read_certificates(file)?,
+            None => rustls_native_certs::load_native_certs().certs,
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates);
+        Ok(roots)
+    }
+}
+
+fn certificate_file() -> Error {
+    ErrorKind::Tls(TlsProblem::CertificateFile).into()
+}
+
+fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|_| certificate_file())?;
+    if certificates.is_empty() {
+        return Err(certificate_file());
+    }
+    Ok(certificates)
+}
+
+/// What TLS says of a failed read or write, if it was TLS that failed.
+pub(crate) fn problem(error: &io::Error) -> Option<TlsProblem> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidCertificate(error) => match error {
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => TlsProblem::Expired,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                TlsProblem::WrongHost
+            }
+            CertificateError::UnknownIssuer => TlsProblem::UnknownCa,
+            _ => TlsProblem::Handshake,
+        },
+        _ => TlsProblem::Handshake,
+    })
+}
+
+/// Takes any certificate, as long as whoever shows it has its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

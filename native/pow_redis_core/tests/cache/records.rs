@@ -1,0 +1,207 @@
+//! Records come back as they were put, in each layout and over each kind of connection.
+
+use std::time::Duration;
+
+use pow_redis_core::cache::{Cache, Event};
+use pow_redis_core::error::ErrorKind;
+use pow_redis_core::index::Life;
+use pow_redis_core::operation::{Delete, Get, Layout, Operation, Outcome, Put, Reindex};
+use pow_redis_core::path::Path;
+use redis::cmd;
+
+use crate::calls::*;
+use crate::server::{PATIENCE, Server, eventually};
+
+const A: &[u8] = &[119, 1, b'a'];
+const ONE: &[u8] = &[97, 1];
+const TWO: &[u8] = &[97, 2];
+
+/// Puts, reads, lists and deletes one key among others.
+fn round_trip(cache: &Cache, layout: Layout) {
+    let put = |terms: &[&[u8]], value| {
+        let records = vec![(key(terms), number(value))];
+        let put = Put::new(records, HOUR, layout).unwrap();
+        assert!(matches!(
+            call(cache, Operation::Put(put)),
+            Ok(Outcome::Done)
+        ));
+    };
+    let get = |terms: &[&[u8]]| call(cache, Operation::Get(Get::new(key(terms))));
+    let list = |terms: &[&[u8]]| {
+        let records = records(call(cache, all(terms, layout)));
+        records
+            .into_iter()
+            .map(|(_, value)| value)
+            .collect::<Vec<_>>()
+    };
+    assert!(matches!(get(&[A, ONE]), Ok(Outcome::NotFound)));
+    put(&[A, ONE], 1);
+    put(&[A, TWO], 2);
+    put(&[A], 3);
+    put(&[A, ONE, TWO], 4);
+    assert!(matches!(get(&[A, ONE]), Ok(Outcome::Value(value)) if value == number(1)));
+    assert_eq!(list(&[A, ANY]), [number(1), number(2)]);
+    assert_eq!(list(&[ANY, ONE]), [number(1)]);
+    assert_eq!(list(&[ANY]), [number(3)]);
+    assert_eq!(list(&[A, ONE, TWO]), [number(4)]);
+
+    let delete = Delete::new(&key(&[A, ONE]), layout);
+    assert!(matches!(
+        call(cache, Operation::Delete(delete)),
+        Ok(Outcome::Done)
+    ));
+    assert!(matches!(get(&[A, ONE]), Ok(Outcome::NotFound)));
+    assert_eq!(list(&[A, ANY]), [number(2)]);
+}
+
+#[test]
+fn over_tcp_with_an_index() {
+    let server = Server::start();
+    round_trip(&start_at(&server.url()), Layout::Indexed);
+}
+
+#[test]
+fn over_tcp_without_an_index() {
+    let server = Server::start();
+    round_trip(&start_at(&server.url()), Layout::Plain);
+    let index: Vec<String> = server.words("KEYS _index:*");
+    assert!(index.is_empty(), "{index:?}");
+}
+
+#[test]
+fn over_a_socket_with_four_workers() {
+    let server = Server::start();
+    let mut options = options(&server.socket_url());
+    options.pool_size = 4;
+    round_trip(&start(options).0, Layout::Indexed);
+}
+
+#[test]
+fn in_another_database_behind_a_password() {
+    let server = Server::start();
+    server.words::<()>("CONFIG SET requirepass s3cret");
+    let with_login = |login: &str| {
+        let url = server
+            .url()
+            .replace("redis://", &format!("redis://{login}"));
+        start_at(&format!("{url}/3"))
+    };
+    for (login, code) in [("", "NOAUTH"), (":wr0ng@", "WRONGPASS")] {
+        let error = error_of(call(&with_login(login), get(1)));
+        assert!(
+            matches!(error, ErrorKind::Server(found) if found.as_str() == code),
+            "{login}"
+        );
+    }
+    round_trip(&with_login(":s3cret@"), Layout::Indexed);
+}
+
+#[test]
+fn a_record_may_live_for_ever() {
+    let server = Server::start();
+    let cache = start_at(&server.url());
+    let records = vec![(numbered(1), number(1))];
+    let for_ever = Put::new(records, Life::Infinite, Layout::Indexed).unwrap();
+    // Another record of the same index set must not end its life.
+    let records = vec![(numbered(2), number(2))];
+    let short = Put::new(records, Life::Milliseconds(1_000), Layout::Indexed).unwrap();
+    for put in [for_ever, short] {
+        let outcome = call(&cache, Operation::Put(put));
+        assert!(matches!(outcome, Ok(Outcome::Done)));
+    }
+    let life = |key: &[u8]| server.run::<i64>(cmd("PTTL").arg(key));
+    assert_eq!(life(numbered(1).path().as_bytes()), -1);
+    for (set, _) in numbered(1).path().memberships() {
+        let years = life(&set) / (365 * 24 * 3_600_000);
+        assert!(years > 100_000, "{years}");
+    }
+}
+
+#[test]
+fn what_is_no_safe_term_is_refused_and_reported() {
+    let server = Server::start();
+    let (cache, events) = start(options(&server.url()));
+    let path = numbered(1).path();
+    server.run::<()>(cmd("SET").arg(path.as_bytes()).arg("text"));
+    let outcome = call(&cache, get(1));
+    assert!(matches!(outcome, Ok(Outcome::Refused(_))), "{outcome:?}");
+    assert!(matches!(
+        events.recv_timeout(PATIENCE),
+        Ok(Event::Connected { .. })
+    ));
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Refused(1)));
+}
+
+#[test]
+fn members_without_a_value_leave_the_index() {
+    let server = Server::start();
+    let mut options = options(&server.url());
+    // A repair waits for that long.
+    options.timeout = Duration::from_secs(1);
+    let (cache, _events) = start(options);
+    wait_done(&send(&cache, put(1, 1)));
+    wait_done(&send(&cache, put(2, 2)));
+    server.run::<()>(cmd("DEL").arg(numbered(1).path().as_bytes()));
+    let found = records(call(&cache, all(&[ANY], Layout::Indexed)));
+    assert_eq!(found.len(), 1);
+    let index = numbered(1).path().memberships().next().unwrap().0;
+    eventually("the member is removed", || {
+        server.run::<u64>(cmd("ZCARD").arg(&index)) == 1
+    });
+    assert_eq!(value_of(&cache, 2), Some(number(2)));
+}
+
+/// `[namespace, a, number]` as Erlang/OTP 25 and earlier wrote it.
+fn old_path(of: u32) -> Path {
+    let namespace = [&[131], NAMESPACE].concat();
+    Path::from_parts([&namespace[..], &[131, 100, 0, 1, b'a'], &number(of)])
+}
+
+#[test]
+fn a_reindex_brings_old_keys_into_our_form() {
+    let server = Server::start();
+    let cache = start_at(&server.url());
+    for of in 1_000..2_000 {
+        let path = old_path(of);
+        server.run::<()>(
+            cmd("SET")
+                .arg(path.as_bytes())
+                .arg(number(of))
+                .arg("PX")
+                .arg(600_000),
+        );
+    }
+    let found = || records(call(&cache, all(&[A, ANY], Layout::Indexed))).len();
+    let old = Operation::Get(Get::new(key(&[A, &number(1_500)[1..]])));
+    assert!(matches!(call(&cache, old), Ok(Outcome::Value(value)) if value == number(1_500)));
+    assert_eq!(found(), 0);
+
+    let reindex = || {
+        let (mut cursor, mut sums) = (0, [0; 3]);
+        loop {
+            let reindex = Reindex::new(cursor, Layout::Indexed);
+            match call(&cache, Operation::Reindex(reindex)) {
+                Ok(Outcome::Page {
+                    cursor: next,
+                    keys,
+                    indexed,
+                    renamed,
+                }) => {
+                    sums = [sums[0] + keys, sums[1] + indexed, sums[2] + renamed];
+                    cursor = next;
+                }
+                outcome => panic!("{outcome:?}"),
+            }
+            if cursor == 0 {
+                return sums;
+            }
+        }
+    };
+    let [keys, indexed, renamed] = reindex();
+    // A key may turn up again under its new name in the same scan.
+    assert!(keys >= 1_000);
+    assert_eq!([indexed, renamed], [1_000, 1_000]);
+    assert_eq!(found(), 1_000);
+    assert!(!server.run::<bool>(cmd("EXISTS").arg(old_path(1_500).as_bytes())));
+    assert_eq!(reindex(), [1_000, 0, 0]);
+}

@@ -1,0 +1,91 @@
+//! The end of a cache.
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use pow_redis_core::cache::Event;
+use pow_redis_core::error::ErrorKind;
+use redis::cmd;
+
+use crate::calls::*;
+use crate::peer::{Answer, Peer};
+use crate::queues::occupy;
+use crate::server::{PATIENCE, Server, free_port};
+
+/// Waits for the last event; behind it the workers let go of what they share.
+fn wait_for_end(events: &Receiver<Event>) -> Vec<Event> {
+    let mut told = Vec::new();
+    loop {
+        match events.recv_timeout(PATIENCE) {
+            Ok(event) => told.push(event),
+            Err(RecvTimeoutError::Disconnected) => return told,
+            Err(RecvTimeoutError::Timeout) => panic!("the workers do not end: {told:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_queued_is_finished() {
+    let server = Server::start();
+    let mut options = options(&server.url());
+    options.pool_size = 4;
+    let (cache, events) = start(options);
+    assert_eq!(value_of(&cache, 1), None);
+    server.pause_writes();
+    let occupied = occupy(&cache);
+    let answers: Vec<_> = (1..=1_000).map(|of| send(&cache, put(of, of))).collect();
+    drop(cache);
+    server.resume();
+    wait_done(&occupied);
+    answers.iter().for_each(wait_done);
+    let told = wait_for_end(&events);
+    assert_eq!(told.last(), Some(&Event::Stopped));
+    assert_eq!(
+        told.iter()
+            .filter(|event| **event == Event::Stopped)
+            .count(),
+        1
+    );
+    for of in 1..=1_000 {
+        assert!(server.run::<bool>(cmd("EXISTS").arg(numbered(of).path().as_bytes())));
+    }
+}
+
+#[test]
+fn without_a_server_the_end_does_not_wait_for_deadlines() {
+    let (cache, events) = start(options(&format!("redis://127.0.0.1:{}", free_port())));
+    let event = events.recv_timeout(PATIENCE);
+    assert!(matches!(event, Ok(Event::Disconnected(_))), "{event:?}");
+    let answers = [send(&cache, get(1)), send(&cache, put(1, 1))];
+    drop(cache);
+    for answer in &answers {
+        assert_eq!(error_of(wait(answer)), ErrorKind::Closed);
+    }
+    assert_eq!(wait_for_end(&events), [Event::Stopped]);
+}
+
+#[test]
+fn an_idle_cache_ends() {
+    let peer = Peer::start(|_, _| None);
+    let (cache, events) = start(options(&peer.url()));
+    assert!(matches!(
+        events.recv_timeout(PATIENCE),
+        Ok(Event::Connected { .. })
+    ));
+    drop(cache);
+    assert_eq!(wait_for_end(&events), [Event::Stopped]);
+}
+
+#[test]
+fn each_request_is_answered_though_the_peer_is_silent() {
+    let peer = Peer::start(|_, command| (command == "GET").then_some(Answer::Silence));
+    let mut options = options(&peer.url());
+    options.timeout = std::time::Duration::from_millis(300);
+    let (cache, events) = start(options);
+    let answers: Vec<_> = (0..10).map(|_| send(&cache, get(1))).collect();
+    drop(cache);
+    for answer in &answers {
+        let error = error_of(wait(answer));
+        let ends = [ErrorKind::Timeout, ErrorKind::Closed];
+        assert!(ends.contains(&error), "{error:?}");
+    }
+    assert_eq!(wait_for_end(&events).last(), Some(&Event::Stopped));
+}

@@ -1,0 +1,61 @@
+//! No thread outlives its cache. Alone in its process, because it counts threads.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
+use std::fs;
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pow_redis_core::cache::Cache;
+use pow_redis_core::operation::{Operation, Ping};
+use pow_redis_core::options::Options;
+
+/// How many of the threads of this process are workers.
+fn workers() -> usize {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok())
+        .filter(|name| name.starts_with("pow_redis_"))
+        .count()
+}
+
+fn wait_for_workers(number: usize) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while workers() != number {
+        assert!(Instant::now() < deadline, "{} workers", workers());
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn end_with_the_cache() {
+    // Connects, and never says a word.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("redis://{}", listener.local_addr().unwrap());
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("redis://{}", listener.local_addr().unwrap())
+    };
+    for url in [silent, nobody] {
+        let options = Options {
+            pool_size: 4,
+            max_queue: 16,
+            timeout: Duration::from_millis(500),
+            connect_timeout: Duration::from_millis(500),
+            ..Options::for_url(&url)
+        };
+        let cache = Cache::start(options, Box::new(|_| ())).unwrap();
+        wait_for_workers(4);
+        for _ in 0..16 {
+            let ping = Operation::Ping(Ping);
+            cache.submit(ping, Box::new(|_| ())).unwrap();
+        }
+        drop(cache);
+        wait_for_workers(0);
+    }
+}
