@@ -109,7 +109,9 @@ defmodule PowRedisCache do
   The instance in numbers, since its start: a map of
 
     * `:connected` - whether Redis can be reached;
-    * `:server`, `:version` - its address, and its version where it says it;
+    * `:server`, `:version` - address and version of the server that was last connected to, or `nil`;
+    * `:topology` - `:standalone`, `:sentinel` or `:cluster`;
+    * `:workers` - threads that run;
     * `:queue` - calls that wait;
     * `:calls`, `:batches` - calls, and pipelines in which they were sent;
     * `:reconnects`, `:retries` - connections opened again, and calls sent again after a lost one.

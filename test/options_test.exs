@@ -5,13 +5,33 @@ defmodule PowRedisCache.OptionsTest do
 
   @wrong [
     {[url: 6379],
-     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", got: something else than a string"},
+     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", or a function, got: something else"},
     {[url: "localhost"],
-     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", got: a string without \"://\""},
+     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", or a function, got: a string without \"://\""},
     {[url: "http://u:s3cret@host"],
-     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", got: a \"http://\" URL"},
-    {[url: "rediss://host"],
-     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", got: a \"rediss://\" URL; TLS is not supported yet"},
+     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", or a function, got: a \"http://\" URL"},
+    {[sentinel: "s"],
+     "expected :sentinel to be a keyword list with :sentinels and :group, got: something else"},
+    {[sentinel: []],
+     "expected :sentinels to be a list of URLs like \"redis://localhost:6379\", got: something else"},
+    {[sentinel: [sentinels: ["redis://h"]]], "expected :group to be a string, got: nil"},
+    {[sentinel: [sentinels: ["redis://h"], groups: "g"]],
+     "unknown option :groups, expected one of: :sentinels, :group, :username, :password, :tls, :verify, :cacertfile, :certfile, :keyfile"},
+    {[cluster: ["unix:///s"]],
+     "expected :cluster to be a list of URLs like \"redis://localhost:6379\", got: something else"},
+    {[cluster: ["redis://h"], url: "redis://h"],
+     "expected one of :url, :sentinel and :cluster, got: [:url, :cluster]"},
+    {[cluster: ["redis://h"], index: false],
+     "expected :index to be true with :cluster: without the index, all/2 would have to scan the keys of every node"},
+    {[username: 1], "expected :username to be a string or a function, got: something else"},
+    {[password: :s3cret], "expected :password to be a string or a function, got: something else"},
+    {[database: -1], "expected :database to be the number of a database, got: -1"},
+    {[tls: 1], "expected :tls to be true or false or nil, got: 1"},
+    {[verify: false], "expected :verify to be :verify_peer or :verify_none, got: false"},
+    {[cacertfile: 1], "expected :cacertfile to be the path of a file, got: 1"},
+    {[certfile: "a.pem"], "expected :certfile and :keyfile together, got one of them"},
+    {[keyfile: "a.pem"], "expected :certfile and :keyfile together, got one of them"},
+    {[on_error: :ignore], "expected :on_error to be :raise or :miss, got: :ignore"},
     {[name: "x"], "expected :name to be an atom, got: \"x\""},
     {[pool_size: "4"], "expected :pool_size to be a positive integer, got: \"4\""},
     {[max_queue: 0], "expected :max_queue to be a positive integer, got: 0"},
@@ -23,7 +43,7 @@ defmodule PowRedisCache.OptionsTest do
     {[default_ttl: 0],
      "expected :default_ttl to be a positive integer (milliseconds), :infinity or nil, got: 0"},
     {[pool: 4],
-     "unknown option :pool, expected one of: :url, :name, :pool_size, :max_queue, :timeout, :connect_timeout, :index, :writes, :decode, :default_ttl"},
+     "unknown option :pool, expected one of: :url, :sentinel, :cluster, :username, :password, :database, :tls, :verify, :cacertfile, :certfile, :keyfile, :name, :pool_size, :max_queue, :timeout, :connect_timeout, :index, :writes, :on_error, :decode, :default_ttl"},
     {[:url], "expected the options to be a keyword list, got: [:url]"}
   ]
 
@@ -44,6 +64,17 @@ defmodule PowRedisCache.OptionsTest do
   test "defaults" do
     assert Options.validate!([]) == %{
              url: "redis://localhost:6379",
+             sentinel: nil,
+             cluster: nil,
+             username: nil,
+             password: nil,
+             database: nil,
+             tls: nil,
+             verify: :verify_peer,
+             cacertfile: nil,
+             certfile: nil,
+             keyfile: nil,
+             on_error: :raise,
              name: PowRedisCache,
              pool_size: 2,
              max_queue: 10_000,
@@ -69,10 +100,17 @@ defmodule PowRedisCache.OptionsTest do
     for url <- [
           "redis://h",
           "redis://:p@h:1/2",
-          "redis://u:p%40@[::1]:6379",
+          "rediss://u:p%40@[::1]:6379",
           "unix:///run/redis.sock?db=1"
         ] do
       assert %{url: ^url} = Options.validate!(url: url)
+    end
+  end
+
+  test "URL, user and password as functions" do
+    for function <- [fn -> "redis://h" end, {System, :get_env, ["REDIS_URL"]}],
+        name <- [:url, :username, :password] do
+      assert %{^name => ^function} = Options.validate!([{name, function}])
     end
   end
 end

@@ -2,7 +2,7 @@ defmodule PowRedisCache.Call do
   @moduledoc false
   # The way of a call: encode, hand over to the native library, wait, decode.
 
-  alias PowRedisCache.{Config, Error, Instance, Native}
+  alias PowRedisCache.{Config, Error, Instance, Native, Telemetry}
 
   # More records than these are encoded on a dirty scheduler.
   @few_records 32
@@ -37,16 +37,13 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :get)
     key = encode_key(namespace(config), key)
 
-    with {:value, value} <-
-           submit(name, instance, :get, :sync, &Native.get(name, &1, key)) do
-      case decode(value, instance) do
-        {:ok, term} ->
-          term
-
-        :error ->
-          Instance.report_refused(name, 1)
-          :not_found
-      end
+    with {:value, value} <- read(name, instance, :get, :not_found, &Native.get(name, &1, key)),
+         :error <- decode(value, instance) do
+      Instance.report(name, {:refused, 1})
+      :not_found
+    else
+      {:ok, term} -> term
+      :not_found -> :not_found
     end
   end
 
@@ -54,22 +51,40 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :all)
     pattern = encode_key(namespace(config), match)
 
-    {:records, records} = submit(name, instance, :all, :sync, &Native.all(name, &1, pattern))
+    case read(name, instance, :all, [], &Native.all(name, &1, pattern)) do
+      {:records, records} -> decode_all(name, instance, records)
+      [] -> []
+    end
+  end
 
-    decoded =
-      for <<size::32, key::binary-size(size), rest_size::32,
-            value::binary-size(rest_size) <- records>>,
-          do: decode_record(key, value, instance)
-
-    kept = for {_key, _value} = record <- decoded, do: record
+  defp decode_all(name, instance, records) do
+    decoded = decode_records(records, instance, [])
+    kept = for {_parts, _value} = record <- decoded, do: record
 
     if length(kept) < length(decoded) do
-      Instance.report_refused(name, length(decoded) - length(kept))
+      Instance.report(name, {:refused, length(decoded) - length(kept)})
     end
 
     # Stable: keys that are equal but not the same, as 1 and 1.0, keep the order of their bytes.
     for {parts, value} <- List.keysort(kept, 0), do: {unwrap(parts), value}
   end
+
+  # Length and bytes of key and value in turn.
+  defp decode_records(
+         <<key_size::32, key::binary-size(key_size), size::32, value::binary-size(size),
+           rest::binary>>,
+         instance,
+         decoded
+       ) do
+    record =
+      with {:ok, key} <- decode(key, instance), {:ok, value} <- decode(value, instance) do
+        {key, value}
+      end
+
+    decode_records(rest, instance, [record | decoded])
+  end
+
+  defp decode_records(<<>>, _instance, decoded), do: Enum.reverse(decoded)
 
   def ping(name) do
     instance = Instance.fetch!(name, :ping)
@@ -84,22 +99,40 @@ defmodule PowRedisCache.Call do
     page
   end
 
-  defp submit(name, _instance, operation, :async, native) do
-    case native.(:async) do
-      {:ok, _ticket} -> :ok
-      {:error, reason} -> fail(name, operation, reason)
-    end
+  # A read that fails may count as a miss.
+  defp read(name, instance, operation, miss, native) do
+    submit(name, instance, operation, :sync, native)
+  rescue
+    error in Error ->
+      if instance.on_error == :raise or error.reason == :not_started do
+        reraise error, __STACKTRACE__
+      end
+
+      Instance.report(name, {:missed, error})
+      miss
   end
 
-  defp submit(name, instance, operation, :sync, native) do
+  # The answer, or a raised error.
+  defp submit(name, instance, operation, writes, native) do
+    outcome =
+      Telemetry.call(name, operation, fn ->
+        with {:error, reason} <- exchange(instance, writes, native) do
+          {:error, error(name, operation, reason)}
+        end
+      end)
+
+    with {:error, error} <- outcome, do: raise(error)
+  end
+
+  defp exchange(_instance, :async, native) do
+    with {:ok, _ticket} <- native.(:async), do: :ok
+  end
+
+  defp exchange(instance, :sync, native) do
     reference = make_ref()
 
-    with {:ok, ticket} <- native.(reference),
-         {:error, reason} <- await(reference, ticket, instance.timeout) do
-      fail(name, operation, reason)
-    else
-      {:error, reason} -> fail(name, operation, reason)
-      result -> result
+    with {:ok, ticket} <- native.(reference) do
+      await(reference, ticket, instance.timeout)
     end
   end
 
@@ -119,15 +152,14 @@ defmodule PowRedisCache.Call do
     end
   end
 
-  @spec fail(atom(), atom(), term()) :: no_return()
-  defp fail(name, operation, :not_started), do: Instance.not_started!(name, operation)
+  defp error(name, operation, :not_started), do: Instance.not_started(name, operation)
 
-  defp fail(_name, _operation, {reason, details})
+  defp error(_name, _operation, {reason, details})
        when reason in [:invalid_key, :invalid_value, :invalid_pattern] do
-    raise ArgumentError, invalid(reason, details)
+    ArgumentError.exception(invalid(reason, details))
   end
 
-  defp fail(_name, operation, reason), do: raise(Error.from_native(operation, reason))
+  defp error(_name, operation, reason), do: Error.from_native(operation, reason)
 
   defp invalid(:invalid_key, %{problem: :not_a_list}),
     do: "expected the key to be a binary, an atom or a proper list, got an improper list"
@@ -158,12 +190,6 @@ defmodule PowRedisCache.Call do
   end
 
   defp encode_key(namespace, key), do: :erlang.term_to_binary([namespace | List.wrap(key)])
-
-  defp decode_record(key, value, instance) do
-    with {:ok, key} <- decode(key, instance), {:ok, value} <- decode(value, instance) do
-      {key, value}
-    end
-  end
 
   # The bytes were checked in Rust; what is left for the VM to refuse are atoms, and rarities like a
   # map that has a key twice.

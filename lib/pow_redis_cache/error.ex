@@ -17,6 +17,11 @@ defmodule PowRedisCache.Error do
     * `:not_permitted` - the user may not run the command or use the key (`NOPERM`).
     * `:wrong_type` - something of another kind lies at the key (`WRONGTYPE`).
     * `:server` - any other error reply.
+    * `:tls` - TLS failed; `:code` says at what: `"unknown_ca"`, `"expired"`, `"wrong_host"`,
+      `"certificate_file"` or `"handshake"`.
+    * `:no_master` - the sentinels know no master of the group.
+    * `:unresolved` - the function for `:url`, `:username` or `:password` gave no usable answer.
+    * `:not_on_cluster` - the call is not for clusters.
     * `:protocol` - what came back is not what Redis answers.
     * `:crashed` - a worker thread panicked. Please report it.
   """
@@ -42,6 +47,10 @@ defmodule PowRedisCache.Error do
   @doc false
   def from_native(operation, {:server, %{code: code}}) do
     %__MODULE__{reason: Map.get(@codes, code, :server), operation: operation, code: code}
+  end
+
+  def from_native(operation, {:tls, %{code: code}}) do
+    %__MODULE__{reason: :tls, operation: operation, code: Atom.to_string(code)}
   end
 
   def from_native(operation, {reason, _details}) do
@@ -101,6 +110,42 @@ defmodule PowRedisCache.Error do
   end
 
   defp explain(%{reason: :server, code: code}), do: "Redis answered with the error #{code}"
+
+  defp explain(%{reason: :tls, code: "unknown_ca"}) do
+    "nobody whom we trust has signed Redis's certificate. Name its authority with `:cacertfile`, or " <>
+      "take any certificate with `verify: :verify_none`"
+  end
+
+  defp explain(%{reason: :tls, code: "expired"}) do
+    "Redis's certificate has expired or is not valid yet. Renew it, or take any with " <>
+      "`verify: :verify_none`"
+  end
+
+  defp explain(%{reason: :tls, code: "wrong_host"}) do
+    "Redis's certificate is another host's. Let `:url` name the host as the certificate does, or " <>
+      "take any with `verify: :verify_none`"
+  end
+
+  defp explain(%{reason: :tls, code: "certificate_file"}) do
+    "the file of `:cacertfile`, `:certfile` or `:keyfile` can't be read as PEM"
+  end
+
+  defp explain(%{reason: :tls}) do
+    "the TLS handshake failed. Does the port of `:url` speak TLS, and does the server ask for a " <>
+      "certificate (`:certfile`, `:keyfile`)?"
+  end
+
+  defp explain(%{reason: :no_master}) do
+    "the sentinels know no master of the group. Check `:sentinels` and `:group`"
+  end
+
+  defp explain(%{reason: :unresolved}) do
+    "the function for `:url`, `:username` or `:password` failed or answered with no string"
+  end
+
+  defp explain(%{reason: :not_on_cluster}) do
+    "keys of a cluster can't be renamed across slots. Run it on a server alone"
+  end
 
   defp explain(%{reason: :protocol}) do
     "what came back is not what Redis answers. Does `:url` name a Redis server?"

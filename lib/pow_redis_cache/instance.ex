@@ -4,7 +4,7 @@ defmodule PowRedisCache.Instance do
 
   alias PowRedisCache.Error
 
-  @keys [:timeout, :writes, :decode, :default_ttl]
+  @keys [:timeout, :writes, :on_error, :decode, :default_ttl]
   @enforce_keys @keys
   defstruct @keys
 
@@ -19,13 +19,15 @@ defmodule PowRedisCache.Instance do
   end
 
   @spec not_started!(atom(), atom()) :: no_return()
-  def not_started!(name, operation) do
-    raise Error, reason: :not_started, operation: operation, detail: inspect(name)
+  def not_started!(name, operation), do: raise(not_started(name, operation))
+
+  def not_started(name, operation) do
+    %Error{reason: :not_started, operation: operation, detail: inspect(name)}
   end
 
-  @doc "Tells the owner of values that the VM refused, like the native library does."
-  def report_refused(name, number) do
-    if pid = Process.whereis(name), do: send(pid, {:pow_redis_cache, {:refused, number}})
+  @doc "Tells the owner of an event, as the native library does."
+  def report(name, event) do
+    if pid = Process.whereis(name), do: send(pid, {:pow_redis_cache, event})
     :ok
   end
 

@@ -33,6 +33,7 @@ defmodule PowRedisCache.Native do
   end
 
   def start(_name, _options), do: not_loaded()
+  def answer(_question, _access), do: not_loaded()
   def stop(_handle), do: not_loaded()
   def info(_name), do: not_loaded()
   def get(_name, _reference, _key), do: not_loaded()

@@ -2,102 +2,218 @@ defmodule PowRedisCache.Options do
   @moduledoc false
   # The options of an instance, declared once: validation, defaults and documentation come from here.
 
-  @declaration [
-    url: [
-      type: :url,
-      default: "redis://localhost:6379",
-      doc:
-        "where Redis is: `redis://[[user]:password@]host[:port][/database]`, or " <>
-          "`unix:///path/to/socket[?db=…&user=…&pass=…]`."
-    ],
-    name: [
-      type: :name,
-      default: PowRedisCache,
-      doc: "the name of the instance. A module with `use PowRedisCache` is its own."
-    ],
-    pool_size: [
-      type: :positive,
-      default: 2,
-      doc: "number of connections, each with a thread."
-    ],
-    max_queue: [
-      type: :positive,
-      default: 10_000,
-      doc:
-        "how many reads, and how many writes, may wait for a connection. One more is " <>
-          "refused with `:busy`."
-    ],
-    timeout: [
-      type: :positive,
-      default: 5_000,
-      doc: "how long a call may take, in milliseconds."
-    ],
-    connect_timeout: [
-      type: :positive,
-      default: 5_000,
-      doc: "how long connecting may take, in milliseconds."
-    ],
-    index: [
-      type: {:one_of, [true, false]},
-      default: true,
-      doc:
-        "whether to keep the index sets with which `all/2` finds keys, as the current edition " <>
-          "of Pow's guide does. With `false`, `all/2` scans all keys of the database, as the " <>
-          "first edition did."
-    ],
-    writes: [
-      type: {:one_of, [:sync, :async]},
-      default: :sync,
-      doc:
-        "whether `put/2` and `delete/2` wait for Redis. With `:async` they return at once and " <>
-          "keep their order; a failure goes to the log. A call's own `:writes` comes first."
-    ],
-    decode: [
-      type: {:one_of, [:checked, :safe]},
-      default: :checked,
-      doc:
-        "values from Redis are always checked before they become terms. `:safe` also refuses " <>
-          "those with atoms that this VM does not know yet; in development, where modules are " <>
-          "loaded when first used, that can be your own."
-    ],
-    default_ttl: [
-      type: :ttl,
+  # TLS, for the servers and, apart from these, for the sentinels.
+  @tls [
+    tls: [
+      type: {:one_of, [true, false, nil]},
       default: nil,
+      doc: "whether to use TLS. By default what the URL says: `rediss://` does."
+    ],
+    verify: [
+      type: {:one_of, [:verify_peer, :verify_none]},
+      default: :verify_peer,
       doc:
-        "how long a record lives when the call has no `:ttl`, in milliseconds, or `:infinity`. " <>
-          "Without it, such a put raises."
-    ]
+        "whether the server's certificate has to be valid. `:verify_none` takes any, and so " <>
+          "anybody for Redis; Heroku's certificates need it."
+    ],
+    cacertfile: [
+      type: :path,
+      default: nil,
+      doc: "a PEM file of authorities to trust, in place of the system's."
+    ],
+    certfile: [
+      type: :path,
+      default: nil,
+      doc: "a PEM file with the certificate to show, where the server asks for one."
+    ],
+    keyfile: [type: :path, default: nil, doc: "a PEM file with the key of `:certfile`."]
   ]
 
-  @names Keyword.keys(@declaration)
+  @sentinel [
+              sentinels: [type: :urls, default: nil, doc: "the sentinels' URLs."],
+              group: [
+                type: :string,
+                default: nil,
+                doc: "the name of the group whose master is wanted."
+              ],
+              username: [type: :maybe_string, default: nil, doc: "the sentinels' user."],
+              password: [type: :maybe_string, default: nil, doc: "the sentinels' password."]
+            ] ++ @tls
+
+  @declaration [
+                 url: [
+                   type: :url,
+                   default: "redis://localhost:6379",
+                   doc:
+                     "where Redis is: `redis://[[user]:password@]host[:port][/database]`, the " <>
+                       "same with `rediss://` for TLS, or " <>
+                       "`unix:///path/to/socket[?db=…&user=…&pass=…]`. Also a function without " <>
+                       "arguments or `{module, function, arguments}`, asked at each connect."
+                 ],
+                 sentinel: [
+                   type: :sentinel,
+                   default: nil,
+                   doc:
+                     "in place of `:url`, the master that sentinels know: " <>
+                       "`[sentinels: [url, …], group: \"mymaster\"]`, and `:username`, " <>
+                       "`:password` and the options of TLS for the sentinels."
+                 ],
+                 cluster: [
+                   type: :maybe_urls,
+                   default: nil,
+                   doc: "in place of `:url`, a list of URLs through which a Cluster is found."
+                 ],
+                 username: [
+                   type: :secret,
+                   default: nil,
+                   doc: "the user, in place of the URL's. May be a function, as `:url`."
+                 ],
+                 password: [
+                   type: :secret,
+                   default: nil,
+                   doc: "the password, in place of the URL's. May be a function, as `:url`."
+                 ],
+                 database: [
+                   type: :database,
+                   default: nil,
+                   doc: "the number of the database, in place of the URL's."
+                 ]
+               ] ++
+                 @tls ++
+                 [
+                   name: [
+                     type: :name,
+                     default: PowRedisCache,
+                     doc:
+                       "the name of the instance. A module with `use PowRedisCache` is its own."
+                   ],
+                   pool_size: [
+                     type: :positive,
+                     default: 2,
+                     doc: "number of connections, each with a thread."
+                   ],
+                   max_queue: [
+                     type: :positive,
+                     default: 10_000,
+                     doc:
+                       "how many reads, and how many writes, may wait for a connection. One more " <>
+                         "is refused with `:busy`."
+                   ],
+                   timeout: [
+                     type: :positive,
+                     default: 5_000,
+                     doc: "how long a call may take, in milliseconds."
+                   ],
+                   connect_timeout: [
+                     type: :positive,
+                     default: 5_000,
+                     doc: "how long connecting may take, in milliseconds."
+                   ],
+                   index: [
+                     type: {:one_of, [true, false]},
+                     default: true,
+                     doc:
+                       "whether to keep the index sets with which `all/2` finds keys, as the " <>
+                         "current edition of Pow's guide does. With `false`, `all/2` scans all " <>
+                         "keys of the database, as the first edition did."
+                   ],
+                   writes: [
+                     type: {:one_of, [:sync, :async]},
+                     default: :sync,
+                     doc:
+                       "whether `put/2` and `delete/2` wait for Redis. With `:async` they return " <>
+                         "at once and keep their order; a failure goes to the log. A call's own " <>
+                         "`:writes` comes first."
+                   ],
+                   on_error: [
+                     type: {:one_of, [:raise, :miss]},
+                     default: :raise,
+                     doc:
+                       "what `get/2` and `all/2` do when Redis fails: raise, or answer " <>
+                         "`:not_found` and `[]` and write a line to the log."
+                   ],
+                   decode: [
+                     type: {:one_of, [:checked, :safe]},
+                     default: :checked,
+                     doc:
+                       "values from Redis are always checked before they become terms. `:safe` " <>
+                         "also refuses those with atoms that this VM does not know yet; in " <>
+                         "development, where modules are loaded when first used, that can be " <>
+                         "your own."
+                   ],
+                   default_ttl: [
+                     type: :ttl,
+                     default: nil,
+                     doc:
+                       "how long a record lives when the call has no `:ttl`, in milliseconds, or " <>
+                         "`:infinity`. Without it, such a put raises."
+                   ]
+                 ]
 
   @doc "All options with defaults filled in; raises `ArgumentError` on a wrong one."
   def validate!(options) do
-    unless Keyword.keyword?(options) do
-      raise ArgumentError, "expected the options to be a keyword list, got: #{inspect(options)}"
+    valid = validate!(options, @declaration, "the options")
+
+    case Enum.filter([:url, :sentinel, :cluster], &Keyword.has_key?(options, &1)) do
+      several when length(several) > 1 ->
+        raise ArgumentError,
+              "expected one of :url, :sentinel and :cluster, got: #{inspect(several)}"
+
+      _ ->
+        :ok
     end
 
-    case Keyword.keys(options) -- @names do
+    if valid.cluster && not valid.index do
+      raise ArgumentError,
+            "expected :index to be true with :cluster: without the index, all/2 would have to scan " <>
+              "the keys of every node"
+    end
+
+    both_or_none!(valid)
+    if valid.sentinel, do: both_or_none!(valid.sentinel)
+    valid
+  end
+
+  defp validate!(options, declaration, what) do
+    unless Keyword.keyword?(options) do
+      raise ArgumentError, "expected #{what} to be a keyword list, got: #{inspect(options)}"
+    end
+
+    names = Keyword.keys(declaration)
+
+    case Keyword.keys(options) -- names do
       [] ->
         :ok
 
       [unknown | _] ->
         raise ArgumentError,
               "unknown option #{inspect(unknown)}, expected one of: " <>
-                Enum.map_join(@names, ", ", &inspect/1)
+                Enum.map_join(names, ", ", &inspect/1)
     end
 
-    Map.new(@declaration, fn {name, declared} ->
+    Map.new(declaration, fn {name, declared} ->
       value = Keyword.get(options, name, declared[:default])
 
       unless valid?(declared[:type], value) do
         raise ArgumentError,
               "expected #{inspect(name)} to be #{expected(declared[:type])}, got: " <>
-                shown(name, value)
+                shown(declared[:type], value)
       end
 
-      {name, value}
+      {name, filled_in(declared[:type], value)}
     end)
+  end
+
+  defp filled_in(:sentinel, options) when is_list(options) do
+    validate!(options, @sentinel, ":sentinel")
+  end
+
+  defp filled_in(_type, value), do: value
+
+  defp both_or_none!(%{certfile: certificate, keyfile: key}) do
+    if is_nil(certificate) != is_nil(key) do
+      raise ArgumentError, "expected :certfile and :keyfile together, got one of them"
+    end
   end
 
   @doc "The options as a Markdown list."
@@ -108,26 +224,55 @@ defmodule PowRedisCache.Options do
     end)
   end
 
-  defp valid?(:url, value) when is_binary(value) do
-    case URI.new(value) do
-      {:ok, %URI{scheme: "redis", host: host}} -> host not in [nil, ""]
-      {:ok, %URI{scheme: "unix", path: path}} -> path not in [nil, "", "/"]
-      _ -> false
-    end
+  defp valid?(:url, value) when is_binary(value), do: url?(value, ["redis", "rediss", "unix"])
+  defp valid?(:url, value), do: function?(value)
+  defp valid?(:maybe_urls, value), do: is_nil(value) or valid?(:urls, value)
+
+  defp valid?(:urls, value) do
+    is_list(value) and value != [] and
+      Enum.all?(value, &(is_binary(&1) and url?(&1, ["redis", "rediss"])))
   end
 
+  defp valid?(:secret, value), do: valid?(:maybe_string, value) or function?(value)
+  defp valid?(:maybe_string, value), do: is_nil(value) or valid?(:string, value)
+  defp valid?(:string, value), do: is_binary(value) and value != ""
+  defp valid?(:path, value), do: valid?(:maybe_string, value)
+  defp valid?(:database, value), do: is_nil(value) or (is_integer(value) and value in 0..65_535)
+  defp valid?(:sentinel, value), do: is_nil(value) or Keyword.keyword?(value)
   defp valid?(:name, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:positive, value), do: is_integer(value) and value in 1..1_000_000_000
   defp valid?({:one_of, values}, value), do: value in values
   defp valid?(:ttl, value), do: value in [nil, :infinity] or ttl?(value)
-  defp valid?(_type, _value), do: false
+
+  defp url?(value, schemes) do
+    case URI.new(value) do
+      {:ok, %URI{scheme: "unix", path: path}} -> "unix" in schemes and path not in [nil, "", "/"]
+      {:ok, %URI{scheme: scheme, host: host}} -> scheme in schemes and host not in [nil, ""]
+      {:error, _part} -> false
+    end
+  end
+
+  defp function?({module, function, arguments}) do
+    is_atom(module) and is_atom(function) and is_list(arguments)
+  end
+
+  defp function?(value), do: is_function(value, 0)
 
   @doc "Whether a value is a time to live in milliseconds."
   def ttl?(value), do: is_integer(value) and value in 1..1_000_000_000_000_000
 
-  defp expected(:url),
-    do: ~s(a URL like "redis://:password@localhost:6379/0" or "unix:///run/redis.sock")
+  defp expected(:url) do
+    ~s(a URL like "redis://:password@localhost:6379/0" or "unix:///run/redis.sock", or a function)
+  end
 
+  defp expected(:urls), do: ~s(a list of URLs like "redis://localhost:6379")
+  defp expected(:maybe_urls), do: expected(:urls)
+  defp expected(:secret), do: "a string or a function"
+  defp expected(:string), do: "a string"
+  defp expected(:maybe_string), do: "a string"
+  defp expected(:path), do: "the path of a file"
+  defp expected(:database), do: "the number of a database"
+  defp expected(:sentinel), do: "a keyword list with :sentinels and :group"
   defp expected(:name), do: "an atom"
   defp expected(:positive), do: "a positive integer"
   defp expected(:ttl), do: "a positive integer (milliseconds), :infinity or nil"
@@ -136,12 +281,14 @@ defmodule PowRedisCache.Options do
   # A URL may hold a password.
   defp shown(:url, value) when is_binary(value) do
     case String.split(value, "://", parts: 2) do
-      ["rediss", _] -> ~s(a "rediss://" URL; TLS is not supported yet)
       [scheme, _] -> ~s(a "#{scheme}://" URL)
       [_] -> ~s(a string without "://")
     end
   end
 
-  defp shown(:url, _value), do: "something else than a string"
-  defp shown(_name, value), do: inspect(value)
+  defp shown(type, _value) when type in [:url, :urls, :maybe_urls, :secret, :sentinel] do
+    "something else"
+  end
+
+  defp shown(_type, value), do: inspect(value)
 end

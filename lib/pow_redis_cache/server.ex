@@ -1,6 +1,7 @@
 defmodule PowRedisCache.Server do
   @moduledoc false
-  # Owns an instance: starts it, stops it, and turns what happens in it into log lines.
+  # Owns an instance: starts it, stops it, tells it where Redis is, and turns what happens in it into
+  # log lines and telemetry.
   #
   # The instance lives as long as the handle in this process's state, so it ends with the process,
   # however that ends.
@@ -9,7 +10,7 @@ defmodule PowRedisCache.Server do
 
   require Logger
 
-  alias PowRedisCache.{Error, Instance, Native}
+  alias PowRedisCache.{Access, Error, Events, Instance, Native}
 
   def start_link(options) do
     if error = Native.load_error() do
@@ -22,13 +23,25 @@ defmodule PowRedisCache.Server do
   @impl true
   def init(options) do
     Process.flag(:trap_exit, true)
-    native = Map.take(options, [:url, :pool_size, :max_queue, :timeout, :connect_timeout, :index])
+    # Loads it, where the app has it and loads modules when they are first used.
+    Code.ensure_loaded?(:telemetry)
 
-    case Native.start(options.name, native) do
+    case Native.start(options.name, native(options)) do
       {:ok, handle} ->
         Instance.put(options.name, options)
-        # The URL is left out: it may hold a password.
-        {:ok, %{name: options.name, handle: handle, timeout: options.timeout}}
+        warn_of_unverified(options)
+
+        # The options are left out: they may hold a password.
+        {:ok,
+         %{
+           handle: handle,
+           timeout: options.timeout,
+           source: Access.source(options),
+           events: Events.new(options.name)
+         }}
+
+      {:error, {:invalid_url, _details}} ->
+        {:stop, ArgumentError.exception("expected :url to be the URL of a Redis server")}
 
       {:error, reason} ->
         {:stop, reason}
@@ -36,9 +49,13 @@ defmodule PowRedisCache.Server do
   end
 
   @impl true
-  def handle_info({:pow_redis_cache, event}, state) do
-    log(event, inspect(state.name))
+  def handle_info({:pow_redis_cache, {:access, question}}, state) do
+    Access.answer(state.source, question)
     {:noreply, state}
+  end
+
+  def handle_info({:pow_redis_cache, event}, state) do
+    {:noreply, %{state | events: Events.handle(state.events, event)}}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
@@ -46,46 +63,58 @@ defmodule PowRedisCache.Server do
   # Supervisors wait for `timeout` and a second more.
   @impl true
   def terminate(_reason, state) do
-    Instance.erase(state.name)
+    Instance.erase(state.events.name)
     Native.stop(state.handle)
-    drain(inspect(state.name), System.monotonic_time(:millisecond) + state.timeout)
+    drain(state.events, System.monotonic_time(:millisecond) + state.timeout)
   end
 
-  defp drain(name, deadline) do
+  defp drain(events, deadline) do
     receive do
-      {:pow_redis_cache, :stopped} ->
-        :ok
-
-      {:pow_redis_cache, event} ->
-        log(event, name)
-        drain(name, deadline)
+      {:pow_redis_cache, :stopped} -> :ok
+      {:pow_redis_cache, {:access, _question}} -> drain(events, deadline)
+      {:pow_redis_cache, event} -> events |> Events.handle(event) |> drain(deadline)
     after
       max(deadline - System.monotonic_time(:millisecond), 0) ->
-        Logger.warning("#{name}: stopped before all writes were done")
+        Logger.warning("#{inspect(events.name)}: stopped before all writes were done")
     end
   end
 
-  defp log({:connected, version}, name) do
-    Logger.info("#{name}: connected to #{version || "Redis"}")
+  defp native(options) do
+    sentinel = options.sentinel || %{sentinels: [], group: nil}
+
+    options
+    |> Map.take([:database, :tls, :pool_size, :max_queue, :timeout, :connect_timeout, :index])
+    |> Map.merge(%{
+      access: Access.fixed(options),
+      topology: topology(options),
+      certificates: certificates(options),
+      sentinels: Enum.map(sentinel.sentinels, &sentinel(&1, sentinel)),
+      group: sentinel.group
+    })
   end
 
-  defp log({:disconnected, reason}, name) do
-    Logger.error("#{name}: #{message(:connect, reason)}. Trying again in the background")
+  defp topology(%{sentinel: %{}}), do: :sentinel
+  defp topology(%{cluster: [_ | _]}), do: :cluster
+  defp topology(_options), do: :standalone
+
+  defp sentinel(url, options) do
+    options
+    |> Map.take([:username, :password, :tls])
+    |> Map.merge(%{url: url, certificates: certificates(options)})
   end
 
-  defp log({:refused, number}, name) do
-    Logger.warning(
-      "#{name}: left out #{number} value(s) from Redis that are not fit to become terms"
-    )
+  defp certificates(options) do
+    options
+    |> Map.take([:cacertfile, :certfile, :keyfile])
+    |> Map.put(:insecure, options.verify == :verify_none)
   end
 
-  defp log({:lost_write, operation, reason}, name) do
-    Logger.error("#{name}: asynchronous #{message(operation, reason)}")
-  end
-
-  defp log(:stopped, _name), do: :ok
-
-  defp message(operation, reason) do
-    operation |> Error.from_native(reason) |> Exception.message()
+  defp warn_of_unverified(options) do
+    if :verify_none in [options.verify, options.sentinel && options.sentinel.verify] do
+      Logger.warning(
+        "#{inspect(options.name)}: with verify: :verify_none, whoever is in the way of the " <>
+          "connection to Redis can pose as it and read every session"
+      )
+    end
   end
 end

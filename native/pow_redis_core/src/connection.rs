@@ -38,7 +38,8 @@ impl Connection {
         match with_user {
             // Old URLs of Heroku carry a user that does not exist.
             Err(error) if server.username.is_some() && is_refused_pair(&error) => {
-                connection.log_in(server, None, deadline)?;
+                // What is refused then too is the pair.
+                connection.log_in(server, None, deadline).or(Err(error))?;
             }
             outcome => outcome?,
         }

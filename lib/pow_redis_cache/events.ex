@@ -1,0 +1,68 @@
+defmodule PowRedisCache.Events do
+  @moduledoc false
+  # What happens in an instance, as log lines and telemetry. What may happen often is logged once a
+  # second at most.
+
+  require Logger
+
+  alias PowRedisCache.{Error, Telemetry}
+
+  @quiet 1_000
+
+  # For each kind of event: until when it is not logged, and how many were not.
+  defstruct [:name, quiet: %{}]
+
+  def new(name), do: %__MODULE__{name: name}
+
+  def handle(events, {:connected, version}) do
+    Telemetry.execute([:connection, :up], %{}, %{name: events.name})
+    Logger.info("#{inspect(events.name)}: connected to #{version || "Redis"}")
+    events
+  end
+
+  def handle(events, {:disconnected, reason}) do
+    error = Error.from_native(:connect, reason)
+    Telemetry.execute([:connection, :down], %{}, %{name: events.name, reason: error.reason})
+
+    Logger.error(
+      "#{inspect(events.name)}: #{Exception.message(error)}. Trying again in the background"
+    )
+
+    events
+  end
+
+  def handle(events, {:refused, number}) do
+    Telemetry.execute([:value, :refused], %{count: number}, %{name: events.name})
+
+    log(events, :refused, :warning, fn ->
+      "left out #{number} value(s) from Redis that are not fit to become terms"
+    end)
+  end
+
+  def handle(events, {:lost_write, operation, reason}) do
+    error = Error.from_native(operation, reason)
+    metadata = %{name: events.name, operation: operation, reason: error.reason}
+    Telemetry.execute([:write, :lost], %{count: 1}, metadata)
+    log(events, :lost_write, :error, fn -> "asynchronous #{Exception.message(error)}" end)
+  end
+
+  def handle(events, {:missed, error}) do
+    log(events, :missed, :error, fn -> "counted as a miss: #{Exception.message(error)}" end)
+  end
+
+  def handle(events, :stopped), do: events
+
+  defp log(events, kind, level, text) do
+    now = System.monotonic_time(:millisecond)
+
+    case Map.get(events.quiet, kind, {now, 0}) do
+      {until, suppressed} when now < until ->
+        %{events | quiet: Map.put(events.quiet, kind, {until, suppressed + 1})}
+
+      {_until, suppressed} ->
+        more = if suppressed > 0, do: " (and #{suppressed} more like this before)", else: ""
+        Logger.log(level, "#{inspect(events.name)}: #{text.()}#{more}")
+        %{events | quiet: Map.put(events.quiet, kind, {now + @quiet, 0})}
+    end
+  end
+end

@@ -1,0 +1,61 @@
+defmodule PowRedisCache.Telemetry do
+  @moduledoc """
+  Events for `:telemetry`, where the app has it.
+
+  `:name` in the metadata is the instance's. Reasons are those of `PowRedisCache.Error`. No event holds
+  a key, value or password.
+
+    * `[:pow_redis_cache, :call, :start]` - a call begins. Measurement: `:system_time`, in native
+      units. Metadata: `:name`, `:operation` (`:put`, `:delete`, `:get`, `:all`, `:ping`, `:reindex`).
+    * `[:pow_redis_cache, :call, :stop]` - it has been answered. Measurement: `:duration`, in native
+      units. Metadata: the same.
+    * `[:pow_redis_cache, :call, :exception]` - it failed. Measurement: `:duration`. Metadata: the same
+      and `:reason`, or `:argument` where a key or value can't be stored.
+    * `[:pow_redis_cache, :connection, :up]` - Redis can be reached. Metadata: `:name`.
+    * `[:pow_redis_cache, :connection, :down]` - it cannot, and connecting again has failed once.
+      Metadata: `:name`, `:reason`.
+    * `[:pow_redis_cache, :value, :refused]` - values from Redis were not fit to become terms.
+      Measurement: `:count`. Metadata: `:name`.
+    * `[:pow_redis_cache, :write, :lost]` - an asynchronous write failed. Measurement: `:count`.
+      Metadata: `:name`, `:operation`, `:reason`.
+  """
+
+  @doc false
+  def call(name, operation, function) do
+    if present?() do
+      measured(%{name: name, operation: operation}, function)
+    else
+      function.()
+    end
+  end
+
+  @doc false
+  def execute(event, measurements, metadata) do
+    if present?(),
+      do: apply(:telemetry, :execute, [[:pow_redis_cache | event], measurements, metadata])
+
+    :ok
+  end
+
+  # Where it is loaded; an instance loads it when it starts.
+  defp present?, do: function_exported?(:telemetry, :execute, 3)
+
+  defp measured(metadata, function) do
+    execute([:call, :start], %{system_time: System.system_time()}, metadata)
+    started = System.monotonic_time()
+    result = function.()
+    duration = System.monotonic_time() - started
+
+    case result do
+      {:error, error} ->
+        # What is no failure of Redis is one of the arguments.
+        reason = Map.get(error, :reason, :argument)
+        execute([:call, :exception], %{duration: duration}, Map.put(metadata, :reason, reason))
+
+      _answer ->
+        execute([:call, :stop], %{duration: duration}, metadata)
+    end
+
+    result
+  end
+end

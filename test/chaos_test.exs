@@ -1,0 +1,158 @@
+defmodule PowRedisCache.ChaosTest do
+  # A steady load while things go wrong: no acknowledged write is lost, no deleted record comes back,
+  # no call ends late.
+  use ExUnit.Case, async: false
+
+  import PowRedisCache.Case, only: [unique_name: 0]
+
+  alias PowRedisCache.{Load, Peer, RedisNode, Stalls, Wait}
+
+  @timeout 5_000
+  # Calls that are made before the trouble, and again after it.
+  @some 1_000
+
+  @moduletag timeout: 180_000
+
+  setup do
+    start_supervised!(Stalls)
+    node = RedisNode.start!(["--enable-debug-command", "yes" | RedisNode.durable()])
+    on_exit(fn -> RedisNode.stop(node) end)
+    name = unique_name()
+    start_supervised!({PowRedisCache, name: name, url: RedisNode.url(node), timeout: @timeout})
+    config = [name: name, namespace: "chaos", ttl: :timer.hours(1)]
+    Wait.until(fn -> PowRedisCache.ping(name) == :ok end)
+
+    [
+      node: node,
+      name: name,
+      config: config,
+      load: config |> Load.start(timeout: @timeout) |> Load.await(@some)
+    ]
+  end
+
+  test "a server that is killed and started again", %{node: node, load: load, name: name} do
+    node =
+      Enum.reduce(1..3, node, fn _, node ->
+        RedisNode.kill(node)
+        node = RedisNode.start_again!(node)
+        on_exit(fn -> RedisNode.stop(node) end)
+        Load.await(load, @some)
+        node
+      end)
+
+    report = finish(load, "kill -9")
+    # An outage shorter than the timeout costs time, not errors.
+    assert report.errors == %{}
+    assert PowRedisCache.info(name).reconnects >= 3
+    assert RedisNode.info(node, "server", "redis_mode") == "standalone"
+  end
+
+  test "a server that takes three seconds to load", %{node: node, load: load} do
+    RedisNode.kill(node)
+
+    loading =
+      Peer.start!([{:refuse, "LOADING Redis is loading the dataset in memory"}],
+        port: node.port,
+        at: :login
+      )
+
+    Process.sleep(3_000)
+    Peer.stop(loading)
+    node = RedisNode.start_again!(node)
+    on_exit(fn -> RedisNode.stop(node) end)
+    Load.await(load, @some)
+    report = finish(load, "loading for 3 s")
+    assert report.errors == %{}
+  end
+
+  test "connections that are killed all the time", %{node: node, load: load, name: name} do
+    for _ <- 1..30 do
+      Process.sleep(100)
+      RedisNode.command!(node, ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+    end
+
+    report = finish(load, "CLIENT KILL every 100 ms")
+    assert report.errors == %{}
+    assert PowRedisCache.info(name).reconnects >= 30
+  end
+
+  test "a server that pauses", %{node: node, load: load} do
+    for command <- [
+          ["CLIENT", "PAUSE", "700", "ALL"],
+          ["CLIENT", "PAUSE", "700", "WRITE"],
+          ["DEBUG", "SLEEP", "0.7"]
+        ] do
+      RedisNode.command!(node, command)
+      Process.sleep(700)
+      Load.await(load, @some)
+    end
+
+    report = finish(load, "CLIENT PAUSE, DEBUG SLEEP")
+    assert report.errors == %{}
+    assert report.slowest >= 600
+  end
+
+  test "a server that stands still", %{node: node, load: load} do
+    for _ <- 1..3 do
+      RedisNode.pause(node)
+      Process.sleep(700)
+      RedisNode.resume(node)
+      Load.await(load, @some)
+    end
+
+    report = finish(load, "SIGSTOP, SIGCONT")
+    assert report.errors == %{}
+    assert report.slowest >= 600
+  end
+
+  @tag :long
+  test "a server that stands still for longer than a call may take",
+       %{node: node, load: load} do
+    RedisNode.pause(node)
+    Process.sleep(@timeout + 2_000)
+    RedisNode.resume(node)
+    Load.await(load, @some)
+    report = finish(load, "SIGSTOP for 7 s")
+    assert report.errors != %{}
+    assert Map.keys(report.errors) -- [:timeout, :disconnected] == []
+  end
+
+  @tag :long
+  test "a server that is gone for longer than a call may take",
+       %{node: node, load: load, name: name} do
+    RedisNode.kill(node)
+    Process.sleep(@timeout + 1_000)
+    # Refused at once, not after five seconds.
+    {refused, took} = Stalls.time(fn -> PowRedisCache.ping(name) end)
+    assert {:error, %PowRedisCache.Error{reason: :disconnected}} = refused
+    assert took < 100
+    node = RedisNode.start_again!(node)
+    on_exit(fn -> RedisNode.stop(node) end)
+    Load.await(load, @some)
+    report = finish(load, "gone for 6 s")
+    assert report.errors != %{}
+    assert Map.keys(report.errors) -- [:timeout, :disconnected] == []
+  end
+
+  test "a server that runs out of memory", %{node: node, load: load} do
+    RedisNode.command!(node, ["CONFIG", "SET", "maxmemory", "1"])
+    Process.sleep(1_000)
+    RedisNode.command!(node, ["CONFIG", "SET", "maxmemory", "0"])
+    Load.await(load, @some)
+    report = finish(load, "maxmemory")
+    assert %{out_of_memory: refused} = report.errors
+    assert refused > 0 and map_size(report.errors) == 1
+  end
+
+  defp finish(load, title) do
+    report = load |> Load.stop()
+    report = load |> Load.verify(report) |> Load.print("chaos, #{title}")
+    assert report.calls >= 2 * @some
+    assert report.missing == 0
+    assert report.back == 0
+    assert report.listed_wrong == 0
+    assert report.late == 0
+    assert report.left == 0
+    report
+  end
+end
