@@ -37,7 +37,8 @@ defmodule PowRedisCache do
 
     %{
       id: name,
-      start: {__MODULE__, :start_link, [options]},
+      # Behind a function: what supervisors report must not show a password.
+      start: {__MODULE__, :start_link, [fn -> options end]},
       # What is queued is written before the instance stops.
       shutdown: timeout + 1_000
     }
@@ -49,7 +50,8 @@ defmodule PowRedisCache do
   Raises `ArgumentError` on a wrong option, and `PowRedisCache.Error` with reason `:library` when
   the native library cannot be loaded.
   """
-  @spec start_link(keyword()) :: GenServer.on_start()
+  @spec start_link(keyword() | (() -> keyword())) :: GenServer.on_start()
+  def start_link(options) when is_function(options, 0), do: start_link(options.())
   def start_link(options), do: options |> Options.validate!() |> Server.start_link()
 
   @doc """

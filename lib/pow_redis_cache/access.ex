@@ -2,6 +2,8 @@ defmodule PowRedisCache.Access do
   @moduledoc false
   # Where Redis is, and who we are there: what may be given as a function.
 
+  require Logger
+
   alias PowRedisCache.Native
 
   @fields [:url, :sentinel, :cluster, :username, :password]
@@ -19,11 +21,28 @@ defmodule PowRedisCache.Access do
     if asked?(access), do: fn -> resolve(access) end
   end
 
-  @doc "Answers a question of the native library, in a process of its own."
-  def answer(source, question) do
-    # When the process fails, the question is dropped, which the native library learns.
-    spawn(fn -> Native.answer(question, source.()) end)
+  @doc "Answers a question of the native library, in a process of its own: it may take its time."
+  def answer(name, source, question) do
+    spawn(fn -> Native.answer(question, try_source(name, source)) end)
     :ok
+  end
+
+  defp try_source(name, source) do
+    source.()
+  rescue
+    # What an exception says may hold a password.
+    error -> failed(name, inspect(error.__struct__))
+  catch
+    kind, _reason -> failed(name, inspect(kind))
+  end
+
+  defp failed(name, how) do
+    Logger.error(
+      "#{inspect(name)}: the function for :url, :username or :password failed (#{how}) or " <>
+        "answered with no string"
+    )
+
+    nil
   end
 
   defp asked?(access), do: Enum.any?([access.url, access.username, access.password], &function?/1)

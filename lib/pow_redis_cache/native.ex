@@ -15,14 +15,23 @@ defmodule PowRedisCache.Native do
     path = :filename.join(:code.priv_dir(:pow_redis_cache), ~c"native/pow_redis_nif")
 
     case :erlang.load_nif(path, 0) do
-      :ok -> :persistent_term.erase(@error_key)
-      {:error, {reason, text}} -> :persistent_term.put(@error_key, {path, reason, text})
-    end
+      :ok ->
+        :persistent_term.erase(@error_key)
+        :ok
 
-    :ok
+      # The module is being loaded again. Refused, so that the code that runs stays.
+      {:error, {reason, _text}} when reason in [:upgrade, :reload] ->
+        {:error, reason}
+
+      {:error, {reason, text}} ->
+        :persistent_term.put(@error_key, {path, reason, text})
+        :ok
+    end
   rescue
     # :code.priv_dir/1 answers with an error where the application has no folder.
-    ArgumentError -> :persistent_term.put(@error_key, {~c"priv/native", :no_folder, ~c""})
+    ArgumentError ->
+      :persistent_term.put(@error_key, {~c"priv/native/pow_redis_nif", :no_folder, ~c""})
+      :ok
   end
 
   @doc false

@@ -50,7 +50,7 @@ defmodule PowRedisCache.Server do
 
   @impl true
   def handle_info({:pow_redis_cache, {:access, question}}, state) do
-    Access.answer(state.source, question)
+    Access.answer(state.events.name, state.source, question)
     {:noreply, state}
   end
 
@@ -75,7 +75,7 @@ defmodule PowRedisCache.Server do
       {:pow_redis_cache, event} -> events |> Events.handle(event) |> drain(deadline)
     after
       max(deadline - System.monotonic_time(:millisecond), 0) ->
-        Logger.warning("#{inspect(events.name)}: stopped before all writes were done")
+        Logger.warning("#{inspect(events.name)}: was stopped before its threads were done")
     end
   end
 

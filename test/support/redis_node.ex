@@ -77,8 +77,11 @@ defmodule PowRedisCache.RedisNode do
   end
 
   @doc "A field of `INFO`, `nil` where the server does not answer or has none."
-  def info(node, section, field) do
-    with {:ok, text} when is_binary(text) <- command(node, ["INFO", section]),
+  def info(node, section, field), do: info_of(node, ["INFO", section], field)
+
+  @doc "A field of the text that a command answers with."
+  def info_of(node, command, field) do
+    with {:ok, text} when is_binary(text) <- command(node, command),
          [_, value] <- Regex.run(~r/^#{field}:(.*)\r$/m, text) do
       value
     else

@@ -11,19 +11,27 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub(crate) struct Backoff {
     failures: u32,
     next: Instant,
+    /// When the next try is due while somebody waits.
+    hurried: Instant,
 }
 
 impl Backoff {
     pub(crate) fn new() -> Self {
+        let now = Instant::now();
         Self {
             failures: 0,
-            next: Instant::now(),
+            next: now,
+            hurried: now,
         }
     }
 
-    /// When the next try is due.
-    pub(crate) const fn next(&self) -> Instant {
-        self.next
+    /// When the next try is due: soon while somebody waits.
+    pub(crate) const fn next(&self, somebody_waits: bool) -> Instant {
+        if somebody_waits {
+            self.hurried
+        } else {
+            self.next
+        }
     }
 
     pub(crate) fn succeeded(&mut self) {
@@ -31,7 +39,11 @@ impl Backoff {
     }
 
     pub(crate) fn failed(&mut self) {
-        self.next = Instant::now() + delay(self.failures).mul_f64(jitter());
+        let delay = delay(self.failures);
+        let jitter = jitter();
+        let now = Instant::now();
+        self.next = now + delay.mul_f64(jitter);
+        self.hurried = now + delay.min(SHORTEST).mul_f64(jitter);
         self.failures = self.failures.saturating_add(1);
     }
 }
@@ -69,11 +81,21 @@ mod tests {
     fn the_first_try_after_a_success_is_at_once() {
         let mut backoff = Backoff::new();
         backoff.failed();
-        assert!(backoff.next() <= Instant::now());
+        assert!(backoff.next(false) <= Instant::now());
         backoff.failed();
-        assert!(backoff.next() > Instant::now() + Duration::from_millis(200));
+        assert!(backoff.next(false) > Instant::now() + Duration::from_millis(200));
         backoff.succeeded();
         backoff.failed();
-        assert!(backoff.next() <= Instant::now());
+        assert!(backoff.next(false) <= Instant::now());
+    }
+
+    #[test]
+    fn whoever_waits_is_not_kept_waiting_for_long() {
+        let mut backoff = Backoff::new();
+        for _ in 0..10 {
+            backoff.failed();
+        }
+        assert!(backoff.next(false) > Instant::now() + 10 * SHORTEST);
+        assert!(backoff.next(true) <= Instant::now() + SHORTEST);
     }
 }

@@ -122,10 +122,13 @@ impl Replies {
         cursor.zip(items).ok_or_else(|| ErrorKind::Protocol.into())
     }
 
-    /// Succeeds if no reply that is left is an error.
+    /// Succeeds if all replies that are left are statuses or numbers, as writes answer.
     pub fn finish(mut self) -> Result<(), Error> {
         while self.0.len() > 0 {
-            self.next_value()?;
+            match self.next_value()? {
+                Value::Okay | Value::Int(_) | Value::SimpleString(_) => {}
+                _ => return Err(ErrorKind::Protocol.into()),
+            }
         }
         Ok(())
     }

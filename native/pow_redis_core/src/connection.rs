@@ -3,11 +3,12 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use redis::{Parser, Value};
+use redis::Value;
 
 use crate::clock::Clock;
 use crate::commands::{Commands, Replies};
 use crate::error::{Error, ErrorKind};
+use crate::resp;
 use crate::server::{Address, Server};
 use crate::socket::Socket;
 use crate::tls::{self, TlsStream};
@@ -15,7 +16,7 @@ use crate::tls::{self, TlsStream};
 /// A connection that is logged in. After any error its position in the stream is in doubt: drop it.
 pub struct Connection {
     stream: Stream,
-    parser: Parser,
+    replies: resp::Replies,
     clock: Clock,
     version: Option<String>,
 }
@@ -30,7 +31,7 @@ impl Connection {
     pub fn open(server: &Server, deadline: Instant) -> Result<Self, Error> {
         let mut connection = Self {
             stream: Stream::open(server, deadline)?,
-            parser: Parser::new(),
+            replies: resp::Replies::default(),
             clock: Clock::local(),
             version: None,
         };
@@ -124,8 +125,12 @@ impl Connection {
         Ok(Replies::new(values))
     }
 
-    /// Sends packed commands.
+    /// Sends packed commands. Refuses to where a reply lies that nobody has asked for: it would be
+    /// taken for the answer.
     pub fn send(&mut self, commands: &[u8], deadline: Instant) -> Result<(), Error> {
+        if self.replies.has_more() {
+            return Err(ErrorKind::Protocol.into());
+        }
         self.stream.set_deadline(deadline);
         self.stream
             .write_all(commands)
@@ -136,19 +141,9 @@ impl Connection {
     /// Reads the next reply. An error reply is a value here.
     pub fn receive(&mut self, deadline: Instant) -> Result<Value, Error> {
         self.stream.set_deadline(deadline);
-        // The parser says of an I/O error only its kind: what TLS says is kept here.
-        let mut failure = None;
-        let reader = Watched {
-            stream: &mut self.stream,
-            failure: &mut failure,
-        };
-        self.parser
-            .parse_value(reader)
-            .map_err(|error| match failure {
-                Some(failure) => failure,
-                None if error.is_io_error() => ErrorKind::Disconnected.into(),
-                None => ErrorKind::Protocol.into(),
-            })
+        self.replies
+            .next_reply(&mut self.stream)?
+            .map_err(|error| from_io(&error))
     }
 
     /// The server's clock.
@@ -246,20 +241,6 @@ impl Write for Stream {
             Self::Plain(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
         }
-    }
-}
-
-/// Notes why a read failed.
-struct Watched<'s> {
-    stream: &'s mut Stream,
-    failure: &'s mut Option<Error>,
-}
-
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream
-            .read(buffer)
-            .inspect_err(|error| *self.failure = Some(from_io(error)))
     }
 }
 

@@ -26,6 +26,7 @@ pub mod path;
 pub mod pattern;
 pub mod records;
 pub mod request;
+mod resp;
 mod route;
 mod sentinel;
 pub mod server;

@@ -161,7 +161,7 @@ impl Worker {
     fn wait(&self) {
         let due = [
             self.route.is_some().then(|| self.used_at + IDLE),
-            self.route.is_none().then(|| self.backoff.next()),
+            self.route.is_none().then(|| self.backoff.next(false)),
             self.repairs.front().map(|(due, _)| *due),
         ];
         let until = due.into_iter().flatten().min();
@@ -205,10 +205,11 @@ impl Worker {
     /// Connects if it is time to. Otherwise waits until then, at most until a request is late.
     fn connect(&mut self) -> bool {
         let now = Instant::now();
-        if self.backoff.next() > now {
+        let next = self.backoff.next(!self.active.is_empty());
+        if next > now {
             if !self.active.is_empty() {
                 let late = self.active.iter().map(|a| a.request.deadline()).min();
-                let until = late.unwrap_or(now).min(self.backoff.next());
+                let until = late.unwrap_or(now).min(next);
                 let wait = self.stop.recv_timeout(until.saturating_duration_since(now));
                 if wait == Err(RecvTimeoutError::Disconnected) {
                     self.answer_all(&ErrorKind::Closed.into());
@@ -236,7 +237,7 @@ impl Worker {
 
     /// Answers those for whom another try comes too late, or cannot help.
     fn answer_hopeless(&mut self, error: &Error) {
-        let next = self.backoff.next();
+        let next = self.backoff.next(true);
         for _ in 0..self.active.len() {
             if let Some(active) = self.active.pop_front() {
                 if error.is_final() || active.request.deadline() <= next {
@@ -304,55 +305,68 @@ impl Worker {
     /// Reads the replies of the round and steps each request. Those that are not done stay, in their
     /// order.
     fn read_round(&mut self, deadline: Instant) -> Result<(), Error> {
-        let requests = self.active.len();
+        let mut kept = 0;
         let mut outcome = Ok(());
-        for position in 0..requests {
-            match self.read_front(deadline) {
-                Ok(()) => {}
-                // The stream is in order: the others get their replies yet.
-                Err(error) if error.leaves_stream_in_order() => {
-                    self.active.rotate_left(1);
-                    outcome = Err(error);
-                }
-                Err(error) => {
-                    self.active.rotate_left(requests - position);
-                    return Err(error);
+        for _ in 0..self.active.len() {
+            let (stays, read) = self.read_front(deadline);
+            if stays {
+                self.active.rotate_left(1);
+                kept += 1;
+            }
+            if let Err(error) = read {
+                let in_order = error.leaves_stream_in_order();
+                outcome = Err(error);
+                if !in_order {
+                    break;
                 }
             }
         }
+        // Those that were read stand behind those that were not.
+        self.active.rotate_right(kept);
         outcome
     }
 
-    /// Reads the replies of the first request and steps it: it is answered, or moves to the end.
-    fn read_front(&mut self, deadline: Instant) -> Result<(), Error> {
+    /// Reads the replies of the first request and steps it. Whether it stays, and whether the
+    /// connection does.
+    fn read_front(&mut self, deadline: Instant) -> (bool, Result<(), Error>) {
         let (Some(route), Some(active)) = (&mut self.route, self.active.front_mut()) else {
-            return Ok(());
+            return (true, Ok(()));
         };
         let Some(replies) = active.replies else {
-            self.active.rotate_left(1);
-            return Ok(());
+            return (true, Ok(()));
         };
         let values = (0..replies)
             .map(|_| route.receive(deadline))
-            .collect::<Result<Vec<_>, _>>()?;
-        if !active.request.operation.is_housekeeping() {
-            values.iter().try_for_each(reconnect_error)?;
-        }
-        // The request stays in its place until it is stepped: should that panic, it is answered.
-        let step = active.request.operation.read(Replies::new(values));
-        let Some(active) = self.active.pop_front() else {
-            return Ok(());
+            .collect::<Result<Vec<_>, _>>()
+            .and_then(|values| {
+                if !active.request.operation.is_housekeeping() {
+                    values.iter().try_for_each(reconnect_error)?;
+                }
+                Ok(values)
+            });
+        let values = match values {
+            Ok(values) => values,
+            Err(error) => return (true, Err(error)),
         };
-        match step {
-            Ok(Step::Again) => self.active.push_back(active),
+        // The request stays in its place until it is stepped: should that panic, it is answered.
+        let outcome = match active.request.operation.read(Replies::new(values)) {
+            Ok(Step::Again) => return (true, Ok(())),
             Ok(Step::Done(mut outcome)) => {
                 self.keep_repair(&mut outcome);
                 self.shared.report_refused(&outcome);
-                active.request.answer(Ok(outcome));
+                Ok(outcome)
             }
-            Err(error) => active.request.answer(Err(error)),
+            Err(error) => Err(error),
+        };
+        let in_doubt = outcome
+            .as_ref()
+            .err()
+            .filter(|error| !error.leaves_stream_in_order());
+        let connection = in_doubt.map_or(Ok(()), |error| Err(error.clone()));
+        if let Some(active) = self.active.pop_front() {
+            active.request.answer(outcome);
         }
-        Ok(())
+        (false, connection)
     }
 
     /// A repair waits until no put that was under way when it was found can still be.

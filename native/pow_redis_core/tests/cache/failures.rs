@@ -110,7 +110,7 @@ fn other_errors_go_to_the_caller() {
 }
 
 #[test]
-fn a_reply_of_another_kind_costs_its_caller_alone() {
+fn a_reply_of_another_kind_costs_its_caller_and_the_connection() {
     let peer = first_answers(Answer::Reply(b":7\r\n"));
     let cache = start_at(&peer.url());
     assert_eq!(error_of(call(&cache, get(1))), ErrorKind::Protocol);
@@ -118,7 +118,7 @@ fn a_reply_of_another_kind_costs_its_caller_alone() {
         call(&cache, Operation::Ping(Ping)),
         Ok(Outcome::Done)
     ));
-    assert_eq!(peer.connections(), 1);
+    assert_eq!(peer.connections(), 2);
 }
 
 #[test]

@@ -1,0 +1,299 @@
+//! Replies in Redis's protocol, version 2, cut out of a stream.
+//!
+//! The protocol is described at <https://redis.io/docs/latest/develop/reference/protocol-spec/>. The redis
+//! crate's own parser reads ahead and does not tell how far: whether a reply that nobody asked for
+//! lies behind the last one, and would be taken for the next call's answer, could not be known.
+
+use std::io::{self, Read};
+
+use redis::Value;
+
+use crate::error::{Error, ErrorKind};
+
+/// Redis holds at most 512 MB in a string.
+const MAX_STRING: usize = 512 << 20;
+/// Most elements of one reply, those of nested arrays included.
+const MAX_ELEMENTS: usize = 1 << 24;
+/// Replies to our commands are nested three deep at most.
+const MAX_DEPTH: usize = 8;
+/// Most bytes of a line.
+const MAX_LINE: usize = 64 << 10;
+const READ_SIZE: usize = 16 << 10;
+const MAX_KEPT_BYTES: usize = 1 << 20;
+
+/// Reads replies, one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    buffer: Vec<u8>,
+    /// Where the next reply begins.
+    start: usize,
+}
+
+/// How far the end of the next reply was looked for.
+struct Search {
+    position: usize,
+    /// How many elements are to come.
+    elements: usize,
+}
+
+/// What a search needs to go on.
+enum Need {
+    Nothing,
+    /// So many bytes at the least.
+    Bytes(usize),
+}
+
+impl Replies {
+    /// Whether bytes lie here that nobody has asked for.
+    pub(crate) const fn has_more(&self) -> bool {
+        self.start < self.buffer.len()
+    }
+
+    /// The next reply. What the stream says, garbage apart, stays an I/O error.
+    pub(crate) fn next_reply(
+        &mut self,
+        stream: &mut impl Read,
+    ) -> Result<io::Result<Value>, Error> {
+        let mut search = Search {
+            position: self.start,
+            elements: 1,
+        };
+        loop {
+            match search.run(&self.buffer)? {
+                Need::Nothing => break,
+                Need::Bytes(number) => {
+                    if let Err(error) = self.fill(stream, number) {
+                        return Ok(Err(error));
+                    }
+                }
+            }
+        }
+        let reply = self
+            .buffer
+            .get(self.start..search.position)
+            .unwrap_or_default();
+        let value = Lines(reply).value(MAX_DEPTH)?;
+        self.start = search.position;
+        if self.start == self.buffer.len() {
+            self.start = 0;
+            self.buffer.clear();
+            // One huge value must not keep its memory for good.
+            self.buffer.shrink_to(MAX_KEPT_BYTES);
+        }
+        Ok(Ok(value))
+    }
+
+    /// Reads once. The buffer grows by what came, or by little: a length alone allocates nothing.
+    fn fill(&mut self, stream: &mut impl Read, wanted: usize) -> io::Result<()> {
+        let length = self.buffer.len();
+        let room = wanted.clamp(READ_SIZE, length.max(READ_SIZE));
+        self.buffer.resize(length + room, 0);
+        let read = stream.read(self.buffer.get_mut(length..).unwrap_or_default());
+        self.buffer.truncate(length + *read.as_ref().unwrap_or(&0));
+        match read? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Search {
+    /// Goes on as far as the bytes allow. What was passed is not looked at again.
+    fn run(&mut self, buffer: &[u8]) -> Result<Need, Error> {
+        while let Some(left) = self.elements.checked_sub(1) {
+            let rest = buffer.get(self.position..).unwrap_or_default();
+            let Some((line, after)) = split_line(rest) else {
+                return match rest {
+                    [] | [b'+' | b'-' | b':' | b'$' | b'*', ..] if rest.len() < MAX_LINE => {
+                        Ok(Need::Bytes(1))
+                    }
+                    _ => Err(ErrorKind::Protocol.into()),
+                };
+            };
+            let mut length = rest.len() - after.len();
+            let mut elements = 0;
+            match line {
+                [b'+' | b'-' | b':', ..] => {}
+                [b'$', number @ ..] => {
+                    if let Some(bytes) = size(number, MAX_STRING)? {
+                        length += bytes + 2;
+                    }
+                }
+                [b'*', number @ ..] => elements = size(number, MAX_ELEMENTS)?.unwrap_or(0),
+                _ => return Err(ErrorKind::Protocol.into()),
+            }
+            if let Some(missing) = length
+                .checked_sub(rest.len())
+                .filter(|&missing| missing > 0)
+            {
+                return Ok(Need::Bytes(missing));
+            }
+            self.position += length;
+            self.elements = left + elements;
+            if self.elements > MAX_ELEMENTS {
+                return Err(ErrorKind::Protocol.into());
+            }
+        }
+        Ok(Need::Nothing)
+    }
+}
+
+/// A whole reply, line by line.
+struct Lines<'r>(&'r [u8]);
+
+impl Lines<'_> {
+    fn value(&mut self, depth: usize) -> Result<Value, Error> {
+        let protocol = || Error::from(ErrorKind::Protocol);
+        let (line, rest) = split_line(self.0).ok_or_else(protocol)?;
+        let whole_line = self.0.get(..line.len() + 2).unwrap_or_default();
+        self.0 = rest;
+        match line {
+            // The redis crate sorts out statuses and errors.
+            [b'+' | b'-', ..] => redis::parse_redis_value(whole_line).map_err(|_| protocol()),
+            [b':', number @ ..] => number_of(number).map(Value::Int).ok_or_else(protocol),
+            [b'$', number @ ..] => match size(number, MAX_STRING)? {
+                None => Ok(Value::Nil),
+                Some(length) => {
+                    let (bytes, rest) = self.0.split_at_checked(length).ok_or_else(protocol)?;
+                    self.0 = rest.strip_prefix(b"\r\n").ok_or_else(protocol)?;
+                    Ok(Value::BulkString(bytes.to_vec()))
+                }
+            },
+            [b'*', number @ ..] => match size(number, MAX_ELEMENTS)? {
+                None => Ok(Value::Nil),
+                Some(elements) => {
+                    let below = depth.checked_sub(1).ok_or_else(protocol)?;
+                    let values: Result<_, _> = (0..elements).map(|_| self.value(below)).collect();
+                    values.map(Value::Array)
+                }
+            },
+            _ => Err(protocol()),
+        }
+    }
+}
+
+/// A line without its end, and what follows.
+fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
+    Some((bytes.get(..end)?, bytes.get(end + 2..)?))
+}
+
+fn number_of(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A length; -1 says that there is nothing.
+fn size(text: &[u8], most: usize) -> Result<Option<usize>, Error> {
+    match number_of(text) {
+        Some(-1) => Ok(None),
+        Some(number) => usize::try_from(number)
+            .ok()
+            .filter(|&number| number <= most)
+            .map(Some)
+            .ok_or_else(|| ErrorKind::Protocol.into()),
+        None => Err(ErrorKind::Protocol.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a few bytes at each read.
+    struct Trickle<'b>(&'b [u8], usize);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = self.1.min(self.0.len()).min(buffer.len());
+            let (now, later) = self.0.split_at(length);
+            buffer[..length].copy_from_slice(now);
+            self.0 = later;
+            Ok(length)
+        }
+    }
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn replies_one_by_one_however_they_come() {
+        let stream = b"+OK\r\n:-7\r\n$5\r\na\r\nbc\r\n$-1\r\n*2\r\n$1\r\n0\r\n*2\r\n$0\r\n\r\n*-1\r\n+PONG\r\n";
+        let expected = [
+            Value::Okay,
+            Value::Int(-7),
+            bulk("a\r\nbc"),
+            Value::Nil,
+            Value::Array(vec![bulk("0"), Value::Array(vec![bulk(""), Value::Nil])]),
+            Value::SimpleString("PONG".to_owned()),
+        ];
+        for piece in [1, 2, 3, 7, 1_000] {
+            let mut trickle = Trickle(stream, piece);
+            let mut replies = Replies::default();
+            for value in &expected {
+                let reply = replies.next_reply(&mut trickle).unwrap().unwrap();
+                assert_eq!(&reply, value, "in pieces of {piece}");
+            }
+            assert!(!replies.has_more());
+            let end = replies.next_reply(&mut trickle).unwrap().unwrap_err();
+            assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+
+    #[test]
+    fn errors_are_values() {
+        let mut replies = Replies::default();
+        let reply = replies.next_reply(&mut &b"-OOM command not allowed\r\n"[..]);
+        assert!(matches!(reply, Ok(Ok(Value::ServerError(error))) if error.code() == "OOM"));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_noticed() {
+        let mut replies = Replies::default();
+        let mut stream = &b":1\r\n:2\r\n"[..];
+        assert_eq!(
+            replies.next_reply(&mut stream).unwrap().unwrap(),
+            Value::Int(1)
+        );
+        assert!(replies.has_more());
+    }
+
+    #[test]
+    fn garbage() {
+        for bytes in [
+            &b"HTTP/1.1 400\r\n"[..],
+            b"\r\n",
+            b"\0\0\0",
+            b"$-7\r\n",
+            b"$x\r\n",
+            b"$1\r\nab\r\n\r\n",
+            b"*-2\r\n",
+            b":one\r\n",
+            b"*99999999999\r\n",
+            b"$99999999999\r\n",
+        ] {
+            let outcome = Replies::default().next_reply(&mut &*bytes);
+            assert_eq!(
+                outcome.unwrap_err(),
+                ErrorKind::Protocol.into(),
+                "{bytes:?}"
+            );
+        }
+        let deep = b"*1\r\n".repeat(MAX_DEPTH + 1);
+        let outcome = Replies::default().next_reply(&mut &[&deep[..], b":1\r\n"].concat()[..]);
+        assert_eq!(outcome.unwrap_err(), ErrorKind::Protocol.into());
+        let endless = vec![b'+'; MAX_LINE + 1];
+        let outcome = Replies::default().next_reply(&mut &endless[..]);
+        assert_eq!(outcome.unwrap_err(), ErrorKind::Protocol.into());
+    }
+
+    #[test]
+    fn a_length_alone_allocates_little() {
+        for bytes in [&b"$536870912\r\nabc"[..], b"*16777216\r\n:1\r\n"] {
+            let mut replies = Replies::default();
+            let end = replies.next_reply(&mut &*bytes).unwrap().unwrap_err();
+            assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+            assert!(replies.buffer.capacity() <= 4 * READ_SIZE);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+defmodule PowRedisCache.Certificates do
+  @moduledoc """
+  Certificates for tests, made once in a run: paths of files in a folder that goes when the run ends.
+
+  `:server` is for `localhost` and `127.0.0.1`, `:expired` too, but its time is over; `:wrong_host` is
+  for another host; `:client` is for a client. All are signed by `:ca`, of which `:other_ca` knows
+  nothing. `key: :server` and so on are their keys.
+  """
+
+  @here "subjectAltName=DNS:localhost,IP:127.0.0.1"
+  @elsewhere "subjectAltName=DNS:redis.example"
+
+  @doc "The path of a certificate."
+  def path(name), do: Path.join(folder(), "#{name}.pem")
+
+  @doc "The path of a certificate's key."
+  def key(name), do: Path.join(folder(), "#{name}.key")
+
+  @doc "Arguments of a Redis server that speaks TLS on a port, with one of the certificates."
+  def server_arguments(port, name \\ :server, more \\ ["--tls-auth-clients", "no"]) do
+    [
+      "--tls-port",
+      "#{port}",
+      "--tls-cert-file",
+      path(name),
+      "--tls-key-file",
+      key(name),
+      "--tls-ca-cert-file",
+      path(:ca)
+    ] ++ more
+  end
+
+  @doc "The folder with all of them."
+  def folder do
+    :global.trans({__MODULE__, self()}, fn ->
+      with nil <- :persistent_term.get(__MODULE__, nil) do
+        folder = make()
+        :persistent_term.put(__MODULE__, folder)
+        ExUnit.after_suite(fn _results -> File.rm_rf!(folder) end)
+        folder
+      end
+    end)
+  end
+
+  defp make do
+    unique = "#{System.pid()}_#{System.unique_integer([:positive])}"
+    folder = Path.join(System.tmp_dir!(), "pow_redis_cache_certificates_#{unique}")
+    File.mkdir_p!(folder)
+    now = NaiveDateTime.utc_now()
+    valid = {NaiveDateTime.add(now, -86_400), NaiveDateTime.add(now, 10 * 86_400)}
+    over = {NaiveDateTime.add(now, -10 * 86_400), NaiveDateTime.add(now, -86_400)}
+    for ca <- ["ca", "other_ca"], do: make_authority(folder, ca)
+    sign(folder, "server", @here, valid)
+    sign(folder, "expired", @here, over)
+    sign(folder, "wrong_host", @elsewhere, valid)
+    sign(folder, "client", "extendedKeyUsage=clientAuth", valid)
+    File.write!(Path.join(folder, "broken.pem"), "no certificate")
+    folder
+  end
+
+  defp make_authority(folder, name) do
+    openssl(
+      folder,
+      ~w(req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 10) ++
+        ["-keyout", "#{name}.key", "-out", "#{name}.pem", "-subj", "/CN=#{name} of tests"] ++
+        ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+    )
+  end
+
+  defp sign(folder, name, extension, {from, to}) do
+    openssl(
+      folder,
+      ~w(req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes) ++
+        ["-keyout", "#{name}.key", "-out", "#{name}.csr", "-subj", "/CN=#{name}"]
+    )
+
+    # Only `openssl ca` signs with a time that is over.
+    File.write!(Path.join(folder, "#{name}.txt"), "")
+
+    File.write!(Path.join(folder, "#{name}.cnf"), """
+    [ca]
+    default_ca = own
+    [own]
+    database = #{name}.txt
+    new_certs_dir = .
+    rand_serial = yes
+    default_md = sha256
+    policy = any
+    x509_extensions = extensions
+    [any]
+    commonName = supplied
+    [extensions]
+    basicConstraints = CA:FALSE
+    authorityKeyIdentifier = keyid
+    #{String.replace(extension, "=", " = ", global: false)}
+    """)
+
+    openssl(
+      folder,
+      ~w(ca -batch -notext -cert ca.pem -keyfile ca.key) ++
+        ["-config", "#{name}.cnf", "-in", "#{name}.csr", "-out", "#{name}.pem"] ++
+        ["-startdate", time(from), "-enddate", time(to)]
+    )
+  end
+
+  defp time(time), do: Calendar.strftime(time, "%Y%m%d%H%M%SZ")
+
+  defp openssl(folder, arguments) do
+    {output, status} = System.cmd("openssl", arguments, cd: folder, stderr_to_stdout: true)
+    if status != 0, do: raise("openssl #{hd(arguments)} failed: #{output}")
+  end
+end

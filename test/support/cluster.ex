@@ -1,0 +1,190 @@
+defmodule PowRedisCache.Cluster do
+  @moduledoc """
+  A Redis Cluster of three masters and three replicas. It ends with the process that started it,
+  however that ends.
+  """
+
+  alias PowRedisCache.{RedisClient, RedisNode, Wait}
+
+  defstruct [:nodes, :password]
+
+  @slots 16_384
+
+  @arguments [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    "1000",
+    "--cluster-replica-validity-factor",
+    "0",
+    "--repl-diskless-sync",
+    "yes",
+    "--repl-diskless-sync-delay",
+    "0"
+  ]
+
+  @doc "Starts a cluster and waits until it is whole. Options: `:password`."
+  def start!(options \\ []) do
+    password = options[:password]
+    login = if password, do: ["--requirepass", password, "--masterauth", password], else: []
+
+    nodes =
+      for _ <- 1..6,
+          do: RedisNode.start!(@arguments ++ login, port: free_port(), password: password)
+
+    cluster = %__MODULE__{nodes: nodes, password: password}
+    create(cluster)
+    Wait.until(fn -> whole?(cluster) end)
+    cluster
+  end
+
+  @doc "Stops all servers; may be called from any process."
+  def stop(cluster), do: Enum.each(cluster.nodes, &RedisNode.stop/1)
+
+  def urls(cluster), do: Enum.map(cluster.nodes, &RedisNode.url/1)
+
+  @doc "The masters that are alive."
+  def masters(cluster) do
+    for node <- cluster.nodes, RedisNode.info(node, "replication", "role") == "master", do: node
+  end
+
+  @doc "The slot of a key."
+  def slot(cluster, key), do: command!(cluster, ["CLUSTER", "KEYSLOT", key])
+
+  @doc "The master of a slot, as the first server that is alive sees it."
+  def owner(cluster, slot) do
+    [[_from, _to, [_host, port | _] | _replicas]] =
+      for [from, to | _] = range <- command!(cluster, ["CLUSTER", "SLOTS"]),
+          slot in from..to,
+          do: range
+
+    Enum.find(cluster.nodes, &(&1.port == port))
+  end
+
+  @doc """
+  Moves a slot with its keys to another master. Between the steps, while the slot is on its way and
+  keys are here and there (ASK), `meanwhile` is called.
+  """
+  def move_slot(cluster, slot, target, meanwhile \\ fn -> :ok end) do
+    source = owner(cluster, slot)
+    [source_id, target_id] = for node <- [source, target], do: id(node)
+    setslot = ["CLUSTER", "SETSLOT", slot]
+    "OK" = RedisNode.command!(target, setslot ++ ["IMPORTING", source_id])
+    "OK" = RedisNode.command!(source, setslot ++ ["MIGRATING", target_id])
+    meanwhile.()
+    move_keys(cluster, slot, source, target)
+    meanwhile.()
+
+    for node <- [target, source],
+        do: "OK" = RedisNode.command!(node, setslot ++ ["NODE", target_id])
+
+    Wait.until(fn ->
+      Enum.all?(cluster.nodes, fn node ->
+        node |> RedisNode.command(["CLUSTER", "SLOTS"]) |> sees_owner?(slot, target)
+      end)
+    end)
+
+    :ok
+  end
+
+  @doc "Waits until all servers that are alive find the cluster in order."
+  def await_ok(cluster) do
+    Wait.until(fn ->
+      cluster.nodes
+      |> Enum.map(&RedisNode.info_of(&1, ["CLUSTER", "INFO"], "cluster_state"))
+      |> Enum.reject(&is_nil/1)
+      |> Enum.all?(&(&1 == "ok"))
+    end)
+  end
+
+  @doc "Puts a server that was started again in the place of the one on the same port."
+  def replace(cluster, node) do
+    nodes = for old <- cluster.nodes, do: if(old.port == node.port, do: node, else: old)
+    %{cluster | nodes: nodes}
+  end
+
+  @doc "Runs a function with a client of each master."
+  def with_masters(cluster, function) do
+    for node <- masters(cluster) do
+      client = RedisClient.connect!(node.port)
+      if cluster.password, do: RedisClient.command!(client, ["AUTH", cluster.password])
+
+      try do
+        function.(client)
+      after
+        RedisClient.close(client)
+      end
+    end
+  end
+
+  @doc "Sends a command to the first server that answers."
+  def command!(cluster, command) do
+    Enum.find_value(cluster.nodes, fn node ->
+      with {:ok, reply} <- RedisNode.command(node, command), do: reply, else: (_ -> nil)
+    end)
+  end
+
+  defp create(cluster) do
+    addresses = for node <- cluster.nodes, do: "127.0.0.1:#{node.port}"
+    login = if cluster.password, do: ["-a", cluster.password, "--no-auth-warning"], else: []
+
+    {output, status} =
+      System.cmd(
+        "redis-cli",
+        login ++
+          ["--cluster", "create"] ++ addresses ++ ["--cluster-replicas", "1", "--cluster-yes"],
+        stderr_to_stdout: true
+      )
+
+    if status != 0, do: raise("the cluster could not be made: #{output}")
+  end
+
+  defp whole?(cluster) do
+    Enum.all?(cluster.nodes, fn node ->
+      RedisNode.info_of(node, ["CLUSTER", "INFO"], "cluster_state") == "ok" and
+        RedisNode.info_of(node, ["CLUSTER", "INFO"], "cluster_slots_ok") == "#{@slots}" and
+        RedisNode.info_of(node, ["CLUSTER", "INFO"], "cluster_known_nodes") == "6" and
+        (RedisNode.info(node, "replication", "connected_slaves") == "1" or
+           RedisNode.info(node, "replication", "master_link_status") == "up")
+    end)
+  end
+
+  defp sees_owner?({:ok, ranges}, slot, owner) do
+    Enum.any?(ranges, fn [from, to, [_host, port | _] | _] ->
+      slot in from..to and port == owner.port
+    end)
+  end
+
+  # A server that is down sees nothing.
+  defp sees_owner?({:error, _reason}, _slot, _owner), do: true
+
+  defp move_keys(cluster, slot, source, target) do
+    case RedisNode.command!(source, ["CLUSTER", "GETKEYSINSLOT", slot, 100]) do
+      [] ->
+        :ok
+
+      keys ->
+        login = if cluster.password, do: ["AUTH", cluster.password], else: []
+        migrate = ["MIGRATE", "127.0.0.1", target.port, "", 0, 5_000 | login] ++ ["KEYS" | keys]
+        RedisNode.command!(source, migrate)
+        move_keys(cluster, slot, source, target)
+    end
+  end
+
+  defp id(node), do: RedisNode.command!(node, ["CLUSTER", "MYID"])
+
+  # Servers talk to each other on a port 10,000 higher. Both lie below those that the system gives to
+  # clients.
+  defp free_port do
+    port = Enum.random(12_000..21_999)
+    if free?(port) and free?(port + 10_000), do: port, else: free_port()
+  end
+
+  defp free?(port) do
+    with {:ok, socket} <- :gen_tcp.listen(port, ip: {127, 0, 0, 1}) do
+      :gen_tcp.close(socket) == :ok
+    else
+      {:error, _reason} -> false
+    end
+  end
+end
