@@ -28,9 +28,12 @@ defmodule PowRedisCache.Cluster do
     password = options[:password]
     login = if password, do: ["--requirepass", password, "--masterauth", password], else: []
 
+    # Servers talk to each other on a port 10,000 higher.
     nodes =
-      for _ <- 1..6,
-          do: RedisNode.start!(@arguments ++ login, port: free_port(), password: password)
+      for _ <- 1..6 do
+        port = RedisNode.free_port([10_000])
+        RedisNode.start!(@arguments ++ login, port: port, password: password)
+      end
 
     cluster = %__MODULE__{nodes: nodes, password: password}
     create(cluster)
@@ -172,19 +175,4 @@ defmodule PowRedisCache.Cluster do
   end
 
   defp id(node), do: RedisNode.command!(node, ["CLUSTER", "MYID"])
-
-  # Servers talk to each other on a port 10,000 higher. Both lie below those that the system gives to
-  # clients.
-  defp free_port do
-    port = Enum.random(12_000..21_999)
-    if free?(port) and free?(port + 10_000), do: port, else: free_port()
-  end
-
-  defp free?(port) do
-    with {:ok, socket} <- :gen_tcp.listen(port, ip: {127, 0, 0, 1}) do
-      :gen_tcp.close(socket) == :ok
-    else
-      {:error, _reason} -> false
-    end
-  end
 end

@@ -4,7 +4,7 @@ defmodule PowRedisCache.RedisNode do
   on disk. It ends with the process that started it, however that ends.
   """
 
-  alias PowRedisCache.{Processes, RedisClient, RedisServer, Wait}
+  alias PowRedisCache.{Processes, RedisClient, Wait}
 
   defstruct [:port, :folder, :arguments, :process, options: []]
 
@@ -26,7 +26,7 @@ defmodule PowRedisCache.RedisNode do
   """
   @spec start!([String.t()], keyword()) :: t()
   def start!(arguments \\ [], options \\ []) do
-    port = options[:port] || RedisServer.free_port()
+    port = options[:port] || free_port()
     folder = Path.join(System.tmp_dir!(), "pow_redis_cache_#{port}_#{unique()}")
     File.mkdir_p!(folder)
 
@@ -89,16 +89,37 @@ defmodule PowRedisCache.RedisNode do
     end
   end
 
+  @doc """
+  A port of the loopback address that is free together with others, each so much higher. It lies
+  below those that the system gives to clients, so that it stays free while the server is down.
+  """
+  def free_port(others \\ []) do
+    port = Enum.random(10_000..20_000)
+    if Enum.all?([0 | others], &free?(port + &1)), do: port, else: free_port(others)
+  end
+
+  defp free?(port) do
+    with {:ok, socket} <- :gen_tcp.listen(port, ip: {127, 0, 0, 1}) do
+      :gen_tcp.close(socket) == :ok
+    else
+      {:error, _reason} -> false
+    end
+  end
+
   defp launch!(node) do
     own = ["--port", "#{node.port}", "--bind", "127.0.0.1", "--dir", node.folder, "--save", ""]
     output = Path.join(node.folder, "output")
     node = %{node | process: Processes.start!("redis-server", own ++ node.arguments, output)}
 
     if Keyword.get(node.options, :wait, true) do
-      Wait.until(fn -> command(node, ["PING"]) == {:ok, "PONG"} end)
+      Wait.until(fn -> command(node, ["PING"]) == {:ok, "PONG"} or died!(node, output) end)
     end
 
     node
+  end
+
+  defp died!(node, output) do
+    if not Processes.alive?(node.process), do: raise("redis-server: #{File.read!(output)}")
   end
 
   defp log_in(_client, nil), do: :ok

@@ -37,7 +37,7 @@ defmodule PowRedisCache.RedisServer do
     ]
 
     # The shell holds the server until its standard input closes, which it does when the VM ends.
-    script = ~s(redis-server "$@" & pid=$!; cat > /dev/null; kill $pid; wait $pid)
+    script = ~s(#{program()} "$@" & pid=$!; cat > /dev/null; kill $pid; wait $pid)
 
     process =
       Port.open({:spawn_executable, System.find_executable("sh")}, [
@@ -51,6 +51,10 @@ defmodule PowRedisCache.RedisServer do
     Wait.until(fn -> answers?(server) end)
     server
   end
+
+  @doc "The server's program: `redis-server`, or what the environment names."
+  @spec program() :: String.t()
+  def program, do: System.get_env("REDIS_SERVER", "redis-server")
 
   @doc "The server's URL."
   @spec url(t()) :: String.t()

@@ -4,7 +4,7 @@ defmodule PowRedisCache.Sentinels do
   them, however that ends.
   """
 
-  alias PowRedisCache.{Processes, RedisClient, RedisNode, RedisServer, Wait}
+  alias PowRedisCache.{Processes, RedisClient, RedisNode, Wait}
 
   defstruct [:nodes, :sentinels, :group, :options]
 
@@ -97,7 +97,7 @@ defmodule PowRedisCache.Sentinels do
   def follows?(node), do: RedisNode.info(node, "replication", "master_link_status") == "up"
 
   defp start_sentinel!(setup, master) do
-    port = RedisServer.free_port()
+    port = RedisNode.free_port()
     unique = System.unique_integer([:positive])
     folder = Path.join(System.tmp_dir!(), "pow_redis_cache_sentinel_#{port}_#{unique}")
     File.mkdir_p!(folder)
