@@ -18,7 +18,7 @@ defmodule PowRedisCache.GoldenTest do
     {[:é, [id: 2_147_483_648, f: 1.5]],
      "g20AAAALY3JlZGVudGlhbHM:g3cCw6k:g2wAAAACaAJ3AmlkbgQAAAAAgGgCdwFmRj_4AAAAAAAAag",
      "g20AAAALY3JlZGVudGlhbHM:g2QAAek:g2wAAAACaAJkAAJpZG4EAAAAAIBoAmQAAWZGP_gAAAAAAABq"},
-    {[:日, 'ab', {-1, []}], "g20AAAALY3JlZGVudGlhbHM:g3cD5pel:g2sAAmFi:g2gCYv____9q",
+    {[:日, ~c"ab", {-1, []}], "g20AAAALY3JlZGVudGlhbHM:g3cD5pel:g2sAAmFi:g2gCYv____9q",
      "g20AAAALY3JlZGVudGlhbHM:g3cD5pel:g2sAAmFi:g2gCYv____9q"}
   ]
 

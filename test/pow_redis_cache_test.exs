@@ -67,7 +67,7 @@ defmodule PowRedisCacheTest do
         1 <<< 70,
         1.5,
         [[]],
-        ["a", 'bc', [1 | 2]],
+        ["a", ~c"bc", [1 | 2]],
         {1, {}},
         %{a: %{}},
         [nil],

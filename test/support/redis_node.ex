@@ -4,7 +4,7 @@ defmodule PowRedisCache.RedisNode do
   on disk. It ends with the process that started it, however that ends.
   """
 
-  alias PowRedisCache.{Processes, RedisClient, Wait}
+  alias PowRedisCache.{Processes, RedisClient, RedisServer, Wait}
 
   defstruct [:port, :folder, :arguments, :process, options: []]
 
@@ -109,7 +109,8 @@ defmodule PowRedisCache.RedisNode do
   defp launch!(node) do
     own = ["--port", "#{node.port}", "--bind", "127.0.0.1", "--dir", node.folder, "--save", ""]
     output = Path.join(node.folder, "output")
-    node = %{node | process: Processes.start!("redis-server", own ++ node.arguments, output)}
+    process = Processes.start!(RedisServer.program(), own ++ node.arguments, output)
+    node = %{node | process: process}
 
     if Keyword.get(node.options, :wait, true) do
       Wait.until(fn -> command(node, ["PING"]) == {:ok, "PONG"} or died!(node, output) end)
@@ -119,7 +120,7 @@ defmodule PowRedisCache.RedisNode do
   end
 
   defp died!(node, output) do
-    if not Processes.alive?(node.process), do: raise("redis-server: #{File.read!(output)}")
+    if not Processes.alive?(node.process), do: raise("no server: #{File.read!(output)}")
   end
 
   defp log_in(_client, nil), do: :ok

@@ -4,7 +4,7 @@ defmodule PowRedisCache.Sentinels do
   them, however that ends.
   """
 
-  alias PowRedisCache.{Processes, RedisClient, RedisNode, Wait}
+  alias PowRedisCache.{Processes, RedisClient, RedisNode, RedisServer, Wait}
 
   defstruct [:nodes, :sentinels, :group, :options]
 
@@ -124,7 +124,7 @@ defmodule PowRedisCache.Sentinels do
     """)
 
     output = Path.join(folder, "output")
-    process = Processes.start!("redis-server", [file, "--sentinel"], output)
+    process = Processes.start!(RedisServer.program(), [file, "--sentinel"], output)
     %{port: port, folder: folder, process: process}
   end
 
