@@ -3,7 +3,17 @@ defmodule PowRedisCache.ClusterTest do
 
   import PowRedisCache.Case, only: [unique_name: 0, ets_all: 3]
 
-  alias PowRedisCache.{Cluster, Guide, Load, RedisClient, RedisNode, RedisServer, Stalls}
+  alias PowRedisCache.{
+    Certificates,
+    Cluster,
+    Guide,
+    Load,
+    RedisClient,
+    RedisNode,
+    RedisServer,
+    Stalls
+  }
+
   alias PowRedisCache.{Terms, Wait}
 
   @password "cluster-pw"
@@ -143,6 +153,35 @@ defmodule PowRedisCache.ClusterTest do
         PowRedisCache.reindex(name: config[:name])
       end
     end
+  end
+
+  test "a cluster that speaks TLS" do
+    cluster = Cluster.start!(tls: true, password: @password)
+    on_exit(fn -> Cluster.stop(cluster) end)
+    trust = [cacertfile: Certificates.path(:ca)]
+    config = start(cluster, [cluster: Cluster.secure_urls(cluster)] ++ trust)
+    records = for i <- 1..500, do: {["a", i], i}
+    assert PowRedisCache.put(config, records) == :ok
+    assert PowRedisCache.all(config, ["a", :_]) == records
+
+    # A slot without keys moves, and the key that is put meanwhile is asked for where it goes (ASK),
+    # then is there (MOVED).
+    slot = Cluster.slot(cluster, Guide.path(%Guide{}, [config[:namespace], "b", 1]))
+    source = Cluster.owner(cluster, slot)
+    target = Enum.find(Cluster.masters(cluster), &(&1.port != source.port))
+
+    meanwhile = fn ->
+      assert PowRedisCache.put(config, {["b", 1], 1}) == :ok
+      assert PowRedisCache.get(config, ["b", 1]) == 1
+    end
+
+    Cluster.move_slot(cluster, slot, target, meanwhile)
+    assert PowRedisCache.all(config, ["b", :_]) == [{["b", 1], 1}]
+    assert %{"MOVED" => _, "ASK" => _} = redirections(cluster)
+
+    config = start(cluster, cluster: Cluster.secure_urls(cluster), timeout: 1_000)
+    error = catch_error(PowRedisCache.put(config, {"key", 1}))
+    assert %PowRedisCache.Error{reason: :tls, code: "unknown_ca"} = error
   end
 
   describe "slots that move under load" do

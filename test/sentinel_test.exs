@@ -3,7 +3,7 @@ defmodule PowRedisCache.SentinelTest do
 
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{Load, RedisNode, RedisServer, Sentinels, Stalls, Wait}
+  alias PowRedisCache.{Certificates, Load, RedisNode, RedisServer, Sentinels, Stalls, Wait}
 
   @password "redis-pw"
   @sentinel_password "sentinel-pw"
@@ -57,6 +57,20 @@ defmodule PowRedisCache.SentinelTest do
 
       config = start(sentinels, [sentinels: urls, password: nil], password: fn -> @password end)
       assert PowRedisCache.put(config, {"key", 1}) == :ok
+    end
+
+    test "is asked for over TLS, and spoken to without", %{sentinels: sentinels} do
+      urls = Sentinels.secure_urls(sentinels)
+      trust = [sentinels: urls, cacertfile: Certificates.path(:ca)]
+      config = start(sentinels, trust)
+      assert PowRedisCache.put(config, {"key", 1}) == :ok
+      plain = for "rediss://" <> at <- urls, do: "redis://#{at}"
+      config = start(sentinels, [tls: true] ++ Keyword.put(trust, :sentinels, plain))
+      assert PowRedisCache.get(config, "key") == 1
+      config = start(sentinels, sentinels: urls, verify: :verify_none)
+      assert PowRedisCache.get(config, "key") == 1
+
+      assert %{reason: :tls, code: "unknown_ca"} = failure(sentinels, [sentinels: urls], [])
     end
 
     test "is not found", %{sentinels: sentinels} do

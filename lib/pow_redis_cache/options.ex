@@ -152,7 +152,7 @@ defmodule PowRedisCache.Options do
 
   @doc "All options with defaults filled in; raises `ArgumentError` on a wrong one."
   def validate!(options) do
-    valid = validate!(options, @declaration, "the options")
+    valid = validate!(options, @declaration, nil)
 
     case Enum.filter([:url, :sentinel, :cluster], &Keyword.has_key?(options, &1)) do
       several when length(several) > 1 ->
@@ -174,10 +174,13 @@ defmodule PowRedisCache.Options do
     valid
   end
 
-  defp validate!(options, declaration, what) do
+  # The options, or those that are the value of one.
+  defp validate!(options, declaration, option) do
     unless Keyword.keyword?(options) do
-      raise ArgumentError, "expected #{what} to be a keyword list, got: #{inspect(options)}"
+      raise ArgumentError, "expected the options to be a keyword list, got: #{inspect(options)}"
     end
+
+    of = if option, do: " of #{inspect(option)}", else: ""
 
     names = Keyword.keys(declaration)
 
@@ -187,7 +190,7 @@ defmodule PowRedisCache.Options do
 
       [unknown | _] ->
         raise ArgumentError,
-              "unknown option #{inspect(unknown)}, expected one of: " <>
+              "unknown option #{inspect(unknown)}#{of}, expected one of: " <>
                 Enum.map_join(names, ", ", &inspect/1)
     end
 
@@ -196,7 +199,7 @@ defmodule PowRedisCache.Options do
 
       unless valid?(declared[:type], value) do
         raise ArgumentError,
-              "expected #{inspect(name)} to be #{expected(declared[:type])}, got: " <>
+              "expected #{inspect(name)}#{of} to be #{expected(declared[:type])}, got: " <>
                 shown(declared[:type], value)
       end
 
@@ -205,7 +208,7 @@ defmodule PowRedisCache.Options do
   end
 
   defp filled_in(:sentinel, options) when is_list(options) do
-    validate!(options, @sentinel, ":sentinel")
+    validate!(options, @sentinel, :sentinel)
   end
 
   defp filled_in(_type, value), do: value

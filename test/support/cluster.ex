@@ -4,9 +4,9 @@ defmodule PowRedisCache.Cluster do
   however that ends.
   """
 
-  alias PowRedisCache.{RedisClient, RedisNode, Wait}
+  alias PowRedisCache.{Certificates, RedisClient, RedisNode, Wait}
 
-  defstruct [:nodes, :password]
+  defstruct [:nodes, :password, secure_ports: []]
 
   @slots 16_384
 
@@ -23,19 +23,27 @@ defmodule PowRedisCache.Cluster do
     "0"
   ]
 
-  @doc "Starts a cluster and waits until it is whole. Options: `:password`."
+  @doc """
+  Starts a cluster and waits until it is whole. Options: `:password`; `:tls`, whether it speaks TLS
+  too, on the ports of `secure_urls/1`.
+  """
   def start!(options \\ []) do
     password = options[:password]
     login = if password, do: ["--requirepass", password, "--masterauth", password], else: []
 
     # Servers talk to each other on a port 10,000 higher.
+    ports = for _ <- 1..6, do: RedisNode.free_port([10_000])
+
+    secure_ports =
+      if options[:tls], do: for(_ <- 1..6, do: RedisNode.free_port([10_000])), else: []
+
     nodes =
-      for _ <- 1..6 do
-        port = RedisNode.free_port([10_000])
-        RedisNode.start!(@arguments ++ login, port: port, password: password)
+      for {port, position} <- Enum.with_index(ports) do
+        tls = secure_ports |> Enum.at(position) |> tls_arguments()
+        RedisNode.start!(@arguments ++ login ++ tls, port: port, password: password)
       end
 
-    cluster = %__MODULE__{nodes: nodes, password: password}
+    cluster = %__MODULE__{nodes: nodes, password: password, secure_ports: secure_ports}
     create(cluster)
     Wait.until(fn -> whole?(cluster) end)
     cluster
@@ -45,6 +53,9 @@ defmodule PowRedisCache.Cluster do
   def stop(cluster), do: Enum.each(cluster.nodes, &RedisNode.stop/1)
 
   def urls(cluster), do: Enum.map(cluster.nodes, &RedisNode.url/1)
+
+  def secure_urls(cluster),
+    do: for(port <- cluster.secure_ports, do: "rediss://127.0.0.1:#{port}")
 
   @doc "The masters that are alive."
   def masters(cluster) do
@@ -127,14 +138,29 @@ defmodule PowRedisCache.Cluster do
     end)
   end
 
+  defp tls_arguments(nil), do: []
+
+  defp tls_arguments(port) do
+    Certificates.server_arguments(port) ++ ["--tls-cluster", "yes", "--tls-replication", "yes"]
+  end
+
   defp create(cluster) do
-    addresses = for node <- cluster.nodes, do: "127.0.0.1:#{node.port}"
     login = if cluster.password, do: ["-a", cluster.password, "--no-auth-warning"], else: []
+
+    # What servers tell each other, they tell over TLS where they can.
+    {ports, tls} =
+      case cluster.secure_ports do
+        [] -> {Enum.map(cluster.nodes, & &1.port), []}
+        ports -> {ports, ["--tls", "--cacert", Certificates.path(:ca)]}
+      end
+
+    addresses = for port <- ports, do: "127.0.0.1:#{port}"
 
     {output, status} =
       System.cmd(
         "redis-cli",
         login ++
+          tls ++
           ["--cluster", "create"] ++ addresses ++ ["--cluster-replicas", "1", "--cluster-yes"],
         stderr_to_stdout: true
       )

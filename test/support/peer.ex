@@ -13,6 +13,8 @@ defmodule PowRedisCache.Peer do
 
   use GenServer
 
+  alias PowRedisCache.Wait
+
   defstruct [:pid, :port]
 
   @type action ::
@@ -49,20 +51,22 @@ defmodule PowRedisCache.Peer do
 
   @impl true
   def init({script, options}) do
-    {:ok, listener} =
-      :gen_tcp.listen(options[:port] || 0, [
-        :binary,
-        ip: {127, 0, 0, 1},
-        active: false,
-        reuseaddr: true,
-        nodelay: true,
-        backlog: 1_024
-      ])
+    # The port of a server that was killed is free only a moment later.
+    {:ok, listener} = Wait.until(fn -> listen(options[:port] || 0) end)
 
     peer = self()
     at = Keyword.get(options, :at, :command)
     spawn_link(fn -> accept(listener, peer, script, at, 1) end)
     {:ok, %{listener: listener, connections: 0, commands: []}}
+  end
+
+  defp listen(port) do
+    options = [ip: {127, 0, 0, 1}, active: false, reuseaddr: true, nodelay: true, backlog: 1_024]
+
+    case :gen_tcp.listen(port, [:binary | options]) do
+      {:error, :eaddrinuse} -> nil
+      outcome -> outcome
+    end
   end
 
   @impl true

@@ -64,11 +64,18 @@ defmodule PowRedisCache.Processes do
   @doc "Kills the process and forgets it; may be called from any process, and again."
   def stop(process) do
     if Port.info(process.shell), do: Port.close(process.shell)
-    Wait.until(fn -> state(process) in [nil, "Z"] end)
+    Wait.until(fn -> not alive?(process) end)
     :ok
   end
 
-  def alive?(process), do: state(process) not in [nil, "Z", "X"]
+  @doc "Whether any thread of the process lives: until then it holds its port."
+  def alive?(process) do
+    case state(process) do
+      nil -> false
+      dead when dead in ["Z", "X"] -> match?({:ok, [_, _ | _]}, threads(process))
+      _ -> true
+    end
+  end
 
   defp signal_and_wait(process, signal) do
     signal(process, signal)
@@ -80,6 +87,8 @@ defmodule PowRedisCache.Processes do
     if alive?(process), do: System.cmd("sh", ["-c", "kill -#{signal} #{process.pid}"])
     :ok
   end
+
+  defp threads(process), do: File.ls("/proc/#{process.pid}/task")
 
   # The letter of the process's state: the third field, and the time of birth the twenty-second.
   # Those behind the name in brackets are counted, since that may hold anything.

@@ -4,7 +4,7 @@ defmodule PowRedisCache.Sentinels do
   them, however that ends.
   """
 
-  alias PowRedisCache.{Processes, RedisClient, RedisNode, RedisServer, Wait}
+  alias PowRedisCache.{Certificates, Processes, RedisClient, RedisNode, RedisServer, Wait}
 
   defstruct [:nodes, :sentinels, :group, :options]
 
@@ -45,6 +45,11 @@ defmodule PowRedisCache.Sentinels do
   end
 
   def urls(setup), do: for(sentinel <- setup.sentinels, do: "redis://127.0.0.1:#{sentinel.port}")
+
+  @doc "The sentinels speak TLS too."
+  def secure_urls(setup) do
+    for sentinel <- setup.sentinels, do: "rediss://127.0.0.1:#{sentinel.secure_port}"
+  end
 
   @doc "The server that the sentinels take for the master; `nil` while they disagree."
   def master(setup) do
@@ -97,7 +102,7 @@ defmodule PowRedisCache.Sentinels do
   def follows?(node), do: RedisNode.info(node, "replication", "master_link_status") == "up"
 
   defp start_sentinel!(setup, master) do
-    port = RedisNode.free_port()
+    [port, secure_port] = for _ <- 1..2, do: RedisNode.free_port()
     unique = System.unique_integer([:positive])
     folder = Path.join(System.tmp_dir!(), "pow_redis_cache_sentinel_#{port}_#{unique}")
     File.mkdir_p!(folder)
@@ -114,6 +119,11 @@ defmodule PowRedisCache.Sentinels do
 
     File.write!(file, """
     port #{port}
+    tls-port #{secure_port}
+    tls-cert-file #{Certificates.path(:server)}
+    tls-key-file #{Certificates.key(:server)}
+    tls-ca-cert-file #{Certificates.path(:ca)}
+    tls-auth-clients no
     bind 127.0.0.1
     dir #{folder}
     sentinel monitor #{group} 127.0.0.1 #{master.port} 2
@@ -125,7 +135,7 @@ defmodule PowRedisCache.Sentinels do
 
     output = Path.join(folder, "output")
     process = Processes.start!(RedisServer.program(), [file, "--sentinel"], output)
-    %{port: port, folder: folder, process: process}
+    %{port: port, secure_port: secure_port, folder: folder, process: process}
   end
 
   defp ready?(setup, sentinel) do

@@ -150,7 +150,8 @@ impl Cache {
         let down_for = self.shared.link.down_for();
         if down_for.is_some_and(|duration| duration > options.timeout) {
             request.withdraw();
-            return Err(ErrorKind::Disconnected.into());
+            let known = self.shared.link.failure();
+            return Err(known.unwrap_or_else(|| ErrorKind::Disconnected.into()));
         }
         let ticket = request.ticket();
         queue.try_send(request).map(|()| ticket).map_err(|refused| {
@@ -222,7 +223,7 @@ impl Shared {
     }
 
     pub(crate) fn failed(&self, error: &Error) {
-        if self.link.failed() {
+        if self.link.failed(error) {
             (self.observer)(Event::Disconnected(error.clone()));
         }
     }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, ErrorKind};
+
 /// What the workers know together of the way to Redis. It is up while one of them is connected.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -18,6 +20,8 @@ struct State {
     connected: usize,
     /// What was last told: up, down, or nothing yet.
     told: Option<bool>,
+    /// Why the last try to connect failed, while it is down.
+    failure: Option<Error>,
 }
 
 impl Link {
@@ -33,6 +37,7 @@ impl Link {
     pub(crate) fn connected(&self) -> bool {
         self.with(|state| {
             state.connected += 1;
+            state.failure = None;
             self.down_since.store(0, Ordering::Release);
             state.told.replace(true) != Some(true)
         })
@@ -51,8 +56,20 @@ impl Link {
     }
 
     /// A worker could not connect. `true` if that is news.
-    pub(crate) fn failed(&self) -> bool {
-        self.with(|state| state.connected == 0 && state.told.replace(false) != Some(false))
+    pub(crate) fn failed(&self, error: &Error) -> bool {
+        self.with(|state| {
+            if state.connected > 0 {
+                return false;
+            }
+            state.failure = Some(error.clone());
+            state.told.replace(false) != Some(false)
+        })
+    }
+
+    /// Why nobody can connect, if that is known.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.with(|state| state.failure.clone())
+            .filter(|error| *error.kind() != ErrorKind::Timeout)
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -97,8 +114,11 @@ mod tests {
         link.lost();
         assert!(!link.connected());
         link.lost();
-        assert!(link.failed());
-        assert!(!link.failed());
+        let refused = ErrorKind::Unresolved.into();
+        assert!(link.failed(&refused));
+        assert!(!link.failed(&refused));
+        assert_eq!(link.failure(), Some(refused));
         assert!(link.connected());
+        assert_eq!(link.failure(), None);
     }
 }

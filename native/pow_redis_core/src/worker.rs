@@ -23,6 +23,9 @@ const MAX_REQUESTS: usize = 4_096;
 const MAX_ROUND_BYTES: usize = 1 << 20;
 /// How long a connection may be idle before the server is asked whether it is still there.
 const IDLE: Duration = Duration::from_secs(5);
+/// A server that is silent for half of a call's time, and for so long at the least, is given up: the
+/// other half is for another connection, maybe to another master.
+const MIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Most repairs that wait.
 const MAX_REPAIRS: usize = 64;
 
@@ -194,7 +197,9 @@ impl Worker {
         for _ in 0..self.active.len() {
             if let Some(active) = self.active.pop_front() {
                 if active.request.deadline() <= now {
-                    active.request.answer(Err(ErrorKind::Timeout.into()));
+                    let known = self.shared.link.failure();
+                    let error = known.unwrap_or_else(|| ErrorKind::Timeout.into());
+                    active.request.answer(Err(error));
                 } else if active.request.is_waiting() {
                     self.active.push_back(active);
                 }
@@ -207,6 +212,9 @@ impl Worker {
         let now = Instant::now();
         let next = self.backoff.next(!self.active.is_empty());
         if next > now {
+            if let Some(failure) = self.shared.link.failure().filter(Error::is_final) {
+                self.answer_all(&failure);
+            }
             if !self.active.is_empty() {
                 let late = self.active.iter().map(|a| a.request.deadline()).min();
                 let until = late.unwrap_or(now).min(next);
@@ -261,7 +269,8 @@ impl Worker {
             }
             return Ok(());
         }
-        let deadline = self.write_round();
+        let patience = Instant::now() + (self.shared.options.timeout / 2).max(MIN_PATIENCE);
+        let deadline = self.write_round().min(patience);
         let Some(route) = &mut self.route else {
             return Ok(());
         };
