@@ -184,6 +184,7 @@ defmodule PowRedisCacheTest do
     end
 
     @tag instance: [index: false]
+    @tag :standalone
     test "works the same without index", %{
       config: config,
       client: client,
@@ -327,6 +328,7 @@ defmodule PowRedisCacheTest do
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "k2"], 2}, {["a", "k3"], 4}]
     end
 
+    @tag :standalone
     test "a sign-in takes 18 commands", %{config: config, server: server} do
       PowRedisCache.ping(config[:name])
 
@@ -492,6 +494,7 @@ defmodule PowRedisCacheTest do
   end
 
   describe "an instance" do
+    @tag :standalone
     test "tells how it is", %{config: config, server: server} do
       PowRedisCache.put(config, {"key", 1})
       info = PowRedisCache.info(config[:name])
@@ -530,6 +533,7 @@ defmodule PowRedisCacheTest do
       use PowRedisCache
     end
 
+    @tag :standalone
     test "of a module with `use PowRedisCache` is another one", %{config: config, server: server} do
       start_supervised!({AdminSessions, url: RedisServer.url(server) <> "/1"})
       admin = Keyword.delete(config, :name)
@@ -553,6 +557,7 @@ defmodule PowRedisCacheTest do
       Wait.until(fn -> match?({:error, %{reason: :not_started}}, PowRedisCache.ping(name)) end)
     end
 
+    @tag :standalone
     test "writes what is queued before it stops", %{config: config, server: server} do
       name = unique_name()
       {:ok, owner} = PowRedisCache.start_link(name: name, url: RedisServer.url(server))

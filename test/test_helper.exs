@@ -1,6 +1,19 @@
-server = PowRedisCache.RedisServer.start!()
-:persistent_term.put(PowRedisCache.RedisServer, server)
-ExUnit.after_suite(fn _results -> PowRedisCache.RedisServer.stop(server) end)
+alias PowRedisCache.{Cluster, RedisServer}
+
+# With REDIS_TOPOLOGY=cluster, what all tests share is a cluster, of which this is one node.
+server =
+  if System.get_env("REDIS_TOPOLOGY") == "cluster" do
+    cluster = Cluster.start!()
+    :persistent_term.put(Cluster, cluster)
+    ExUnit.after_suite(fn _results -> Cluster.stop(cluster) end)
+    %RedisServer{port: hd(cluster.nodes).port}
+  else
+    server = RedisServer.start!()
+    ExUnit.after_suite(fn _results -> RedisServer.stop(server) end)
+    server
+  end
+
+:persistent_term.put(RedisServer, server)
 Logger.configure(level: :warning)
 # What takes long runs where bin/test-matrix asks for it.
 exclude = if System.get_env("POW_REDIS_CACHE_LONG"), do: [], else: [:long]

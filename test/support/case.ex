@@ -2,12 +2,12 @@ defmodule PowRedisCache.Case do
   @moduledoc """
   A test with an instance, a namespace and a raw client of its own, on the Redis server that all
   tests of the run share. `@tag instance: [...]` gives the instance options, `@tag server: [...]` the
-  test a server of its own.
+  test a server of its own, `@tag :standalone` keeps it from runs on a cluster.
   """
 
   use ExUnit.CaseTemplate
 
-  alias PowRedisCache.{Guide, RedisClient, RedisServer}
+  alias PowRedisCache.{Cluster, Guide, RedisClient, RedisServer}
 
   using do
     quote do
@@ -20,7 +20,7 @@ defmodule PowRedisCache.Case do
     server = server(context)
     name = unique_name()
 
-    options = Keyword.merge([name: name, url: RedisServer.url(server)], context[:instance] || [])
+    options = Keyword.merge([where(server), name: name], context[:instance] || [])
 
     if options[:name], do: start_supervised!({PowRedisCache, options})
     client = RedisClient.connect!(server.port)
@@ -44,8 +44,7 @@ defmodule PowRedisCache.Case do
   def start_instance(context, options) do
     name = unique_name()
 
-    child =
-      {PowRedisCache, Keyword.merge([name: name, url: RedisServer.url(context.server)], options)}
+    child = {PowRedisCache, Keyword.merge([where(context.server), name: name], options)}
 
     start_supervised!(Supervisor.child_spec(child, id: name))
     Keyword.put(context.config, :name, name)
@@ -66,7 +65,17 @@ defmodule PowRedisCache.Case do
     end)
   end
 
-  defp server(%{server: arguments}) do
+  # The option with which an instance finds a server; of the one that all share, maybe a cluster.
+  defp where(server) do
+    cluster = :persistent_term.get(Cluster, nil)
+    shared = :persistent_term.get(RedisServer)
+
+    if cluster && server == shared,
+      do: {:cluster, Cluster.urls(cluster)},
+      else: {:url, RedisServer.url(server)}
+  end
+
+  defp server(%{server: arguments}) when is_list(arguments) do
     server = RedisServer.start!(arguments)
     on_exit(fn -> RedisServer.stop(server) end)
     server

@@ -23,12 +23,26 @@ defmodule PowRedisCache.RedisClient do
 
   def close(client), do: :gen_tcp.close(client)
 
-  @doc "Sends a command; `{:ok, reply}`, `{:error, message}` for an error reply."
+  @doc """
+  Sends a command; `{:ok, reply}`, `{:error, message}` for an error reply. What a node of a cluster
+  sends elsewhere is asked there.
+  """
   def command(client, arguments) do
     case pipeline(client, [arguments]) do
-      {:ok, [{:error, message}]} -> {:error, message}
-      {:ok, [reply]} -> {:ok, reply}
-      error -> error
+      {:ok, [{:error, "MOVED " <> where}]} ->
+        elsewhere = where |> String.split(":") |> List.last() |> String.to_integer() |> connect!()
+        answer = command(elsewhere, arguments)
+        close(elsewhere)
+        answer
+
+      {:ok, [{:error, message}]} ->
+        {:error, message}
+
+      {:ok, [reply]} ->
+        {:ok, reply}
+
+      error ->
+        error
     end
   end
 
