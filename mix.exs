@@ -24,7 +24,7 @@ defmodule PowRedisCache.MixProject do
   defp elixirc_paths(_env), do: ["lib"]
 
   # Used where it is present. A machine without Hex builds and tests without it.
-  defp deps(true), do: [{:pow, "~> 1.0", optional: true}]
+  defp deps(true), do: [{:pow, "~> 1.0", optional: true}, {:telemetry, "~> 1.0", optional: true}]
   defp deps(false), do: []
 
   defp package do

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use redis::Value;
 
+use crate::address::Address;
 use crate::clock::Clock;
 use crate::commands::Commands;
 use crate::connection::Connection;
 use crate::deadline::share;
 use crate::error::{Error, ErrorKind, ServerCode};
-use crate::server::{Address, Server};
+use crate::server::Server;
 
 const SLOTS: u16 = 16_384;
 /// How often one command follows a redirection.

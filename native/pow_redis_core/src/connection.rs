@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use redis::Value;
 
+use crate::address::Address;
 use crate::clock::Clock;
 use crate::commands::{Commands, Replies};
 use crate::error::{Error, ErrorKind};
+use crate::failure::from_io;
 use crate::resp;
-use crate::server::{Address, Server};
+use crate::server::Server;
 use crate::socket::Socket;
-use crate::tls::{self, TlsStream};
+use crate::tls::TlsStream;
 
 /// A connection that is logged in. After any error its position in the stream is in doubt: drop it.
 pub struct Connection {
@@ -164,14 +166,6 @@ fn is_refusal(error: &Error) -> bool {
 /// The user and password that belong together do not, or the server knows no users.
 fn is_refused_pair(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Server(code) if matches!(code.as_str(), "WRONGPASS" | "ERR"))
-}
-
-pub(crate) fn from_io(error: &io::Error) -> Error {
-    match (tls::problem(error), error.kind()) {
-        (Some(problem), _) => ErrorKind::Tls(problem).into(),
-        (None, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => ErrorKind::Timeout.into(),
-        (None, _) => ErrorKind::Disconnected.into(),
-    }
 }
 
 fn version(info: &[u8]) -> Option<String> {

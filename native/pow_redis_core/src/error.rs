@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::etf;
-use crate::tls::TlsProblem;
 
 /// Why a call failed. Holds no key, value or password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +48,21 @@ pub enum ErrorKind {
     PatternMapKey,
     /// The URL of the server can't be used.
     Url,
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsProblem {
+    /// Nobody whom we trust has signed it.
+    UnknownCa,
+    /// It has expired, or is not valid yet.
+    Expired,
+    /// It is another host's.
+    WrongHost,
+    /// A file with certificates can't be read.
+    CertificateFile,
+    /// Anything else.
+    Handshake,
 }
 
 /// The first word of an error reply.

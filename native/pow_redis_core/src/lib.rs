@@ -8,6 +8,7 @@
 //! Arrows point one way: `etf → key → pattern → operation → worker → cache`.
 #![forbid(unsafe_code)]
 
+pub mod address;
 mod backoff;
 pub mod cache;
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod connection;
 mod deadline;
 pub mod error;
 pub mod etf;
+mod failure;
 pub mod index;
 pub mod key;
 mod link;
@@ -25,11 +27,13 @@ pub mod options;
 pub mod path;
 pub mod pattern;
 pub mod records;
+mod repairs;
 pub mod request;
 mod resp;
 mod route;
 mod sentinel;
 pub mod server;
+mod shared;
 mod socket;
 pub mod tls;
 mod worker;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use redis::Value;
 
+use crate::address::Address;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::commands::Commands;
@@ -11,7 +12,7 @@ use crate::connection::Connection;
 use crate::error::{Error, ErrorKind};
 use crate::options::{Options, Topology};
 use crate::sentinel;
-use crate::server::{Address, Server};
+use crate::server::Server;
 
 /// A way to Redis. After any error but an error reply, drop it.
 pub(crate) enum Route {

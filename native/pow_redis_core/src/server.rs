@@ -1,35 +1,12 @@
 //! One Redis server: its address, and how to log in.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
+use crate::address::Address;
 use crate::error::{Error, ErrorKind};
 use crate::tls::Tls;
-
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A host name or IP address, and a port.
-    Tcp {
-        /// The host.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
 
 /// A server and how to log in. `Debug` shows the address alone.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::server::Address;
+use crate::address::Address;
 
 /// A silent peer is taken for dead after about this long.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(10);

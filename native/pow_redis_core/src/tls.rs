@@ -1,6 +1,5 @@
 //! TLS: certificates, and what is wrong with them.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,11 +8,12 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
-    SignatureScheme, StreamOwned,
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    StreamOwned,
 };
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, TlsProblem};
+use crate::failure::from_io;
 use crate::socket::Socket;
 
 /// How a server's certificate is verified, and which one we show.
@@ -25,21 +25,6 @@ pub struct Tls {
     pub cacertfile: Option<PathBuf>,
     /// Our certificate and its key, in PEM.
     pub client: Option<(PathBuf, PathBuf)>,
-}
-
-/// What is wrong with a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsProblem {
-    /// Nobody whom we trust has signed it.
-    UnknownCa,
-    /// It has expired, or is not valid yet.
-    Expired,
-    /// It is another host's.
-    WrongHost,
-    /// A file with certificates can't be read.
-    CertificateFile,
-    /// Anything else.
-    Handshake,
 }
 
 pub(crate) type TlsStream = StreamOwned<ClientConnection, Socket>;
@@ -55,7 +40,7 @@ impl Tls {
         while connection.is_handshaking() {
             connection
                 .complete_io(&mut socket)
-                .map_err(|error| crate::connection::from_io(&error))?;
+                .map_err(|error| from_io(&error))?;
         }
         Ok(StreamOwned::new(connection, socket))
     }
@@ -107,25 +92,6 @@ fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error>
         return Err(certificate_file());
     }
     Ok(certificates)
-}
-
-/// What TLS says of a failed read or write, if it was TLS that failed.
-pub(crate) fn problem(error: &io::Error) -> Option<TlsProblem> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(match error {
-        rustls::Error::InvalidCertificate(error) => match error {
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => TlsProblem::Expired,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                TlsProblem::WrongHost
-            }
-            CertificateError::UnknownIssuer => TlsProblem::UnknownCa,
-            _ => TlsProblem::Handshake,
-        },
-        _ => TlsProblem::Handshake,
-    })
 }
 
 /// Takes any certificate, as long as whoever shows it has its key.

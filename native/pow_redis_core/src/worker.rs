@@ -10,12 +10,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 use redis::Value;
 
 use crate::backoff::Backoff;
-use crate::cache::Shared;
 use crate::commands::{Commands, Replies};
 use crate::error::{Error, ErrorKind, ServerCode};
-use crate::operation::{Operation, Outcome, Repair, Round, Step};
+use crate::operation::{Operation, Outcome, Round, Step};
+use crate::repairs::Repairs;
 use crate::request::Request;
 use crate::route::Route;
+use crate::shared::Shared;
 
 /// Most requests served together.
 const MAX_REQUESTS: usize = 4_096;
@@ -26,9 +27,6 @@ const IDLE: Duration = Duration::from_secs(5);
 /// A server that is silent for half of a call's time, and for so long at the least, is given up: the
 /// other half is for another connection, maybe to another master.
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
-/// Most repairs that wait.
-const MAX_REPAIRS: usize = 64;
-
 /// A thread that holds a connection and serves requests on it.
 ///
 /// Invariant: `active` is in the order in which requests were taken, and so are their replies.
@@ -42,7 +40,7 @@ pub(crate) struct Worker {
     connected_before: bool,
     backoff: Backoff,
     active: VecDeque<Active>,
-    repairs: VecDeque<(Instant, Repair)>,
+    repairs: Repairs,
     commands: Commands,
     used_at: Instant,
 }
@@ -68,6 +66,8 @@ impl Worker {
         queues: Vec<Receiver<Request>>,
         stop: Receiver<()>,
     ) -> Self {
+        // No put that was under way when a repair was found is under way after this time.
+        let repairs = Repairs::new(shared.options.timeout);
         Self {
             shared,
             queues,
@@ -76,7 +76,7 @@ impl Worker {
             connected_before: false,
             backoff: Backoff::new(),
             active: VecDeque::new(),
-            repairs: VecDeque::new(),
+            repairs,
             commands: Commands::new(),
             used_at: Instant::now(),
         }
@@ -165,7 +165,7 @@ impl Worker {
         let due = [
             self.route.is_some().then(|| self.used_at + IDLE),
             self.route.is_none().then(|| self.backoff.next(false)),
-            self.repairs.front().map(|(due, _)| *due),
+            self.repairs.next_due(),
         ];
         let until = due.into_iter().flatten().min();
         let until = until.unwrap_or_else(|| Instant::now() + IDLE);
@@ -179,15 +179,12 @@ impl Worker {
     }
 
     fn take_due_repairs(&mut self) {
-        let now = Instant::now();
-        while self.repairs.front().is_some_and(|(due, _)| *due <= now) {
-            if let Some((_, repair)) = self.repairs.pop_front() {
-                let deadline = now + self.shared.options.timeout;
-                // Nobody waits: a repair that fails is found again by the next `all`.
-                let nobody = Box::new(|_| ());
-                let request = Request::new(Operation::Repair(repair), deadline, nobody);
-                self.active.push_back(Active::from(request));
-            }
+        while let Some(repair) = self.repairs.take_due() {
+            let deadline = Instant::now() + self.shared.options.timeout;
+            // Nobody waits: a repair that fails is found again by the next `all`.
+            let nobody = Box::new(|_| ());
+            let request = Request::new(Operation::Repair(repair), deadline, nobody);
+            self.active.push_back(Active::from(request));
         }
     }
 
@@ -361,7 +358,9 @@ impl Worker {
         let outcome = match active.request.operation.read(Replies::new(values)) {
             Ok(Step::Again) => return (true, Ok(())),
             Ok(Step::Done(mut outcome)) => {
-                self.keep_repair(&mut outcome);
+                if let Outcome::Records { repair, .. } = &mut outcome {
+                    self.repairs.keep(repair.take());
+                }
                 self.shared.report_refused(&outcome);
                 Ok(outcome)
             }
@@ -376,22 +375,6 @@ impl Worker {
             active.request.answer(outcome);
         }
         (false, connection)
-    }
-
-    /// A repair waits until no put that was under way when it was found can still be.
-    fn keep_repair(&mut self, outcome: &mut Outcome) {
-        if let Outcome::Records { repair, .. } = outcome
-            && let Some(repair) = repair.take()
-        {
-            let known = self
-                .repairs
-                .iter()
-                .any(|(_, other)| other.overlaps(&repair));
-            if !known && self.repairs.len() < MAX_REPAIRS {
-                let due = Instant::now() + self.shared.options.timeout;
-                self.repairs.push_back((due, repair));
-            }
-        }
     }
 
     /// After an error the position in the stream is in doubt. What was not answered is sent again on

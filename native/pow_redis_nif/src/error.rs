@@ -1,8 +1,8 @@
 //! Errors as terms: an atom and a small map, never a sentence.
 
-use pow_redis_core::error::{Error, ErrorKind};
+use pow_redis_core::error::{Error, ErrorKind, TlsProblem};
 use pow_redis_core::etf;
-use pow_redis_core::tls::TlsProblem;
+
 use rustler::{Atom, Encoder, Env, Term};
 
 mod atoms {
