@@ -44,7 +44,7 @@ defmodule PowRedisCache.ChaosTest do
     # An outage shorter than the timeout costs time, not errors.
     assert report.errors == %{}
     assert PowRedisCache.info(name).reconnects >= 3
-    assert RedisNode.info(node, "server", "redis_mode") == "standalone"
+    assert RedisNode.info(node, "server", "tcp_port") == "#{node.port}"
   end
 
   test "a server that takes three seconds to load", %{node: node, load: load} do

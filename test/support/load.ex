@@ -40,6 +40,17 @@ defmodule PowRedisCache.Load do
     %__MODULE__{workers: workers, config: config, timeout: timeout, done: done}
   end
 
+  @doc """
+  Whether a failover that took so many microseconds cost no call more than time. Elections are lost now
+  and then: one that took longer than `limit` milliseconds may fail the calls under way.
+  """
+  def only_waited?(report, took, limit) do
+    allowed =
+      if took < limit * 1_000, do: [], else: [:timeout, :disconnected, :server, :read_only]
+
+    Map.keys(report.errors) -- allowed == []
+  end
+
   @doc "Waits until so many more calls have been answered well."
   def await(load, calls) do
     before = :counters.get(load.done, 1)
