@@ -25,6 +25,17 @@ defmodule PowRedisCache.ReadmeTest do
     assert code |> Enum.join() |> String.split("\n", trim: true) |> length() <= 15
   end
 
+  test "the tests that back what happens are there" do
+    [table] = Regex.run(~r/## What happens when.*?\n## /s, @readme)
+    rows = for "| " <> row <- String.split(table, "\n"), not (row =~ ~r/^when \|/), do: row
+    assert length(rows) > 20
+
+    for row <- rows do
+      [_, file] = Regex.run(~r/`([^`]+_test\.exs|native[^`]+\.rs)` \|$/, row)
+      assert File.regular?(Path.expand("../#{file}", __DIR__)), file
+    end
+  end
+
   test "the table of options has each with its default" do
     for {name, default} <- PowRedisCache.Options.validate!([]), name != :name do
       shown =

@@ -87,6 +87,22 @@ defmodule PowRedisCache.TlsTest do
       assert_refused([url: url], "unknown_ca", ~r/:cacertfile.*:verify_none/s)
     end
 
+    test "is told to each call, not to the first alone", %{url: url} do
+      config = start(url: url, timeout: 400)
+
+      for _ <- 1..20 do
+        assert {:error, %{reason: :tls, code: "unknown_ca"}} = PowRedisCache.ping(config[:name])
+      end
+
+      # Longer than `timeout` after the first.
+      until = System.monotonic_time(:millisecond) + 600
+
+      Wait.until(fn ->
+        assert {:error, %{reason: :tls}} = PowRedisCache.ping(config[:name])
+        System.monotonic_time(:millisecond) > until
+      end)
+    end
+
     test "of another authority than the one given", %{url: url} do
       options = [url: url, cacertfile: Certificates.path(:other_ca)]
       assert_refused(options, "unknown_ca", ~r/:cacertfile/)

@@ -336,6 +336,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_renamed_while_it_is_read_is_found() {
+        let mut script = indexed(&[ATOM_A, ANY]);
+        script.again(vec![page(0, &[ONE, "5"]), page(0, &[])]);
+        assert_eq!(script.write(), [format!("GET {N}:{OLD_A}:{ONE}")]);
+        script.again(vec![Value::Nil]);
+        assert_eq!(script.write(), [format!("GET {N}:{A}:{ONE}")]);
+        let (records, _, _) = records(script.done(vec![bulk(VALUE)]));
+        assert_eq!(records, [record(&[ATOM_A, INT_1], VALUE)]);
+    }
+
+    #[test]
     fn an_exact_pattern_without_atoms_has_one_form() {
         let mut script = indexed(&[INT_1]);
         assert_eq!(script.write(), [format!("GET {N}:{ONE}")]);
