@@ -2,19 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::repair::Stale;
+use super::source::{Candidate, Listing, Source};
 use super::{Layout, Outcome, Repair, Round, Step};
 use crate::commands::Replies;
 use crate::error::{Error, ErrorKind};
 use crate::etf;
-use crate::key::Key;
-use crate::operation::repair::Stale;
-use crate::path::Path;
 use crate::pattern::Pattern;
 use crate::records::Records;
-
-/// About how many keys one round looks at: few enough that other operations in the same pipeline
-/// hardly wait.
-const PAGE: u32 = 512;
 
 /// Reads the records that match: pages of the index (or of all keys, in the plain layout), and the
 /// values of what matched on the page before, in the same round.
@@ -29,31 +24,6 @@ pub struct All {
     found: BTreeMap<Vec<u8>, Found>,
     stale: Vec<Stale>,
     refused: usize,
-}
-
-/// Where paths of keys come from.
-#[derive(Debug)]
-struct Source {
-    listing: Listing,
-    /// Where to go on; nothing once all was read.
-    cursor: Option<u64>,
-}
-
-#[derive(Debug)]
-enum Listing {
-    /// An index set, and the path in front of its members.
-    Index { set: Vec<u8>, prefix: Path },
-    /// All keys that a glob matches.
-    Scan { glob: Vec<u8> },
-}
-
-#[derive(Debug)]
-struct Candidate {
-    path: Vec<u8>,
-    key: Vec<u8>,
-    legacy: bool,
-    /// Index set, member and score.
-    listed: Option<(Vec<u8>, Vec<u8>, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -100,21 +70,17 @@ impl All {
         } else {
             Vec::new()
         };
-        let source = |listing| Source {
-            listing,
-            cursor: Some(0),
-        };
         self.sources = match self.layout {
             _ if self.pattern.is_exact() => Vec::new(),
             Layout::Plain => {
                 let glob = self.pattern.glob();
-                vec![source(Listing::Scan { glob })]
+                vec![Source::new(Listing::Scan { glob })]
             }
             Layout::Indexed => paths()
                 .map(|(path, _)| {
                     let set = path.index_set();
                     let prefix = path.clone();
-                    source(Listing::Index { set, prefix })
+                    Source::new(Listing::Index { set, prefix })
                 })
                 .collect(),
         };
@@ -139,16 +105,11 @@ impl All {
             let value = replies.next_bytes();
             self.take_value(candidate, value)?;
         }
-        for source in &mut self.sources {
-            if source.cursor.is_some() {
-                let (cursor, items) = replies.next_page()?;
-                source.cursor = (cursor != 0).then_some(cursor);
-                let matching = source.candidates(items, &self.pattern);
-                self.candidates.extend(matching);
-            }
+        for source in self.sources.iter_mut().filter(|source| source.has_more()) {
+            let candidates = source.read(&mut replies, &self.pattern)?;
+            self.candidates.extend(candidates);
         }
-        let finished =
-            self.candidates.is_empty() && self.sources.iter().all(|s| s.cursor.is_none());
+        let finished = self.candidates.is_empty() && !self.sources.iter().any(Source::has_more);
         Ok(if finished {
             Step::Done(self.outcome())
         } else {
@@ -204,62 +165,6 @@ impl All {
     }
 }
 
-impl Candidate {
-    /// A key in the old form that is gone may have been renamed just now.
-    fn renamed(&self) -> Option<Self> {
-        let key = Key::from_path(&self.path).filter(|_| self.legacy)?;
-        Some(Self {
-            path: key.path().as_bytes().to_vec(),
-            key: self.key.clone(),
-            legacy: false,
-            listed: None,
-        })
-    }
-}
-
-impl Source {
-    fn write(&self, round: &mut Round<'_>) {
-        let Some(cursor) = self.cursor else {
-            return;
-        };
-        match &self.listing {
-            Listing::Index { set, .. } => round.commands.push("ZSCAN", |command| {
-                command.arg(set).arg(cursor).arg("COUNT").arg(PAGE);
-            }),
-            Listing::Scan { glob } => round.commands.push("SCAN", |command| {
-                command.arg(cursor).arg("MATCH").arg(glob);
-                command.arg("COUNT").arg(PAGE).arg("TYPE").arg("string");
-            }),
-        }
-    }
-
-    /// Those items of a page that match.
-    fn candidates(&self, items: Vec<Vec<u8>>, pattern: &Pattern) -> Vec<Candidate> {
-        let candidate = |path: Vec<u8>, listed| {
-            let key = Key::from_path(&path)?;
-            let parts = key.parts_term();
-            pattern.matches(&parts).then(|| Candidate {
-                legacy: key.path().as_bytes() != path,
-                path,
-                key: parts,
-                listed,
-            })
-        };
-        let mut items = items.into_iter();
-        match &self.listing {
-            Listing::Scan { .. } => items.filter_map(|path| candidate(path, None)).collect(),
-            Listing::Index { set, prefix } => {
-                let mut candidates = Vec::new();
-                while let (Some(member), Some(score)) = (items.next(), items.next()) {
-                    let path = prefix.join(&member).as_bytes().to_vec();
-                    candidates.extend(candidate(path, Some((set.clone(), member, score))));
-                }
-                candidates
-            }
-        }
-    }
-}
-
 fn is_wrong_type(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Server(code) if code.as_str() == "WRONGTYPE")
 }
@@ -269,6 +174,7 @@ mod tests {
     use super::super::Operation;
     use super::super::script::*;
     use super::*;
+    use crate::key::Key;
     use redis::Value;
 
     const OTHER: &[u8] = &[131, 97, 8];

@@ -13,6 +13,7 @@ mod reindex;
 mod repair;
 #[cfg(test)]
 mod script;
+mod source;
 
 pub use all::All;
 pub use delete::Delete;

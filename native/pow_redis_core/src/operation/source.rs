@@ -1,0 +1,122 @@
+//! Where the keys come from that `all` looks at.
+
+use super::Round;
+use crate::commands::Replies;
+use crate::error::Error;
+use crate::key::Key;
+use crate::path::Path;
+use crate::pattern::Pattern;
+
+/// About how many keys one round looks at: few enough that other operations in the same pipeline
+/// hardly wait.
+const PAGE: u32 = 512;
+
+/// Where paths of keys come from.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// What is listed.
+    listing: Listing,
+    /// Where to go on; nothing once all was read.
+    cursor: Option<u64>,
+}
+
+/// What is listed.
+#[derive(Debug)]
+pub(super) enum Listing {
+    /// An index set, and the path in front of its members.
+    Index { set: Vec<u8>, prefix: Path },
+    /// All keys that a glob matches.
+    Scan { glob: Vec<u8> },
+}
+
+/// A key that matches, to be read.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) path: Vec<u8>,
+    /// The canonical term of the key's parts.
+    pub(super) key: Vec<u8>,
+    /// In the form of Erlang/OTP 25 and earlier.
+    pub(super) legacy: bool,
+    /// Index set, member and score.
+    pub(super) listed: Option<(Vec<u8>, Vec<u8>, Vec<u8>)>,
+}
+
+impl Candidate {
+    /// A key in the old form that is gone may have been renamed just now.
+    pub(super) fn renamed(&self) -> Option<Self> {
+        let key = Key::from_path(&self.path).filter(|_| self.legacy)?;
+        Some(Self {
+            path: key.path().as_bytes().to_vec(),
+            key: self.key.clone(),
+            legacy: false,
+            listed: None,
+        })
+    }
+}
+
+impl Source {
+    /// All of it is yet to be read.
+    pub(super) const fn new(listing: Listing) -> Self {
+        Self {
+            listing,
+            cursor: Some(0),
+        }
+    }
+
+    /// Whether there is more to read.
+    pub(super) const fn has_more(&self) -> bool {
+        self.cursor.is_some()
+    }
+
+    /// Appends the command that lists the next page.
+    pub(super) fn write(&self, round: &mut Round<'_>) {
+        let Some(cursor) = self.cursor else {
+            return;
+        };
+        match &self.listing {
+            Listing::Index { set, .. } => round.commands.push("ZSCAN", |command| {
+                command.arg(set).arg(cursor).arg("COUNT").arg(PAGE);
+            }),
+            Listing::Scan { glob } => round.commands.push("SCAN", |command| {
+                command.arg(cursor).arg("MATCH").arg(glob);
+                command.arg("COUNT").arg(PAGE).arg("TYPE").arg("string");
+            }),
+        }
+    }
+
+    /// Takes the page: those of its keys that match.
+    pub(super) fn read(
+        &mut self,
+        replies: &mut Replies,
+        pattern: &Pattern,
+    ) -> Result<Vec<Candidate>, Error> {
+        let (cursor, items) = replies.next_page()?;
+        self.cursor = (cursor != 0).then_some(cursor);
+        Ok(self.candidates(items, pattern))
+    }
+
+    fn candidates(&self, items: Vec<Vec<u8>>, pattern: &Pattern) -> Vec<Candidate> {
+        let candidate = |path: Vec<u8>, listed| {
+            let key = Key::from_path(&path)?;
+            let parts = key.parts_term();
+            pattern.matches(&parts).then(|| Candidate {
+                legacy: key.path().as_bytes() != path,
+                path,
+                key: parts,
+                listed,
+            })
+        };
+        let mut items = items.into_iter();
+        match &self.listing {
+            Listing::Scan { .. } => items.filter_map(|path| candidate(path, None)).collect(),
+            Listing::Index { set, prefix } => {
+                let mut candidates = Vec::new();
+                while let (Some(member), Some(score)) = (items.next(), items.next()) {
+                    let path = prefix.join(&member).as_bytes().to_vec();
+                    candidates.extend(candidate(path, Some((set.clone(), member, score))));
+                }
+                candidates
+            }
+        }
+    }
+}
