@@ -100,7 +100,7 @@ defmodule PowRedisCache.Error do
 
   defp explain(%{reason: :not_permitted}) do
     "the Redis user lacks a permission (NOPERM). It needs the keys and the commands DEL, EXISTS, " <>
-      "GET, PERSIST, PEXPIRE, PING, PTTL, SCAN, SET, TIME, ZADD, ZREM, ZREMRANGEBYSCORE, ZSCAN " <>
+      "GET, PEXPIRE, PING, PTTL, SCAN, SET, TIME, ZADD, ZREM, ZREMRANGEBYSCORE, ZSCAN " <>
       "and ZSCORE"
   end
 
