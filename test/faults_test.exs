@@ -2,6 +2,8 @@ defmodule PowRedisCache.FaultsTest do
   # What goes wrong with the modules that Pow's guide tells people to paste, and must not with ours.
   use PowRedisCache.Case, async: true
 
+  alias PowRedisCache.Peer
+
   describe "the first edition" do
     @tag server: [], instance: [index: false]
     test "fails as soon as SCAN needs a second page", %{config: config, client: client} do
@@ -151,24 +153,21 @@ defmodule PowRedisCache.FaultsTest do
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "key"], 2}, {["a", "other"], 1}]
     end
 
-    test "scores are on the server's clock, not on ours", %{
-      config: config,
-      client: client,
-      guide: guide,
-      namespace: ns
-    } do
-      [seconds, microseconds] = RedisClient.command!(client, ["TIME"])
-      before = String.to_integer(seconds) * 1_000 + div(String.to_integer(microseconds), 1_000)
-      PowRedisCache.put(config, {["a", "key"], 1})
+    @tag instance: [name: nil]
+    test "scores are on the server's clock, not on ours" do
+      # The server thinks that it is November 2023.
+      now = 1_700_000_000
+      time = {:send, "*2\r\n$10\r\n#{now}\r\n$1\r\n0\r\n"}
+      peer = Peer.start!([:default, :next, time, :next, :serve], at: :login)
+      name = unique_name()
+      start_supervised!({PowRedisCache, name: name, url: Peer.url(peer), pool_size: 1})
+      assert PowRedisCache.put([name: name, ttl: 1_000], {["a", "key"], 1}) == :ok
 
-      score =
-        RedisClient.command!(client, [
-          "ZSCORE",
-          Guide.index_set(guide, [ns, "a"]),
-          Guide.path(guide, ["key"])
-        ])
+      scores =
+        for ["ZADD", _set, score, _member] <- Peer.commands(peer), do: String.to_integer(score)
 
-      assert (String.to_integer(score) - before) in 3_599_900..3_660_000
+      assert length(scores) == 2
+      for score <- scores, do: assert((score - now * 1_000) in 1_000..61_000)
     end
   end
 

@@ -7,8 +7,9 @@ defmodule PowRedisCache.Peer do
   nothing more, unless that is `:close` or `:serve`.
 
   Actions: `{:send, bytes}`, `{:slowly, bytes, pause}`, `{:pause, milliseconds}`, `:silence`, `:close`,
-  `:reset`, `:serve` (answer as an empty Redis from here on), `{:refuse, message}` (answer every
-  command with this error from here on), `:default` (answer the command that started the script).
+  `:reset`, `:next` (wait for the next command), `:serve` (answer as an empty Redis from here on),
+  `{:refuse, message}` (answer every command with this error from here on), `:default` (answer the
+  command that was read last).
   """
 
   use GenServer
@@ -27,6 +28,7 @@ defmodule PowRedisCache.Peer do
           | :reset
           | :serve
           | :default
+          | :next
 
   @doc """
   Starts a peer that ends with the calling process. The script is that of all connections, or a
@@ -120,6 +122,10 @@ defmodule PowRedisCache.Peer do
   defp play([:serve | _], command, state), do: serve(command, state)
   defp play([{:refuse, message} | _], _command, state), do: refuse(message, state)
   defp play([:close | _], _command, state), do: :gen_tcp.close(state.socket)
+
+  defp play([:next | actions], _command, state) do
+    with {:ok, command, state} <- next_command(state), do: play(actions, command, state)
+  end
 
   defp play([:reset | _], _command, state) do
     :inet.setopts(state.socket, linger: {true, 0})

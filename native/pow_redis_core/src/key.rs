@@ -1,9 +1,7 @@
 //! A key: namespace and parts.
 
 use crate::error::{Error, ErrorKind};
-use crate::etf::{
-    AtomForm, Cursor, Elements, ListWriter, VERSION, canonical, external, term_after_version,
-};
+use crate::etf::{AtomForm, Cursor, Elements, ListWriter, VERSION, external, term_after_version};
 use crate::path::{Path, decode_parts};
 
 /// The parts of a key, the namespace first, each an external term in canonical form.
@@ -79,15 +77,6 @@ impl Key {
         list.end(&mut out);
         out
     }
-}
-
-/// Reads an external term, in canonical form and without its version byte.
-pub(crate) fn canonical_term(bytes: &[u8]) -> Result<Vec<u8>, crate::etf::Error> {
-    let mut cursor = term_after_version(bytes)?;
-    let mut out = Vec::with_capacity(bytes.len());
-    canonical(&mut cursor, AtomForm::Utf8, &mut out)?;
-    cursor.end()?;
-    Ok(out)
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 //! the same term (`1` is not `1.0`).
 
 use crate::error::{Error, ErrorKind};
-use crate::etf::{self, Cursor, Element, Elements, Head, VERSION, skip};
-use crate::key::{Key, canonical_term};
+use crate::etf::{
+    self, AtomForm, Cursor, Element, Elements, Head, VERSION, external, skip, term_after_version,
+};
+use crate::key::Key;
 
 /// A pattern on the parts of the keys of one namespace.
 #[derive(Clone, Debug)]
@@ -37,8 +39,8 @@ impl Pattern {
     /// A pattern from the external term of the list `[namespace | pattern]`. The namespace is
     /// taken as it is, even if it looks like a variable.
     pub fn from_external(bytes: &[u8]) -> Result<Self, Error> {
-        let list = canonical_term(bytes).map_err(ErrorKind::Pattern)?;
-        let mut cursor = Cursor::new(&list);
+        let list = external(bytes, AtomForm::Utf8).map_err(ErrorKind::Pattern)?;
+        let mut cursor = term_after_version(&list).map_err(ErrorKind::Pattern)?;
         let Some(mut elements) = Elements::read(&mut cursor).map_err(ErrorKind::Pattern)? else {
             return Err(ErrorKind::KeyShape.into());
         };
@@ -282,7 +284,7 @@ fn map_matches(
 #[cfg(test)]
 pub(crate) fn parts_of(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    etf::canonical(&mut Cursor::new(bytes), etf::AtomForm::Utf8, &mut out).unwrap();
+    etf::canonical(&mut Cursor::new(bytes), AtomForm::Utf8, &mut out).unwrap();
     out
 }
 
