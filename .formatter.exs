@@ -1,3 +1,3 @@
 [
-  inputs: ["{mix,.formatter}.exs", "{lib,mix,test,examples}/**/*.{ex,exs}"]
+  inputs: ["{mix,.formatter}.exs", "{lib,mix,test,examples,bench}/**/*.{ex,exs}"]
 ]

@@ -21,6 +21,7 @@ defmodule PowRedisCache.MixProject do
   end
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(:bench), do: ["lib", "test/support", "bench/lib"]
   defp elixirc_paths(_env), do: ["lib"]
 
   # Used where it is present. A machine without Hex builds and tests without it.

@@ -37,13 +37,16 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :get)
     key = encode_key(namespace(config), key)
 
-    with {:value, value} <- read(name, instance, :get, :not_found, &Native.get(name, &1, key)),
-         :error <- decode(value, instance) do
-      Instance.report(name, {:refused, 1})
-      :not_found
-    else
-      {:ok, term} -> term
-      :not_found -> :not_found
+    case read(name, instance, :get, :not_found, &Native.get(name, &1, key)) do
+      {:value, value} ->
+        value
+
+      :refused ->
+        Instance.report(name, {:refused, 1})
+        :not_found
+
+      :not_found ->
+        :not_found
     end
   end
 
@@ -52,39 +55,16 @@ defmodule PowRedisCache.Call do
     pattern = encode_key(namespace(config), match)
 
     case read(name, instance, :all, [], &Native.all(name, &1, pattern)) do
-      {:records, records} -> decode_all(name, instance, records)
-      [] -> []
+      {:records, records, refused} ->
+        if refused > 0, do: Instance.report(name, {:refused, refused})
+
+        # Stable: keys that are equal but not the same, as 1 and 1.0, keep the order of their bytes.
+        for {parts, value} <- List.keysort(records, 0), do: {unwrap(parts), value}
+
+      [] ->
+        []
     end
   end
-
-  defp decode_all(name, instance, records) do
-    decoded = decode_records(records, instance, [])
-    kept = for {_parts, _value} = record <- decoded, do: record
-
-    if length(kept) < length(decoded) do
-      Instance.report(name, {:refused, length(decoded) - length(kept)})
-    end
-
-    # Stable: keys that are equal but not the same, as 1 and 1.0, keep the order of their bytes.
-    for {parts, value} <- List.keysort(kept, 0), do: {unwrap(parts), value}
-  end
-
-  # Length and bytes of key and value in turn.
-  defp decode_records(
-         <<key_size::32, key::binary-size(key_size), size::32, value::binary-size(size),
-           rest::binary>>,
-         instance,
-         decoded
-       ) do
-    record =
-      with {:ok, key} <- decode(key, instance), {:ok, value} <- decode(value, instance) do
-        {key, value}
-      end
-
-    decode_records(rest, instance, [record | decoded])
-  end
-
-  defp decode_records(<<>>, _instance, decoded), do: Enum.reverse(decoded)
 
   def ping(name) do
     instance = Instance.fetch!(name, :ping)
@@ -113,15 +93,22 @@ defmodule PowRedisCache.Call do
   end
 
   # The answer, or a raised error.
-  defp submit(name, instance, operation, writes, native) do
-    outcome =
-      Telemetry.call(name, operation, fn ->
-        with {:error, reason} <- exchange(instance, writes, native) do
-          {:error, error(name, operation, reason)}
-        end
-      end)
+  defp submit(name, %{telemetry?: true} = instance, operation, writes, native) do
+    Telemetry.call(name, operation, fn -> outcome(name, instance, operation, writes, native) end)
+    |> answer!()
+  end
 
-    with {:error, error} <- outcome, do: raise(error)
+  defp submit(name, instance, operation, writes, native) do
+    name |> outcome(instance, operation, writes, native) |> answer!()
+  end
+
+  defp answer!({:error, error}), do: raise(error)
+  defp answer!(answer), do: answer
+
+  defp outcome(name, instance, operation, writes, native) do
+    with {:error, reason} <- exchange(instance, writes, native) do
+      {:error, error(name, operation, reason)}
+    end
   end
 
   defp exchange(_instance, :async, native) do
@@ -190,17 +177,6 @@ defmodule PowRedisCache.Call do
   end
 
   defp encode_key(namespace, key), do: :erlang.term_to_binary([namespace | List.wrap(key)])
-
-  # The bytes were checked in Rust; what is left for the VM to refuse are atoms, and rarities like a
-  # map that has a key twice.
-  defp decode(bytes, %{decode: :checked}), do: to_term(bytes, [])
-  defp decode(bytes, %{decode: :safe}), do: to_term(bytes, [:safe])
-
-  defp to_term(bytes, options) do
-    {:ok, :erlang.binary_to_term(bytes, options)}
-  rescue
-    ArgumentError -> :error
-  end
 
   defp unwrap([key]), do: key
   defp unwrap(parts), do: parts

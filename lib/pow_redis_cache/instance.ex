@@ -2,14 +2,15 @@ defmodule PowRedisCache.Instance do
   @moduledoc false
   # What callers need to know of a running instance, kept where every process reads it for free.
 
-  alias PowRedisCache.Error
+  alias PowRedisCache.{Error, Telemetry}
 
-  @keys [:timeout, :writes, :on_error, :decode, :default_ttl]
-  @enforce_keys @keys
-  defstruct @keys
+  @options [:timeout, :writes, :on_error, :default_ttl]
+  @enforce_keys [:telemetry? | @options]
+  defstruct @enforce_keys
 
   def put(name, options) do
-    :persistent_term.put(key(name), struct!(__MODULE__, Map.take(options, @keys)))
+    fields = options |> Map.take(@options) |> Map.put(:telemetry?, Telemetry.present?())
+    :persistent_term.put(key(name), struct!(__MODULE__, fields))
   end
 
   def erase(name), do: :persistent_term.erase(key(name))

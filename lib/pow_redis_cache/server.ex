@@ -83,7 +83,8 @@ defmodule PowRedisCache.Server do
     sentinel = options.sentinel || %{sentinels: [], group: nil}
 
     options
-    |> Map.take([:database, :tls, :pool_size, :max_queue, :timeout, :connect_timeout, :index])
+    |> Map.take([:database, :tls, :index, :decode])
+    |> Map.merge(Map.take(options, [:pool_size, :max_queue, :timeout, :connect_timeout]))
     |> Map.merge(%{
       access: Access.fixed(options),
       topology: topology(options),

@@ -21,26 +21,9 @@ defmodule PowRedisCache.Telemetry do
   """
 
   @doc false
+  # Tells of a call, which the function makes.
   def call(name, operation, function) do
-    if present?() do
-      measured(%{name: name, operation: operation}, function)
-    else
-      function.()
-    end
-  end
-
-  @doc false
-  def execute(event, measurements, metadata) do
-    if present?(),
-      do: apply(:telemetry, :execute, [[:pow_redis_cache | event], measurements, metadata])
-
-    :ok
-  end
-
-  # Where it is loaded; an instance loads it when it starts.
-  defp present?, do: function_exported?(:telemetry, :execute, 3)
-
-  defp measured(metadata, function) do
+    metadata = %{name: name, operation: operation}
     execute([:call, :start], %{system_time: System.system_time()}, metadata)
     started = System.monotonic_time()
     result = function.()
@@ -58,4 +41,16 @@ defmodule PowRedisCache.Telemetry do
 
     result
   end
+
+  @doc false
+  def execute(event, measurements, metadata) do
+    if present?(),
+      do: apply(:telemetry, :execute, [[:pow_redis_cache | event], measurements, metadata])
+
+    :ok
+  end
+
+  @doc false
+  # An instance loads it when it starts.
+  def present?, do: function_exported?(:telemetry, :execute, 3)
 end

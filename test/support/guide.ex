@@ -4,12 +4,12 @@ defmodule PowRedisCache.Guide do
   the same bytes in Redis, written and read with plain commands.
 
   `otp` says whose bytes: `25` writes atoms in Latin-1, `26` in UTF-8, as `term_to_binary/1` of these
-  releases does.
+  releases does. `driver` is the module that talks through `client`.
   """
 
   alias PowRedisCache.RedisClient
 
-  defstruct [:client, :edition, otp: 26]
+  defstruct [:client, :edition, driver: RedisClient, otp: 26]
 
   @doc "Where a key lies."
   def path(guide, parts), do: Enum.map_join(parts, ":", &encode(guide, &1))
@@ -38,54 +38,69 @@ defmodule PowRedisCache.Guide do
     Enum.concat(index) ++ [set(guide, parts, value, ttl)]
   end
 
-  def put(guide, parts, value, ttl) do
-    {:ok, replies} = RedisClient.pipeline(guide.client, put_commands(guide, parts, value, ttl))
-    false = Enum.any?(replies, &match?({:error, _}, &1))
-    :ok
+  def put(guide, parts, value, ttl), do: put_all(guide, [{parts, value}], ttl)
+
+  @doc "Writes records in one pipeline."
+  def put_all(guide, records, ttl) do
+    pipeline(guide, Enum.flat_map(records, fn {k, v} -> put_commands(guide, k, v, ttl) end))
   end
 
   def get(guide, parts) do
-    case RedisClient.command!(guide.client, ["GET", path(guide, parts)]) do
+    case command!(guide, ["GET", path(guide, parts)]) do
       nil -> :not_found
       value -> :erlang.binary_to_term(value)
     end
   end
 
-  def delete(guide, parts) do
-    RedisClient.command!(guide.client, ["DEL", path(guide, parts)])
-
-    if guide.edition == :current do
-      for {prefix, rest} <- splits(parts) do
-        RedisClient.command!(guide.client, ["ZREM", index_set(guide, prefix), path(guide, rest)])
-      end
-    end
-
+  def delete(%{edition: :first} = guide, parts) do
+    command!(guide, ["DEL", path(guide, parts)])
     :ok
+  end
+
+  def delete(%{edition: :current} = guide, parts) do
+    index =
+      for {prefix, rest} <- splits(parts),
+          do: ["ZREM", index_set(guide, prefix), path(guide, rest)]
+
+    pipeline(guide, [["DEL", path(guide, parts)] | index])
   end
 
   @doc "The records below some first parts, `wildcards` parts deeper, found as the module finds them."
   def all(%{edition: :first} = guide, prefix, wildcards) do
     pattern = Enum.join([path(guide, prefix) | List.duplicate("*", wildcards)], ":")
-    wanted = length(prefix) + wildcards
 
-    for key <- scan(guide.client, ["SCAN"], ["MATCH", pattern]),
-        parts = key |> String.split(":") |> Enum.map(&decode/1),
-        length(parts) == wanted,
-        do: {tl(parts), get(guide, parts)}
+    pages(guide, ["SCAN"], ["MATCH", pattern], fn keys ->
+      read(guide, [], keys, length(prefix) + wildcards)
+    end)
   end
 
   def all(%{edition: :current} = guide, prefix, wildcards) do
-    items = scan(guide.client, ["ZSCAN", index_set(guide, prefix)], [])
+    set = index_set(guide, prefix)
+    command!(guide, ["ZREMRANGEBYSCORE", set, "-inf", System.os_time(:millisecond)])
 
-    for [member, _score] <- Enum.chunk_every(items, 2),
-        parts = member |> String.split(":") |> Enum.map(&decode/1),
-        length(parts) == wildcards,
-        do: {tl(prefix ++ parts), get(guide, prefix ++ parts)}
+    pages(guide, ["ZSCAN", set], [], fn items ->
+      read(guide, prefix, Enum.take_every(items, 2), wildcards)
+    end)
   end
+
+  # The keys of a page that have so many parts behind the prefix, with their values.
+  defp read(guide, prefix, keys, wildcards) do
+    found =
+      for key <- keys,
+          parts = key |> String.split(":") |> Enum.map(&decode/1),
+          length(parts) == wildcards,
+          do: prefix ++ parts
+
+    for {[_namespace | key], value} when value != nil <- Enum.zip(found, values(guide, found)),
+        do: {key, :erlang.binary_to_term(value)}
+  end
+
+  defp values(_guide, []), do: []
+  defp values(guide, keys), do: command!(guide, ["MGET" | Enum.map(keys, &path(guide, &1))])
 
   @doc "The members of an index set, decoded."
   def members(guide, parts) do
-    for member <- RedisClient.command!(guide.client, ["ZRANGE", index_set(guide, parts), 0, -1]),
+    for member <- command!(guide, ["ZRANGE", index_set(guide, parts), 0, -1]),
         do: member |> String.split(":") |> Enum.map(&decode/1)
   end
 
@@ -95,9 +110,18 @@ defmodule PowRedisCache.Guide do
 
   defp splits(parts), do: for(i <- 1..(length(parts) - 1)//1, do: Enum.split(parts, i))
 
-  defp scan(client, command, options, cursor \\ "0") do
-    [next, items] = RedisClient.command!(client, command ++ [cursor | options])
-    if next == "0", do: items, else: items ++ scan(client, command, options, next)
+  defp pages(guide, command, options, read, cursor \\ "0") do
+    [next, items] = command!(guide, command ++ [cursor | options])
+    records = read.(items)
+    if next == "0", do: records, else: records ++ pages(guide, command, options, read, next)
+  end
+
+  defp command!(guide, command), do: guide.driver.command!(guide.client, command)
+
+  defp pipeline(guide, commands) do
+    {:ok, replies} = guide.driver.pipeline(guide.client, commands)
+    false = Enum.any?(replies, &match?({:error, _}, &1))
+    :ok
   end
 
   defp encode(%{otp: otp}, part) do

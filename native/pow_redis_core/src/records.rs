@@ -1,35 +1,33 @@
-//! Keys with their values, as one run of bytes.
+//! Keys with their values.
 
 use crate::etf::VERSION;
 
-/// Records, each as: length of the key in four bytes, big-endian; the list of the key's parts
-/// without the namespace, an external term; length of the value; the value, an external term.
-///
-/// One run of bytes costs the VM one binary, whatever the number of records.
+/// Records in their order: of each the list of the key's parts without the namespace, and the value,
+/// both external terms.
 #[derive(Debug, Default)]
-pub struct Records {
-    bytes: Vec<u8>,
-}
+pub struct Records(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Records {
     /// Appends a record: the key without version byte, the value with it.
-    pub fn push(&mut self, key: &[u8], value: &[u8]) {
-        self.length(key.len() + 1);
-        self.bytes.push(VERSION);
-        self.bytes.extend(key);
-        self.length(value.len());
-        self.bytes.extend(value);
+    pub fn push(&mut self, key: &[u8], value: Vec<u8>) {
+        self.0.push(([&[VERSION], key].concat(), value));
     }
 
-    /// Redis holds at most 512 MB in a key or value.
-    fn length(&mut self, length: usize) {
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        self.bytes.extend(length.to_be_bytes());
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.0.len()
     }
 
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keys and values.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_slice(), value.as_slice()))
     }
 }
 
@@ -38,12 +36,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn length_and_bytes_in_turn() {
+    fn are_terms_in_their_order() {
         let mut records = Records::default();
-        records.push(&[106], &[131, 97, 1]);
-        assert_eq!(
-            records.as_bytes(),
-            [0, 0, 0, 2, 131, 106, 0, 0, 0, 3, 131, 97, 1]
-        );
+        assert!(records.is_empty());
+        records.push(&[106], vec![131, 97, 1]);
+        records.push(&[107, 0, 1, 2], vec![131, 97, 2]);
+        let expected: [(&[u8], &[u8]); 2] = [
+            (&[131, 106], &[131, 97, 1]),
+            (&[131, 107, 0, 1, 2], &[131, 97, 2]),
+        ];
+        assert_eq!(records.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(records.len(), 2);
     }
 }

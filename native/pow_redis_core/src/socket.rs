@@ -19,7 +19,14 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 pub(crate) struct Socket {
     stream: Stream,
     deadline: Instant,
+    read_timeout: Timeout,
+    write_timeout: Timeout,
 }
+
+/// The timeout that is set. Setting it takes a system call, so it is set anew only where it is too
+/// long, or so short that a wait would end often before its deadline.
+#[derive(Debug, Default)]
+struct Timeout(Option<Duration>);
 
 #[derive(Debug)]
 enum Stream {
@@ -37,7 +44,12 @@ impl Socket {
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        Ok(Self { stream, deadline })
+        Ok(Self {
+            stream,
+            deadline,
+            read_timeout: Timeout::default(),
+            write_timeout: Timeout::default(),
+        })
     }
 
     pub(crate) const fn set_deadline(&mut self, deadline: Instant) {
@@ -73,18 +85,51 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
+impl Timeout {
+    /// The timeout to set for a wait of so long at most, if another than the one that is set.
+    fn for_wait(&self, left: Duration) -> Option<Duration> {
+        let fits = |set: Duration| set <= left && set >= left / 2;
+        (!self.0.is_some_and(fits)).then_some(left)
+    }
+}
+
+impl Stream {
+    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.set_read_timeout(Some(timeout)),
+        }
+    }
+
+    fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+        }
+    }
+}
+
+/// Whether a wait ended at its timeout, which may be before the deadline.
+fn ended_early(outcome: &io::Result<usize>) -> bool {
+    matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let timeout = Some(left(self.deadline)?);
-        match &mut self.stream {
-            Stream::Tcp(stream) => {
-                stream.set_read_timeout(timeout)?;
-                stream.read(buffer)
+        loop {
+            if let Some(timeout) = self.read_timeout.for_wait(left(self.deadline)?) {
+                self.stream.set_read_timeout(timeout)?;
+                self.read_timeout = Timeout(Some(timeout));
             }
-            #[cfg(unix)]
-            Stream::Unix(stream) => {
-                stream.set_read_timeout(timeout)?;
-                stream.read(buffer)
+            let outcome = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(buffer),
+                #[cfg(unix)]
+                Stream::Unix(stream) => stream.read(buffer),
+            };
+            if !ended_early(&outcome) {
+                return outcome;
             }
         }
     }
@@ -92,16 +137,18 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let timeout = Some(left(self.deadline)?);
-        match &mut self.stream {
-            Stream::Tcp(stream) => {
-                stream.set_write_timeout(timeout)?;
-                stream.write(bytes)
+        loop {
+            if let Some(timeout) = self.write_timeout.for_wait(left(self.deadline)?) {
+                self.stream.set_write_timeout(timeout)?;
+                self.write_timeout = Timeout(Some(timeout));
             }
-            #[cfg(unix)]
-            Stream::Unix(stream) => {
-                stream.set_write_timeout(timeout)?;
-                stream.write(bytes)
+            let outcome = match &mut self.stream {
+                Stream::Tcp(stream) => stream.write(bytes),
+                #[cfg(unix)]
+                Stream::Unix(stream) => stream.write(bytes),
+            };
+            if !ended_early(&outcome) {
+                return outcome;
             }
         }
     }

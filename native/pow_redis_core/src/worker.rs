@@ -161,7 +161,9 @@ impl Worker {
         self.stop.try_recv() == Err(TryRecvError::Disconnected)
     }
 
-    fn wait(&self) {
+    /// Waits for a request, until there is something else to do. A request wakes one worker: to
+    /// wait for readiness alone would wake them all.
+    fn wait(&mut self) {
         let due = [
             self.route.is_some().then(|| self.used_at + IDLE),
             self.route.is_none().then(|| self.backoff.next(false)),
@@ -169,13 +171,20 @@ impl Worker {
         ];
         let until = due.into_iter().flatten().min();
         let until = until.unwrap_or_else(|| Instant::now() + IDLE);
+        let queues = self.queues.get(self.skipped_queues()..).unwrap_or_default();
         let mut select = Select::new();
-        select.recv(&self.stop);
-        for queue in self.queues.iter().skip(self.skipped_queues()) {
+        for queue in queues {
             select.recv(queue);
         }
-        // Ready or not, what is there is looked at next.
-        let _ = select.ready_deadline(until);
+        select.recv(&self.stop);
+        let Ok(ready) = select.select_deadline(until) else {
+            return;
+        };
+        match queues.get(ready.index()) {
+            // Closed when the cache stops.
+            Some(queue) => self.active.extend(ready.recv(queue).map(Active::from)),
+            None => drop(ready.recv(&self.stop)),
+        }
     }
 
     fn take_due_repairs(&mut self) {

@@ -11,15 +11,17 @@ use pow_redis_core::request::Ticket;
 use rustler::{Atom, LocalPid, Resource, ResourceArc};
 
 use crate::reply;
+use crate::term::Decoding;
 
 /// The NIF's only global state. An instance is held by its handle, which its owner process holds:
 /// when the owner ends, however it does, the instance ends.
 static INSTANCES: Lazy<RwLock<HashMap<Atom, Weak<Instance>>>> = Lazy::new(RwLock::default);
 
-/// A cache and the process that started it.
+/// A cache, the process that started it, and how values become terms.
 pub(crate) struct Instance {
     cache: Cache,
     owner: LocalPid,
+    decoding: Decoding,
 }
 
 impl Instance {
@@ -28,9 +30,14 @@ impl Instance {
         name: Atom,
         owner: LocalPid,
         options: Options,
+        decoding: Decoding,
     ) -> io::Result<ResourceArc<Handle>> {
         let cache = Cache::start(options, reply::observer(owner))?;
-        let instance = Arc::new(Self { cache, owner });
+        let instance = Arc::new(Self {
+            cache,
+            owner,
+            decoding,
+        });
         let mut instances = INSTANCES.write().unwrap_or_else(PoisonError::into_inner);
         instances.retain(|_, instance| instance.strong_count() > 0);
         instances.insert(name, Arc::downgrade(&instance));
@@ -48,6 +55,10 @@ impl Instance {
 
     pub(crate) const fn owner(&self) -> LocalPid {
         self.owner
+    }
+
+    pub(crate) const fn decoding(&self) -> Decoding {
+        self.decoding
     }
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod instance;
 mod options;
 mod reply;
+mod term;
 
 use pow_redis_core::cache::Cache;
 use pow_redis_core::error::{Error, ErrorKind};
@@ -39,11 +40,13 @@ mod atoms {
         keys,
         indexed,
         renamed,
+        refused,
+        // options
+        safe,
         // events
         pow_redis_cache,
         connected,
         disconnected,
-        refused,
         lost_write,
         stopped,
         access,
@@ -59,9 +62,10 @@ rustler::init!("Elixir.PowRedisCache.Native");
 
 #[rustler::nif]
 fn start<'a>(env: Env<'a>, name: Atom, options: StartOptions) -> Term<'a> {
+    let decoding = options.decoding();
     let instance = options
         .into_options(env.pid())
-        .map(|options| Instance::start(name, env.pid(), options));
+        .map(|options| Instance::start(name, env.pid(), options, decoding));
     match instance {
         Ok(Ok(handle)) => (atoms::ok(), handle).encode(env),
         Ok(Err(_)) => env.error_tuple(atoms::start_failed()),
@@ -185,7 +189,7 @@ fn submit<'a>(
         let reply = if reference == atoms::r#async().to_term(env) {
             reply::to_owner(instance.owner(), &operation)
         } else {
-            reply::to_caller(env.pid(), reference)
+            reply::to_caller(env.pid(), reference, instance.decoding())
         };
         instance.cache().submit(operation, reply)
     });

@@ -12,6 +12,7 @@ use pow_redis_core::server::Server;
 use pow_redis_core::tls::Tls;
 use rustler::{Atom, LocalPid, NifMap, Resource, ResourceArc};
 
+use crate::term::Decoding;
 use crate::{atoms, reply};
 
 #[derive(NifMap)]
@@ -29,6 +30,7 @@ pub(crate) struct StartOptions {
     timeout: u64,
     connect_timeout: u64,
     index: bool,
+    decode: Atom,
 }
 
 #[derive(NifMap)]
@@ -56,6 +58,14 @@ struct CertificatesMap {
 }
 
 impl StartOptions {
+    pub(crate) fn decoding(&self) -> Decoding {
+        if self.decode == atoms::safe() {
+            Decoding::Safe
+        } else {
+            Decoding::Checked
+        }
+    }
+
     pub(crate) fn into_options(self, owner: LocalPid) -> Result<Options, Error> {
         let topology = if self.topology == atoms::sentinel() {
             Topology::Sentinel {

@@ -4,20 +4,22 @@ use pow_redis_core::cache::{Event, Info, Observer};
 use pow_redis_core::error::Error;
 use pow_redis_core::operation::{Operation, Outcome};
 use pow_redis_core::options::Topology;
+use pow_redis_core::records::Records;
 use pow_redis_core::request::Reply;
 use rustler::env::OwnedEnv;
-use rustler::{Atom, Encoder, Env, LocalPid, NewBinary, NifMap, Term};
+use rustler::{Atom, Encoder, Env, LocalPid, NifMap, Term};
 
 use crate::atoms;
 use crate::error::reason;
+use crate::term::Decoding;
 
 /// Sends `{Reference, Result}` to the caller. A caller that is gone is no error.
-pub(crate) fn to_caller(caller: LocalPid, reference: Term<'_>) -> Reply {
+pub(crate) fn to_caller(caller: LocalPid, reference: Term<'_>, decoding: Decoding) -> Reply {
     let mut message = OwnedEnv::new();
     let reference = message.save(reference);
     Box::new(move |outcome| {
         let _ = message.send_and_clear(&caller, |env| {
-            (reference.load(env), result(env, &outcome)).encode(env)
+            (reference.load(env), result(env, &outcome, decoding)).encode(env)
         });
     })
 }
@@ -57,14 +59,18 @@ fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
     }
 }
 
-fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>) -> Term<'a> {
+fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding) -> Term<'a> {
     match outcome {
         Ok(Outcome::Done) => atoms::ok().encode(env),
         // A value that is not fit to become a term is told to the owner; the key has none.
         Ok(Outcome::NotFound | Outcome::Refused(_)) => atoms::not_found().encode(env),
-        Ok(Outcome::Value(value)) => (atoms::value(), binary(env, value)).encode(env),
+        Ok(Outcome::Value(value)) => match decoding.term(env, value) {
+            Some(value) => (atoms::value(), value).encode(env),
+            None => atoms::refused().encode(env),
+        },
         Ok(Outcome::Records { records, .. }) => {
-            (atoms::records(), binary(env, records.as_bytes())).encode(env)
+            let (list, refused) = list(env, records, decoding);
+            (atoms::records(), list, refused).encode(env)
         }
         Ok(Outcome::Page {
             cursor,
@@ -84,10 +90,17 @@ fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>) -> Term<'a> {
     }
 }
 
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    let mut binary = NewBinary::new(env, bytes.len());
-    binary.as_mut_slice().copy_from_slice(bytes);
-    binary.into()
+/// A list of `{parts, value}`, and how many the VM refused.
+fn list<'a>(env: Env<'a>, records: &Records, decoding: Decoding) -> (Term<'a>, usize) {
+    let mut list = Term::list_new_empty(env);
+    let mut refused = 0;
+    for (key, value) in records.iter().rev() {
+        match (decoding.term(env, key), decoding.term(env, value)) {
+            (Some(key), Some(value)) => list = list.list_prepend((key, value).encode(env)),
+            _ => refused += 1,
+        }
+    }
+    (list, refused)
 }
 
 #[derive(NifMap)]

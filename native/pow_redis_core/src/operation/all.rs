@@ -155,7 +155,7 @@ impl All {
     fn outcome(&mut self) -> Outcome {
         let mut records = Records::default();
         for (key, found) in std::mem::take(&mut self.found) {
-            records.push(&key, &found.value);
+            records.push(&key, found.value);
         }
         Outcome::Records {
             records,
@@ -200,17 +200,9 @@ mod tests {
         else {
             panic!("{outcome:?}");
         };
-        let mut fields = Vec::new();
-        let mut bytes = records.as_bytes();
-        while let Some((length, rest)) = bytes.split_first_chunk() {
-            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
-            let (field, rest) = rest.split_at(length);
-            fields.push(field.to_vec());
-            bytes = rest;
-        }
-        let mut records: Vec<_> = fields
-            .chunks(2)
-            .map(|pair| (Key::from_external(&pair[0]).unwrap(), pair[1].clone()))
+        let mut records: Vec<_> = records
+            .iter()
+            .map(|(key, value)| (Key::from_external(key).unwrap(), value.to_vec()))
             .collect();
         records.sort_by_key(|(key, _)| key.path().as_bytes().to_vec());
         (records, refused, repair)

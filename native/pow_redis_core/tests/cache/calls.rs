@@ -133,18 +133,8 @@ pub fn records(outcome: Result<Outcome, Error>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let Ok(Outcome::Records { records, .. }) = outcome else {
         panic!("{outcome:?}");
     };
-    let mut fields = Vec::new();
-    let mut bytes = records.as_bytes();
-    while let Some((length, rest)) = bytes.split_first_chunk() {
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
-        let (field, rest) = rest.split_at(length);
-        fields.push(field.to_vec());
-        bytes = rest;
-    }
-    let mut records: Vec<_> = fields
-        .chunks(2)
-        .map(|pair| (pair[0].clone(), pair[1].clone()))
-        .collect();
+    let records = records.iter();
+    let mut records: Vec<_> = records.map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
     records.sort();
     records
 }

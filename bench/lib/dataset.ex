@@ -1,0 +1,50 @@
+defmodule PowRedisCache.Bench.Dataset do
+  @moduledoc """
+  The records of an app whose users are logged in: each user has three sessions, each session the three
+  records that Pow writes at a sign-in (the user's own is one for all three).
+  """
+
+  alias PowRedisCache.Bench.App.User
+
+  @sessions 3
+  # A user has its own record, and two of each session.
+  @records_per_user 1 + 2 * @sessions
+
+  @doc "The number of users whose records are about so many keys."
+  def users(keys), do: div(keys, @records_per_user)
+
+  @doc "The records of so many users with so many sessions, as a stream."
+  def stream(users, sessions) do
+    Stream.flat_map(1..users//1, fn user ->
+      Enum.uniq(
+        for number <- 1..sessions, record <- sign_in(user, session(user, number)), do: record
+      )
+    end)
+  end
+
+  @doc "What a sign-in of a user writes."
+  def sign_in(user, session) do
+    [
+      {session, {user_key(user), fingerprint: "fingerprint-#{session}"}},
+      {user_key(user), %User{id: user, email: "user#{user}@example.com"}},
+      {session_key(user, session), 1_700_000_000_000 + user}
+    ]
+  end
+
+  def user_key(user), do: [User, :user, user]
+  def session_key(user, session), do: user_key(user) ++ [:session, session]
+
+  @doc "As long as Pow's session identifiers are."
+  def session(user, number) do
+    text = "#{user}-#{number}-"
+    text <> String.duplicate("s", 36 - byte_size(text))
+  end
+
+  def sessions(user), do: for(number <- 1..@sessions, do: session(user, number))
+
+  @doc "Whether these are all the records of the user's sessions."
+  def sessions?(records, user) do
+    Enum.sort(for {key, _value} <- records, do: key) ==
+      Enum.sort(for session <- sessions(user), do: session_key(user, session))
+  end
+end

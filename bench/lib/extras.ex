@@ -1,0 +1,4 @@
+defmodule PowRedisCache.Bench.Extras do
+  @moduledoc false
+  def run(_), do: %{}
+end

@@ -1,0 +1,33 @@
+defmodule PowRedisCache.Bench.RedisBenchmark do
+  @moduledoc "`redis-benchmark`, Redis's own load generator, in C: the limit of Redis itself."
+
+  alias PowRedisCache.Guide
+
+  @name "redis-benchmark"
+  @guide %Guide{edition: :current}
+  @ttl "1800000"
+
+  def name, do: @name
+
+  @doc "Rate, p50 and p99 of so many calls by so many clients."
+  def run(port, command, clients, calls) do
+    {output, 0} =
+      System.cmd(
+        @name,
+        ["-p", "#{port}", "-c", "#{clients}", "-n", "#{calls}", "--csv" | arguments(command)],
+        stderr_to_stdout: true
+      )
+
+    [_title, figures] = output |> String.split("\n", trim: true) |> Enum.take(-2)
+
+    [_command, rate, _average, _minimum, p50, _p95, p99, _maximum] =
+      figures |> String.replace("\"", "") |> String.split(",")
+
+    {String.to_float(rate), String.to_float(p50) * 1_000, String.to_float(p99) * 1_000}
+  end
+
+  defp arguments({:get, key}), do: ["GET", path(key)]
+  defp arguments({:set, key}), do: ["SET", path(key), String.duplicate("x", 100), "PX", @ttl]
+
+  defp path(key), do: Guide.path(@guide, ["credentials", key])
+end
