@@ -6,7 +6,7 @@ defmodule PowRedisCache.Progress do
 
   The bar:
 
-      [#########---------------]   38 %  47,104 keys  52,300/s  0:01 left
+      [#########---------------]   38 %  470,104 keys  52,300/s  00:15 left
 
   Keys are those of ours that were looked at. The time left is what the rest of the database takes
   at the same speed.

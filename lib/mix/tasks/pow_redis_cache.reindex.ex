@@ -19,7 +19,8 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
 
     * `--name` - the instance, where it is not `PowRedisCache`.
     * `--dry-run` - writes nothing, and says what would be indexed and renamed.
-    * `--url` - the URL of the Redis server. The app is not started, nor its configuration read.
+    * `--url` - the URL of the Redis server. The app is not started, nor its configuration read. A
+      password in it stands in the machine's list of processes while the task runs.
     * `--no-verify` - with `--url`: takes any certificate, as Heroku's need it.
     * `--no-index` - with `--url`: for an app that has `index: false`. Only renames.
   """
@@ -28,20 +29,26 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
 
   alias PowRedisCache.Progress
 
-  alias PowRedisCache.Progress
-
   @switches [name: :string, dry_run: :boolean, url: :string, verify: :boolean, index: :boolean]
 
   @impl true
   def run(arguments) do
     options = parse!(arguments)
-    name = start!(options)
-    reindex(name, Keyword.get(options, :dry_run, false))
-    if options[:url], do: GenServer.stop(name)
-    :ok
+    dry_run = Keyword.get(options, :dry_run, false)
+
+    if url = options[:url] do
+      name = start_own!(url, options)
+
+      try do
+        reindex(name, dry_run)
+      after
+        GenServer.stop(name)
+      end
+    else
+      options[:name] |> start_app!() |> reindex(dry_run)
+    end
   rescue
     error in PowRedisCache.Error -> Mix.raise(Exception.message(%{error | operation: :reindex}))
-    error in ArgumentError -> Mix.raise(Exception.message(error))
   end
 
   # No value is shown: it may hold a password.
@@ -68,16 +75,13 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
 
   @spec wrong!(String.t()) :: no_return()
   defp wrong!(problem) do
-    raise ArgumentError,
-          "expected --name NAME or --url URL [--no-verify] [--no-index], and --dry-run, #{problem}. " <>
-            "See mix help pow_redis_cache.reindex"
+    Mix.raise(
+      "expected --name NAME or --url URL [--no-verify] [--no-index], and --dry-run, #{problem}. " <>
+        "See mix help pow_redis_cache.reindex"
+    )
   end
 
-  # The name of the instance.
-  defp start!(options) do
-    if url = options[:url], do: start_own!(url, options), else: start_app!(options[:name])
-  end
-
+  # The name of the app's instance.
   defp start_app!(name) do
     Mix.Task.run("app.start")
 
@@ -88,19 +92,28 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
     end
   end
 
+  # The name of one of our own.
   defp start_own!(url, options) do
     Mix.Task.run("loadpaths")
     {:ok, _started} = Application.ensure_all_started(:logger)
-    # A start that fails is answered, and does not end this process.
-    Process.flag(:trap_exit, true)
     index = Keyword.get(options, :index, true)
     verify = if Keyword.get(options, :verify, true), do: :verify_peer, else: :verify_none
 
-    case PowRedisCache.start_link(name: __MODULE__, url: url, index: index, verify: verify) do
+    case start_trapping(name: __MODULE__, url: url, index: index, verify: verify) do
       {:ok, _pid} -> __MODULE__
-      {:error, %{__exception__: true} = error} -> raise error
+      {:error, %ArgumentError{} = error} -> Mix.raise(Exception.message(error))
       {:error, _reason} -> Mix.raise("expected an instance to start with --url, it did not")
     end
+  end
+
+  # A start that fails is answered, and does not end this process.
+  defp start_trapping(options) do
+    trapping = Process.flag(:trap_exit, true)
+    result = PowRedisCache.start_link(options)
+    Process.flag(:trap_exit, trapping)
+    result
+  rescue
+    error in ArgumentError -> {:error, error}
   end
 
   defp reindex(name, dry_run) do
