@@ -33,6 +33,7 @@ defmodule PowRedisCache.MixProject do
       licenses: ["Apache-2.0"],
       files: [
         "lib",
+        "guides",
         "mix",
         "native/*/Cargo.toml",
         "native/*/src",

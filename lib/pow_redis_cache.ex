@@ -10,7 +10,7 @@ defmodule PowRedisCache do
   #{PowRedisCache.Options.docs()}
   """
 
-  alias PowRedisCache.{Call, Error, Instance, Native, Options, Server}
+  alias PowRedisCache.{Call, Error, Instance, Native, Options, Reindex, Server}
 
   if Code.ensure_loaded?(Pow.Store.Backend.Base) do
     @behaviour Pow.Store.Backend.Base
@@ -133,29 +133,31 @@ defmodule PowRedisCache do
   Looks once at all keys in Redis: puts into the index what is missing there, and renames keys that
   Pow's guide wrote on Erlang/OTP 25 or earlier to the form that later releases write.
 
-  Safe on a live system, any number of times. Options: `:name`, and `:progress`, a function that is
-  called after each page with the numbers so far.
+  Safe on a live system, at any time and any number of times: what is interrupted is completed by
+  the next run. Run it again also if Redis was restarted meanwhile, or another server took its
+  place: keys may have been passed over. `mix pow_redis_cache.reindex` runs it from a shell. In a
+  release:
 
-  Answers `%{keys: looked_at, indexed: added_to_the_index, renamed: renamed}`. Raises
-  `PowRedisCache.Error`; run it again then.
+      bin/my_app rpc "PowRedisCache.reindex(progress: PowRedisCache.Progress.new()) |> IO.inspect()"
+
+  Options:
+
+    * `:name` - the instance.
+    * `:dry_run` - with `true`, nothing is written; the numbers say what would be.
+    * `:progress` - a function that is called after each page of keys with the numbers so far, and
+      `:fraction`, how much of the database was looked at, from `0.0` to `1.0`. See
+      `PowRedisCache.Progress`.
+
+  Answers `%{keys: looked_at, indexed: added_to_the_index, renamed: renamed}`. Keys that are not
+  ours are not counted; one that was renamed may be met again, and is then counted twice. Raises `ArgumentError` on a wrong option, and `PowRedisCache.Error`; run it
+  again then.
   """
   @spec reindex(keyword()) :: %{
           keys: non_neg_integer(),
           indexed: non_neg_integer(),
           renamed: non_neg_integer()
         }
-  def reindex(options \\ []) do
-    name = Keyword.get(options, :name, __MODULE__)
-    progress = Keyword.get(options, :progress, fn _numbers -> :ok end)
-    reindex(name, progress, 0, %{keys: 0, indexed: 0, renamed: 0})
-  end
-
-  defp reindex(name, progress, cursor, numbers) do
-    {next, page} = name |> Call.reindex_page(cursor) |> Map.pop!(:cursor)
-    numbers = Map.merge(numbers, page, fn _key, sum, more -> sum + more end)
-    progress.(numbers)
-    if next == 0, do: numbers, else: reindex(name, progress, next, numbers)
-  end
+  def reindex(options \\ []), do: Reindex.run(options)
 
   @doc """
   Makes the module another backend with an instance of its own, for apps with two Redis servers.

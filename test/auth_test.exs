@@ -97,6 +97,7 @@ defmodule PowRedisCache.AuthTest do
       assert PowRedisCache.put(Keyword.put(config, :ttl, :infinity), {["a", 3], 3}) == :ok
       assert PowRedisCache.ping(name) == :ok
       assert %{keys: 2} = PowRedisCache.reindex(name: name)
+      assert %{keys: 2} = PowRedisCache.reindex(name: name, dry_run: true)
     end
   end
 

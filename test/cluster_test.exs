@@ -152,6 +152,13 @@ defmodule PowRedisCache.ClusterTest do
       assert_raise PowRedisCache.Error, ~r/cluster/, fn ->
         PowRedisCache.reindex(name: config[:name])
       end
+
+      message =
+        "reindex failed: keys of a cluster can't be renamed across slots. Run it on a server alone"
+
+      assert_raise Mix.Error, message, fn ->
+        Mix.Tasks.PowRedisCache.Reindex.run(["--name", inspect(config[:name])])
+      end
     end
   end
 

@@ -71,11 +71,10 @@ defmodule PowRedisCache.Call do
     submit(name, instance, :ping, :sync, &Native.ping(name, &1))
   end
 
-  def reindex_page(name, cursor) do
+  def reindex_page(name, cursor, dry_run) do
     instance = Instance.fetch!(name, :reindex)
-
-    {:page, page} = submit(name, instance, :reindex, :sync, &Native.reindex(name, &1, cursor))
-
+    native = &Native.reindex(name, &1, cursor, dry_run)
+    {:page, page} = submit(name, instance, :reindex, :sync, native)
     page
   end
 

@@ -51,7 +51,7 @@ defmodule PowRedisCache.Native do
   def put_many(_name, _reference, _records, _ttl), do: not_loaded()
   def delete(_name, _reference, _key), do: not_loaded()
   def ping(_name, _reference), do: not_loaded()
-  def reindex(_name, _reference, _cursor), do: not_loaded()
+  def reindex(_name, _reference, _cursor, _dry_run), do: not_loaded()
   def cancel(_ticket), do: not_loaded()
 
   defp not_loaded, do: :erlang.nif_error(:nif_not_loaded)

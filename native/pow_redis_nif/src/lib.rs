@@ -14,7 +14,7 @@ use pow_redis_core::cache::Cache;
 use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::index::Life;
 use pow_redis_core::key::Key;
-use pow_redis_core::operation::{All, Delete, Get, Operation, Ping, Put, Reindex};
+use pow_redis_core::operation::{All, Delete, Get, Mode, Operation, Ping, Put, Reindex};
 use pow_redis_core::pattern::Pattern;
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term};
 
@@ -162,12 +162,23 @@ fn ping<'a>(env: Env<'a>, name: Atom, reference: Term<'a>) -> Term<'a> {
 }
 
 #[rustler::nif]
-fn reindex<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, cursor: u64) -> Term<'a> {
+fn reindex<'a>(
+    env: Env<'a>,
+    name: Atom,
+    reference: Term<'a>,
+    cursor: u64,
+    dry_run: bool,
+) -> Term<'a> {
     submit(env, name, reference, |cache| {
         if cache.is_cluster() {
             return Err(ErrorKind::NotOnCluster.into());
         }
-        Ok(Operation::Reindex(Reindex::new(cursor, cache.layout())))
+        let mode = if dry_run { Mode::DryRun } else { Mode::Write };
+        Ok(Operation::Reindex(Reindex::new(
+            cursor,
+            cache.layout(),
+            mode,
+        )))
     })
 }
 

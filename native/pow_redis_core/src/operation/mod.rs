@@ -20,7 +20,7 @@ pub use delete::Delete;
 pub use get::Get;
 pub use ping::Ping;
 pub use put::Put;
-pub use reindex::Reindex;
+pub use reindex::{Mode, Reindex};
 pub use repair::Repair;
 
 use crate::commands::{Commands, Replies};
@@ -86,7 +86,7 @@ pub enum Outcome {
         keys: u64,
         /// How many of them were missing in the index.
         indexed: u64,
-        /// How many of them were renamed to their canonical form.
+        /// How many of them were not in their canonical form.
         renamed: u64,
     },
 }

@@ -16,6 +16,7 @@ const PAGE: u32 = 512;
 pub struct Reindex {
     start: u64,
     layout: Layout,
+    mode: Mode,
     next: u64,
     stage: Stage,
     entries: Vec<Entry>,
@@ -23,10 +24,21 @@ pub struct Reindex {
     renamed: u64,
 }
 
+/// Whether a reindex writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It writes what is missing.
+    Write,
+    /// It counts what is missing.
+    DryRun,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Scan,
     Measure,
+    /// Of a dry run, which ends with it.
+    Count,
     Write,
     /// A key was there in both forms: the old one goes.
     DropOld,
@@ -43,10 +55,11 @@ struct Entry {
 
 impl Reindex {
     /// Looks at the page at `cursor`, 0 for the first.
-    pub const fn new(cursor: u64, layout: Layout) -> Self {
+    pub const fn new(cursor: u64, layout: Layout, mode: Mode) -> Self {
         Self {
             start: cursor,
             layout,
+            mode,
             next: 0,
             stage: Stage::Scan,
             entries: Vec::new(),
@@ -56,7 +69,7 @@ impl Reindex {
     }
 
     pub(super) fn restart(&mut self) {
-        *self = Self::new(self.start, self.layout);
+        *self = Self::new(self.start, self.layout, self.mode);
     }
 
     pub(super) fn write(&self, round: &mut Round<'_>) {
@@ -71,6 +84,15 @@ impl Reindex {
                     round.commands.push("PTTL", |command| {
                         command.arg(found.as_bytes());
                     });
+                }
+            }
+            Stage::Count => {
+                for entry in &self.entries {
+                    for (set, member) in entry.memberships(self.layout) {
+                        round.commands.push("ZSCORE", |command| {
+                            command.arg(set).arg(member);
+                        });
+                    }
                 }
             }
             Stage::Write => {
@@ -128,7 +150,21 @@ impl Reindex {
                 }
                 entries.retain(|entry| entry.life != GONE);
                 self.entries = entries;
-                self.stage = Stage::Write;
+                self.stage = match self.mode {
+                    Mode::Write => Stage::Write,
+                    Mode::DryRun => Stage::Count,
+                };
+            }
+            Stage::Count => {
+                for entry in &self.entries {
+                    let mut missing = false;
+                    for _ in entry.memberships(self.layout) {
+                        missing |= replies.next_bytes()?.is_none();
+                    }
+                    self.indexed += u64::from(missing);
+                    self.renamed += u64::from(entry.old.is_some());
+                }
+                return Ok(Step::Done(self.outcome()));
             }
             Stage::Write => {
                 let mut entries = std::mem::take(&mut self.entries);
@@ -229,7 +265,11 @@ mod tests {
     use redis::Value;
 
     fn reindex(layout: Layout) -> Script {
-        Script::new(Operation::Reindex(Reindex::new(0, layout)))
+        Script::new(Operation::Reindex(Reindex::new(0, layout, Mode::Write)))
+    }
+
+    fn dry_run(layout: Layout) -> Script {
+        Script::new(Operation::Reindex(Reindex::new(0, layout, Mode::DryRun)))
     }
 
     /// Cursor, keys, indexed and renamed.
@@ -332,6 +372,51 @@ mod tests {
     }
 
     #[test]
+    fn a_dry_run_counts_what_is_missing_and_writes_nothing() {
+        let mut script = dry_run(Layout::Indexed);
+        let old = format!("{N}:{OLD_A}:{ONE}");
+        let (listed, gone) = (format!("{N}:{ONE}"), format!("{N}:{TWO}"));
+        script.again(vec![page(17, &[&old, &listed, &gone])]);
+        assert_eq!(
+            script.write(),
+            [&old, &listed, &gone].map(|path| format!("PTTL {path}"))
+        );
+        script.again(integers([60_000, -1, -2]));
+        let commands = [
+            format!("ZSCORE _index:{N} {A}:{ONE}"),
+            format!("ZSCORE _index:{N}:{A} {ONE}"),
+            format!("ZSCORE _index:{N} {ONE}"),
+        ];
+        assert_eq!(script.write(), commands);
+        assert_eq!(script.write(), commands, "written again");
+        // Missing in one of two sets is missing.
+        let outcome = script.done(vec![bulk("5"), Value::Nil, bulk("inf")]);
+        assert_eq!(numbers(outcome), [17, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_dry_run_of_the_plain_layout_counts_renames_alone() {
+        let mut script = dry_run(Layout::Plain);
+        let old = format!("{N}:{OLD_A}:{ONE}");
+        script.again(vec![page(0, &[&format!("{N}:{ONE}"), &old])]);
+        script.again(integers([60_000, 60_000]));
+        assert!(script.write().is_empty());
+        assert_eq!(numbers(script.done(Vec::new())), [0, 2, 0, 1]);
+    }
+
+    #[test]
+    fn a_dry_run_starts_again_as_one() {
+        let mut script = dry_run(Layout::Indexed);
+        script.again(vec![page(5, &[&format!("{N}:{ONE}")])]);
+        script.operation.restart();
+        script.again(vec![page(5, &[&format!("{N}:{ONE}")])]);
+        script.again(integers([60_000]));
+        assert_eq!(script.write(), [format!("ZSCORE _index:{N} {ONE}")]);
+        let refused = script.refused(vec![error("NOPERM no permission")]);
+        assert_eq!(refused, "redis answered NOPERM");
+    }
+
+    #[test]
     fn keys_that_vanish_are_left_alone() {
         let mut script = reindex(Layout::Indexed);
         let old = format!("{N}:{OLD_A}:{ONE}");
@@ -354,7 +439,8 @@ mod tests {
 
     #[test]
     fn starts_its_page_again_on_another_connection() {
-        let mut script = Script::new(Operation::Reindex(Reindex::new(40, Layout::Indexed)));
+        let reindex = Reindex::new(40, Layout::Indexed, Mode::Write);
+        let mut script = Script::new(Operation::Reindex(reindex));
         let first = script.write();
         assert_eq!(first, ["SCAN 40 COUNT 512 TYPE string"]);
         script.again(vec![page(41, &[&format!("{N}:{ONE}")])]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pow_redis_core::cache::{Cache, Event};
 use pow_redis_core::error::ErrorKind;
 use pow_redis_core::index::Life;
-use pow_redis_core::operation::{Delete, Get, Layout, Operation, Outcome, Put, Reindex};
+use pow_redis_core::operation::{Delete, Get, Layout, Mode, Operation, Outcome, Put, Reindex};
 use pow_redis_core::path::Path;
 use redis::cmd;
 
@@ -179,7 +179,7 @@ fn a_reindex_brings_old_keys_into_our_form() {
     let reindex = || {
         let (mut cursor, mut sums) = (0, [0; 3]);
         loop {
-            let reindex = Reindex::new(cursor, Layout::Indexed);
+            let reindex = Reindex::new(cursor, Layout::Indexed, Mode::Write);
             match call(&cache, Operation::Reindex(reindex)) {
                 Ok(Outcome::Page {
                     cursor: next,
