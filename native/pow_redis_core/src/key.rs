@@ -1,7 +1,7 @@
 //! A key: namespace and parts.
 
 use crate::error::{Error, ErrorKind};
-use crate::etf::{AtomForm, Cursor, Elements, ListWriter, VERSION, external, term_after_version};
+use crate::etf::{AtomForm, Elements, ListWriter, VERSION, external, term_after_version};
 use crate::path::{Path, decode_parts};
 
 /// The parts of a key, the namespace first, each an external term in canonical form.
@@ -29,12 +29,12 @@ impl Key {
         };
         let mut parts = Vec::new();
         while let Some(element) = elements.next_element()? {
-            let mut part = vec![VERSION];
-            part.extend(element.to_term());
+            let mut part = Vec::with_capacity(1 + element.size());
+            part.push(VERSION);
+            element.write(&mut part);
             parts.push(part);
         }
-        let proper = Elements::read(&mut Cursor::new(&elements.rest()?))?.is_some();
-        Ok(proper.then_some(parts))
+        Ok(elements.is_end()?.then_some(parts))
     }
 
     /// A key from parts of which the namespace is the first.

@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 const SEPARATOR: u8 = b':';
+/// Most paths are no longer.
+const MOST_PATHS: usize = 128;
 const INDEX_PREFIX: &[u8] = b"_index:";
 
 /// The parts of a key, each in base64url without padding, joined by `:`. This is the name of a
@@ -16,7 +18,7 @@ pub struct Path {
 impl Path {
     /// The path of parts, each an external term.
     pub fn from_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut text = String::new();
+        let mut text = String::with_capacity(MOST_PATHS);
         for (position, part) in parts.into_iter().enumerate() {
             if position > 0 {
                 text.push(char::from(SEPARATOR));

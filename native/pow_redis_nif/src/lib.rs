@@ -105,7 +105,7 @@ fn get<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, key: Binary<'a>) -> Te
 fn all<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, pattern: Binary<'a>) -> Term<'a> {
     submit(env, name, reference, |cache| {
         let pattern = Pattern::from_external(&pattern)?;
-        Ok(Operation::All(All::new(pattern, cache.layout())))
+        Ok(Operation::All(Box::new(All::new(pattern, cache.layout()))))
     })
 }
 

@@ -20,9 +20,24 @@ pub enum Element<'a> {
 impl Element<'_> {
     /// The bytes of the element as a term of its own.
     pub fn to_term(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.size());
+        self.write(&mut out);
+        out
+    }
+
+    /// Appends the element as a term of its own.
+    pub fn write(self, out: &mut Vec<u8>) {
         match self {
-            Element::Byte(byte) => vec![tag::SMALL_INTEGER, byte],
-            Element::Term(bytes) => bytes.to_vec(),
+            Element::Byte(byte) => out.extend([tag::SMALL_INTEGER, byte]),
+            Element::Term(bytes) => out.extend(bytes),
+        }
+    }
+
+    /// How long the element is as a term of its own.
+    pub const fn size(self) -> usize {
+        match self {
+            Element::Byte(_) => 2,
+            Element::Term(bytes) => bytes.len(),
         }
     }
 }
@@ -75,13 +90,20 @@ impl<'a> Elements<'a> {
         }
     }
 
+    /// Whether nothing is left, and the list is a proper one.
+    pub fn is_end(mut self) -> Result<bool, Error> {
+        Ok(self.bytes.is_empty()
+            && self.terms == 0
+            && self.cursor.as_mut().map_or(Ok(NIL), term)? == NIL)
+    }
+
     /// What is left, elements and tail, as a canonical term.
     pub fn rest(mut self) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
         let mut list = ListWriter::begin(&mut out);
         while let Some(element) = self.next_element()? {
             list.count_element();
-            out.extend(element.to_term());
+            element.write(&mut out);
         }
         match self.cursor.as_mut().map_or(Ok(NIL), term)? {
             NIL => list.end(&mut out),

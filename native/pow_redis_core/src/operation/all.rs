@@ -180,7 +180,7 @@ mod tests {
     const OTHER: &[u8] = &[131, 97, 8];
 
     fn all(parts: &[&[u8]], layout: Layout) -> Script {
-        Script::new(Operation::All(All::new(pattern(parts), layout)))
+        Script::new(Operation::All(Box::new(All::new(pattern(parts), layout))))
     }
 
     fn indexed(parts: &[&[u8]]) -> Script {

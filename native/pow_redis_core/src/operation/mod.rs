@@ -95,7 +95,7 @@ pub enum Outcome {
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each variant is documented at its type")]
 pub enum Operation {
-    All(All),
+    All(Box<All>),
     Delete(Delete),
     Get(Get),
     Ping(Ping),

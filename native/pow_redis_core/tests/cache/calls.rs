@@ -116,7 +116,7 @@ pub fn delete(of: u32) -> Operation {
 
 pub fn all(terms: &[&[u8]], layout: Layout) -> Operation {
     let pattern = Pattern::from_external(&list(terms)).unwrap();
-    Operation::All(All::new(pattern, layout))
+    Operation::All(Box::new(All::new(pattern, layout)))
 }
 
 /// What is under the key `[namespace, of]`.
