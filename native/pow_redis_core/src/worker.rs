@@ -127,15 +127,17 @@ impl Worker {
 
     /// Takes what waits; when there is nothing at all to do, waits for something. `false` at the end.
     fn gather(&mut self) -> bool {
-        if self.active.is_empty() {
-            self.wait();
-        }
+        let first = if self.active.is_empty() {
+            self.wait()
+        } else {
+            0
+        };
         let stopping = self.is_stopping();
         let skipped = self.skipped_queues();
         let queues = self.queues.len() - skipped;
         let mut empty = 0;
         // One of each queue in turn, so that neither holds up the other.
-        for queue in self.queues.iter().skip(skipped).cycle() {
+        for queue in self.queues.iter().skip(skipped).cycle().skip(first) {
             if empty >= queues || self.active.len() >= MAX_REQUESTS {
                 break;
             }
@@ -161,9 +163,10 @@ impl Worker {
         self.stop.try_recv() == Err(TryRecvError::Disconnected)
     }
 
-    /// Waits for a request, until there is something else to do. A request wakes one worker: to
-    /// wait for readiness alone would wake them all.
-    fn wait(&mut self) {
+    /// Waits for a request, until there is something else to do. Which queue's turn is next.
+    ///
+    /// A request wakes one worker: to wait for readiness alone would wake them all.
+    fn wait(&mut self) -> usize {
         let due = [
             self.route.is_some().then(|| self.used_at + IDLE),
             self.route.is_none().then(|| self.backoff.next(false)),
@@ -178,13 +181,15 @@ impl Worker {
         }
         select.recv(&self.stop);
         let Ok(ready) = select.select_deadline(until) else {
-            return;
+            return 0;
         };
-        match queues.get(ready.index()) {
+        let number = ready.index();
+        match queues.get(number) {
             // Closed when the cache stops.
             Some(queue) => self.active.extend(ready.recv(queue).map(Active::from)),
             None => drop(ready.recv(&self.stop)),
         }
+        number + 1
     }
 
     fn take_due_repairs(&mut self) {
