@@ -33,6 +33,7 @@ defmodule PowRedisCache.MixProject do
       files: [
         "lib",
         "mix",
+        "guides",
         "native/*/Cargo.toml",
         "native/*/src",
         "Cargo.toml",
