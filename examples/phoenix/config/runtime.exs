@@ -11,11 +11,13 @@ config :my_app, MyApp.Repo,
 database = if config_env() == :test, do: 1, else: 0
 config :my_app, redis_url: System.get_env("REDIS_URL", "redis://localhost:6379/#{database}")
 
-secret_key_base =
-  if config_env() == :prod,
-    do: System.fetch_env!("SECRET_KEY_BASE"),
-    else: String.duplicate("not a secret ", 5)
-
 config :my_app, MyAppWeb.Endpoint,
-  http: [ip: {127, 0, 0, 1}, port: String.to_integer(System.get_env("PORT", "4000"))],
-  secret_key_base: secret_key_base
+  http: [ip: {127, 0, 0, 1}, port: String.to_integer(System.get_env("PORT", "4000"))]
+
+if config_env() == :prod do
+  config :my_app, MyAppWeb.Endpoint,
+    server: true,
+    secret_key_base: System.fetch_env!("SECRET_KEY_BASE")
+else
+  config :my_app, MyAppWeb.Endpoint, secret_key_base: String.duplicate("not a secret ", 5)
+end
