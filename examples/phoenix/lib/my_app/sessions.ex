@@ -10,10 +10,10 @@ defmodule MyApp.Sessions do
     delete_sessions(user)
   end
 
-  defp delete_tokens(%{id: id}) do
+  defp delete_tokens(%schema{id: id}) do
     {store, config} = PowPersistentSession.Plug.Base.store(@config)
 
-    for {token, {%{id: ^id}, _metadata}} <- store.all(config, [:_]),
+    for {token, {%^schema{id: ^id}, _metadata}} <- store.all(config, [:_]),
         do: store.delete(config, token)
 
     :ok
