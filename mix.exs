@@ -35,6 +35,7 @@ defmodule PowRedisCache.MixProject do
         "lib",
         "guides",
         "mix",
+        "guides",
         "native/*/Cargo.toml",
         "native/*/src",
         "Cargo.toml",

@@ -137,9 +137,9 @@ defmodule PowRedisCache.Options do
                      default: :checked,
                      doc:
                        "values from Redis are always checked before they become terms. `:safe` " <>
-                         "also refuses those with atoms that this VM does not know yet; in " <>
-                         "development, where modules are loaded when first used, that can be " <>
-                         "your own."
+                         "also refuses those with atoms that this VM does not know yet. Use it in " <>
+                         "releases only: under `mix`, modules are loaded when first used, and the " <>
+                         "atoms can be your own."
                    ],
                    default_ttl: [
                      type: :ttl,

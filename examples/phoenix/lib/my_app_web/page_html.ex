@@ -1,0 +1,18 @@
+defmodule MyAppWeb.PageHTML do
+  use Phoenix.Component
+
+  def show(%{current_user: nil} = assigns) do
+    ~H"""
+    <p id="who">Nobody is logged in.</p>
+    <p><a href="/session/new">Sign in</a> or <a href="/registration/new">register</a></p>
+    """
+  end
+
+  def show(assigns) do
+    ~H"""
+    <p id="who">{@current_user.email} is logged in.</p>
+    <.form for={%{}} action="/session" method="delete"><button>Log out</button></.form>
+    <.form for={%{}} action="/sessions" method="delete"><button>Log out everywhere</button></.form>
+    """
+  end
+end

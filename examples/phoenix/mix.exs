@@ -1,0 +1,42 @@
+defmodule MyApp.MixProject do
+  use Mix.Project
+
+  def project do
+    [
+      app: :my_app,
+      version: "0.1.0",
+      elixir: "~> 1.15",
+      start_permanent: Mix.env() == :prod,
+      aliases: aliases(),
+      deps: deps()
+    ]
+  end
+
+  def application do
+    [mod: {MyApp.Application, []}, extra_applications: [:logger]]
+  end
+
+  defp deps do
+    [
+      # Pow 1.0.39 needs Phoenix below 1.8; LiveView 1.2 warns about its templates.
+      {:phoenix, "~> 1.7.14"},
+      {:phoenix_ecto, "~> 4.5"},
+      {:phoenix_html, "~> 4.1"},
+      {:phoenix_live_view, "~> 1.1.0"},
+      {:bandit, "~> 1.5"},
+      {:jason, "~> 1.2"},
+      {:ecto_sql, "~> 3.12"},
+      {:postgrex, "~> 0.19"},
+      {:pow, "~> 1.0.39"},
+      # In an app of its own: {:pow_redis_cache, "~> 0.1"}
+      {:pow_redis_cache, path: "../.."}
+    ]
+  end
+
+  defp aliases do
+    [
+      setup: ["deps.get", "ecto.create", "ecto.migrate"],
+      test: ["ecto.create --quiet", "ecto.migrate --quiet", "test"]
+    ]
+  end
+end
