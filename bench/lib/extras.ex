@@ -1,4 +1,16 @@
 defmodule PowRedisCache.Bench.Extras do
-  @moduledoc false
-  def run(_), do: %{}
+  @moduledoc "What is measured besides rows: each with a map of figures of its own."
+
+  alias PowRedisCache.Bench.{Beside, Build, ColdStart, Memory, SchedulerTime}
+
+  def run(settings) do
+    %{
+      scheduler_time: SchedulerTime.run(settings),
+      get_beside_all: Beside.run(settings),
+      cold_start_ms: ColdStart.run(settings),
+      memory: Memory.run(),
+      build: Build.run()
+    }
+    |> tap(&IO.inspect/1)
+  end
 end

@@ -1,0 +1,98 @@
+defmodule PowRedisCache.Bench.Memory do
+  @moduledoc "What waiting calls and idle connections take, in bytes."
+
+  alias PowRedisCache.{RedisClient, RedisServer, Wait}
+  alias PowRedisCache.Bench.{Contender, Dataset, Meter}
+
+  @callers 10_000
+  @connections 64
+
+  def run do
+    names = Enum.reject(Contender.names(), &(&1 == "ets" or String.contains?(&1, "first")))
+
+    %{
+      per_waiting_call: Map.new(names, &{&1, waiting(&1)}),
+      per_idle_connection: idle()
+    }
+  end
+
+  # Of callers that wait for a server that stands still: the process itself, apart, and what else the
+  # VM holds for it. Resident memory is the whole VM's.
+  defp waiting(name) do
+    server = RedisServer.start!()
+    client = RedisClient.connect!(server.port)
+    pid = Meter.info(client, "server")["process_id"]
+    [contender] = Contender.start([name], server.port, 0, [])
+    :not_found = contender.get.(Dataset.session(1, 1))
+    parked = spawn_parked(fn -> :ok end)
+    signal("STOP", pid)
+    before = memory()
+    callers = spawn_parked(fn -> contender.get.(Dataset.session(1, 1)) end)
+    Enum.each(callers, &send(&1, :go))
+    Wait.until(fn -> Enum.all?(callers, &waits?/1) end)
+    waiting = memory()
+    signal("CONT", pid)
+    Wait.until(fn -> not Enum.any?(callers, &Process.alive?/1) end)
+    Enum.each(parked, &send(&1, :go))
+    Contender.stop([contender])
+    RedisServer.stop(server)
+    Map.new(waiting, fn {kind, bytes} -> {kind, (bytes - before[kind]) / @callers} end)
+  end
+
+  defp spawn_parked(function) do
+    for _caller <- 1..@callers do
+      spawn(fn ->
+        receive(do: (:go -> function.()))
+      end)
+    end
+  end
+
+  defp waits?(pid) do
+    case Process.info(pid, [:status, :message_queue_len]) do
+      [status: :waiting, message_queue_len: 0] -> true
+      _other -> false
+    end
+  end
+
+  defp memory do
+    :erlang.garbage_collect()
+    %{vm: :erlang.memory(:total), resident: Meter.resident_bytes()}
+  end
+
+  defp signal(name, pid), do: {_output, 0} = System.cmd("kill", ["-#{name}", pid])
+
+  # One more connection: ours, and Redis's side of it.
+  defp idle do
+    server = RedisServer.start!()
+    client = RedisClient.connect!(server.port)
+    [few, many] = for size <- [1, 1 + @connections], do: resident_with(server, client, size)
+
+    RedisServer.stop(server)
+
+    %{
+      resident: (many.resident - few.resident) / @connections,
+      redis: (many.redis - few.redis) / @connections
+    }
+  end
+
+  defp resident_with(server, client, size) do
+    before = Meter.resident_bytes()
+
+    {:ok, pid} =
+      PowRedisCache.start_link(name: __MODULE__, url: RedisServer.url(server), pool_size: size)
+
+    Wait.until(fn -> connections(client) == size + 1 end)
+    resident = Meter.resident_bytes() - before
+
+    redis =
+      client |> Meter.info("memory") |> Map.fetch!("mem_clients_normal") |> String.to_integer()
+
+    GenServer.stop(pid)
+    Wait.until(fn -> connections(client) == 1 end)
+    %{resident: resident, redis: redis}
+  end
+
+  defp connections(client) do
+    client |> Meter.info("clients") |> Map.fetch!("connected_clients") |> String.to_integer()
+  end
+end

@@ -1,0 +1,56 @@
+defmodule PowRedisCache.Bench.SchedulerTime do
+  @moduledoc "How long the native library holds a scheduler for a get."
+
+  alias PowRedisCache.{Native, RedisServer}
+  alias PowRedisCache.Bench.{Dataset, Load, Runner}
+
+  @name __MODULE__
+  @users 1_000
+  @warm_up 1_000
+
+  def run(settings) do
+    server = RedisServer.start!()
+    Runner.load(server, @users, 1)
+    {:ok, pid} = PowRedisCache.start_link(name: @name, url: RedisServer.url(server))
+    result = for callers <- [1, 64], do: measure(callers, settings.ms * settings.rounds)
+    GenServer.stop(pid)
+    RedisServer.stop(server)
+    result
+  end
+
+  defp measure(callers, ms) do
+    prepare = fn _caller -> nil end
+    Load.run(callers, {:times, @warm_up}, prepare, &call/3, &Map.new/0)
+    collector = self()
+    # What Load tells are the times of whole calls.
+    call = fn caller, number, prepared -> send(collector, call(caller, number, prepared)) end
+    Load.run(callers, {:for, ms}, prepare, call, &Map.new/0)
+    sorted = Enum.sort(received([]))
+    number = length(sorted)
+
+    %{callers: callers, calls: number, mean_us: Enum.sum(sorted) / number / 1_000}
+    |> Map.merge(
+      for {name, part} <- [p50_us: 0.5, p99_us: 0.99, p999_us: 0.999],
+          into: %{},
+          do: {name, Runner.percentile(sorted, number, part)}
+    )
+  end
+
+  defp call(caller, number, _prepared) do
+    session = Dataset.session(rem(caller * 7919 + number, @users) + 1, 1)
+    key = :erlang.term_to_binary(["credentials", session])
+    reference = make_ref()
+    begin = :erlang.monotonic_time(:nanosecond)
+    {:ok, _ticket} = Native.get(@name, reference, key)
+    time = :erlang.monotonic_time(:nanosecond) - begin
+    receive(do: ({^reference, {:value, _session}} -> time))
+  end
+
+  defp received(times) do
+    receive do
+      time when is_integer(time) -> received([time | times])
+    after
+      0 -> times
+    end
+  end
+end
