@@ -31,6 +31,7 @@ defmodule PowRedisCache.MixProject do
     [
       licenses: ["Apache-2.0"],
       files: [
+        ".cargo/config.toml",
         "lib",
         "mix",
         "native/*/Cargo.toml",
