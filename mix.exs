@@ -32,6 +32,7 @@ defmodule PowRedisCache.MixProject do
     [
       licenses: ["Apache-2.0"],
       files: [
+        ".cargo/config.toml",
         "lib",
         "guides",
         "mix",
