@@ -21,7 +21,7 @@ defmodule PowRedisCache.ErrorTest do
     {{:server, %{code: "WRONGPASS"}}, :unauthenticated,
      "get failed: Redis refused user or password (WRONGPASS). Check those in `:url`"},
     {{:server, %{code: "NOPERM"}}, :not_permitted,
-     "get failed: the Redis user lacks a permission (NOPERM). It needs the keys and the commands DEL, EXISTS, GET, PEXPIRE, PING, PTTL, SCAN, SET, TIME, ZADD, ZREM, ZREMRANGEBYSCORE, ZSCAN and ZSCORE"},
+     "get failed: the Redis user lacks a permission (NOPERM). It needs the keys and the commands DEL, EXISTS, GET, PEXPIRE, PING, PTTL, RENAMENX, SCAN, SET, TIME, ZADD, ZREM, ZREMRANGEBYSCORE, ZSCAN and ZSCORE"},
     {{:server, %{code: "WRONGTYPE"}}, :wrong_type,
      "get failed: something that is no session lies at the key or index set (WRONGTYPE). Use a database of its own"},
     {{:server, %{code: "ERR"}}, :server, "get failed: Redis answered with the error ERR"},

@@ -26,6 +26,8 @@ defmodule PowRedisCache.Error do
     * `:crashed` - a worker thread panicked. Please report it.
   """
 
+  alias PowRedisCache.Commands
+
   defexception [:reason, :operation, :code, :detail]
 
   @type t :: %__MODULE__{
@@ -99,9 +101,10 @@ defmodule PowRedisCache.Error do
   end
 
   defp explain(%{reason: :not_permitted}) do
-    "the Redis user lacks a permission (NOPERM). It needs the keys and the commands DEL, EXISTS, " <>
-      "GET, PEXPIRE, PING, PTTL, SCAN, SET, TIME, ZADD, ZREM, ZREMRANGEBYSCORE, ZSCAN " <>
-      "and ZSCORE"
+    {names, [last]} = Enum.split(Commands.names(), -1)
+
+    "the Redis user lacks a permission (NOPERM). It needs the keys and the commands " <>
+      "#{Enum.join(names, ", ")} and #{last}"
   end
 
   defp explain(%{reason: :wrong_type}) do
