@@ -175,6 +175,17 @@ defmodule PowRedisCache.Doctor.Checks do
   defp check("TLS", %{way: %{handshake: nil}}), do: nil
   defp check("TLS", %{way: %{uses_tls: false}}), do: {:ok, "not used"}
 
+  defp check("TLS", %{way: %{handshake: {:error, {reason, _}}}, options: options})
+       when reason in [:timeout, :disconnected] do
+    what = %{
+      timeout: "no answer to the handshake within #{options.connect_timeout} ms",
+      disconnected: "the server closed the connection in the handshake"
+    }
+
+    {:error, what[reason],
+     "See whether the port of :url speaks TLS; where it does not, use `redis://` or `tls: false`."}
+  end
+
   defp check("TLS", %{way: %{handshake: {:error, reason}, certificate: der}}) do
     with {:error, what, advice} <- failed("refused", reason) do
       {:error, what <> shown(Certificate.read(der)), advice}
