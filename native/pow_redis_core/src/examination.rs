@@ -343,7 +343,7 @@ fn measure_latency(connection: &mut Connection, deadline: Instant) -> Result<Lat
     let mut times = Vec::with_capacity(PINGS);
     while times.len() < PINGS {
         let begin = Instant::now();
-        // One slow server is measured by fewer pings.
+        // A slow server is measured by fewer.
         if begin >= deadline && !times.is_empty() {
             break;
         }

@@ -28,7 +28,8 @@ impl ServerInfo {
         let number = |name| field(info, name)?.parse().ok();
         Self {
             version: version(info),
-            mode: text("redis_mode"),
+            // Valkey's name for it is the second.
+            mode: text("redis_mode").or_else(|| text("server_mode")),
             role: text("role"),
             used_memory: number("used_memory"),
             maxmemory: number("maxmemory"),
