@@ -12,10 +12,8 @@ defmodule PowRedisCache.Doctor do
   """
 
   alias PowRedisCache.{Access, Commands, Instance, Native, Options, Server}
-  alias PowRedisCache.Doctor.{Check, Checks, Report}
+  alias PowRedisCache.Doctor.{Check, Checks, Contents, Report}
 
-  # How long counting keys may take.
-  @counting 30_000
   # Steps of an examination, each of which may take `:connect_timeout`, for each of a few servers.
   @steps 50
   # The longest that a `receive` waits.
@@ -119,8 +117,8 @@ defmodule PowRedisCache.Doctor do
         reference = make_ref()
         probes = Commands.probes(Server.topology(options))
 
-        with :ok <- Native.examine(Server.native(options), probes, @counting, reference) do
-          patience = min(options.connect_timeout * @steps + 2 * @counting, @longest)
+        with :ok <- Native.examine(Server.native(options), probes, Contents.time(), reference) do
+          patience = min(options.connect_timeout * @steps + 2 * Contents.time(), @longest)
           await(reference, Access.source(options), options.name, patience)
         end
       end)

@@ -4,12 +4,17 @@ defmodule PowRedisCache.Doctor.Contents do
 
   alias PowRedisCache.Error
 
+  # How long counting may take, in milliseconds.
+  @time 30_000
   # More namespaces than these are summed up.
   @shown 10
 
   @reindex "Run PowRedisCache.reindex/1 once all servers run this package."
   # There is no reindex on a Cluster.
   @wait "On a Cluster they stay so until they expire or are written again."
+
+  @doc "How long counting may take, in milliseconds."
+  def time, do: @time
 
   @doc "A check, given what was counted."
   def check("keys", census, options) do
@@ -103,7 +108,9 @@ defmodule PowRedisCache.Doctor.Contents do
   end
 
   defp counted(%{end: :complete, keys: keys}), do: "; #{keys} keys in all"
-  defp counted(%{end: :stopped, keys: keys}), do: "; counted #{keys} keys, stopped after 30 s"
+
+  defp counted(%{end: :stopped, keys: keys}),
+    do: "; counted #{keys} keys, stopped after #{div(@time, 1_000)} s"
 
   defp counted(%{end: {:error, _reason}, keys: keys}),
     do: "; counted #{keys} keys, then it failed"
