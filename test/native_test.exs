@@ -12,14 +12,20 @@ defmodule PowRedisCache.NativeTest do
   # In a VM of its own, with a copy of the application whose library is missing or broken.
   for {title, change} <- [missing: :rm, broken: :write] do
     test "a #{title} library gives a readable error at start" do
-      output = start_with_library(unquote(change))
+      output = run_with_library(unquote(change), "PowRedisCache.start_link([])")
       assert output =~ "start failed: the native library "
       assert output =~ "could not be loaded (load_failed)"
       assert output =~ "Run `mix deps.compile pow_redis_cache --force`"
+
+      output = run_with_library(unquote(change), "IO.inspect(PowRedisCache.Doctor.run())")
+      assert output =~ ~r/^  ✗ library        the native library .* could not be loaded/mu
+      assert output =~ "→ Run `mix deps.compile pow_redis_cache --force`"
+      assert output =~ "skipped, as it needs library: configuration, location, "
+      assert output =~ ~r/^:error$/m
     end
   end
 
-  defp start_with_library(change) do
+  defp run_with_library(change, code) do
     folder =
       Path.join(
         System.tmp_dir!(),
@@ -38,7 +44,7 @@ defmodule PowRedisCache.NativeTest do
     {output, _status} =
       System.cmd(
         "elixir",
-        ["-pa", Path.join(application, "ebin"), "-e", "PowRedisCache.start_link([])"],
+        ["-pa", Path.join(application, "ebin"), "-e", code],
         stderr_to_stdout: true
       )
 

@@ -509,12 +509,12 @@ mod tests {
         let set = format!("_index:{N}");
         let mut play = Play::new();
         play.round(vec![scan(0, 0, &[&set])]);
-        for (cursor, next, member) in [(0, 9, ONE), (9, 3, A), (3, 0, TWO)] {
+        for (cursor, next, member, ms) in [(0, 9, ONE, 20_000), (9, 3, A, -1), (3, 0, TWO, 5_000)] {
             play.round(vec![
                 end(&set, 10_000),
                 members(&set, cursor, next, &[member, "inf"]),
             ]);
-            play.round(vec![end(&format!("{N}:{member}"), 20_000)]);
+            play.round(vec![end(&format!("{N}:{member}"), ms)]);
         }
         assert_eq!((play.counts().sets, play.counts().undershooting), (1, 1));
         assert_eq!(play.counts().members, 3);
