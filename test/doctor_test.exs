@@ -92,6 +92,14 @@ defmodule PowRedisCache.DoctorTest do
       checks = Doctor.check(url: fn -> raise @password end)
       assert failed(checks) == ["location"]
       assert detail(checks, "location") =~ "the function for `:url`"
+
+      # It passes for a URL, but has no number for the database.
+      for url <- ["redis://ann:#{@password}@host/x", fn -> "redis://ann:#{@password}@host/x" end] do
+        checks = Doctor.check(url: url)
+        assert [failed] = failed(checks)
+        assert detail(checks, failed) =~ "is not the URL of a Redis server"
+        refute inspect(checks) =~ @password
+      end
     end
 
     test "that the options do not describe" do
@@ -238,6 +246,9 @@ defmodule PowRedisCache.DoctorTest do
       assert detail(checks, "eviction") =~ "allkeys-lru"
       assert advice(checks, "eviction") =~ "maxmemory-policy noeviction"
       assert detail(checks, "memory") =~ ~r/^[\d.]+ MB of 100\.0 MB used$/
+      # Full, as it is there for good.
+      set(client, "maxmemory", "1")
+      assert warned(Doctor.check(url: RedisServer.url(server))) == ["eviction"]
     end
 
     test "of which little or nothing is left", %{server: server, client: client} do

@@ -39,6 +39,8 @@ defmodule PowRedisCache.ErrorTest do
      "get failed: the sentinels know no master of the group. Check `:sentinels` and `:group`"},
     {{:unresolved, %{}}, :unresolved,
      "get failed: the function for `:url`, `:username` or `:password` failed or answered with no string"},
+    {{:invalid_url, %{}}, :invalid_url,
+     "get failed: `:url` is not the URL of a Redis server. Expected one like `redis://localhost:6379/0`"},
     {{:not_on_cluster, %{}}, :not_on_cluster,
      "get failed: keys of a cluster can't be renamed across slots. Run it on a server alone"},
     {{:protocol, %{}}, :protocol,
