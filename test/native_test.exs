@@ -5,21 +5,27 @@ defmodule PowRedisCache.NativeTest do
   alias PowRedisCache.Native
 
   test "the stubs are the functions that the library exports" do
-    stubs = Native.__info__(:functions) -- [load: 0, load_error: 0]
+    stubs = Native.__info__(:functions) -- [load: 0, load_error: 0, path: 0]
     assert Enum.sort(stubs) == Enum.sort(Native.module_info(:nifs))
   end
 
   # In a VM of its own, with a copy of the application whose library is missing or broken.
   for {title, change} <- [missing: :rm, broken: :write] do
     test "a #{title} library gives a readable error at start" do
-      output = start_with_library(unquote(change))
+      output = run_with_library(unquote(change), "PowRedisCache.start_link([])")
       assert output =~ "start failed: the native library "
       assert output =~ "could not be loaded (load_failed)"
       assert output =~ "Run `mix deps.compile pow_redis_cache --force`"
+
+      output = run_with_library(unquote(change), "IO.inspect(PowRedisCache.Doctor.run())")
+      assert output =~ ~r/^  ✗ library        the native library .* could not be loaded/mu
+      assert output =~ "→ Run `mix deps.compile pow_redis_cache --force`"
+      assert output =~ "skipped, as it needs library: configuration, location, "
+      assert output =~ ~r/^:error$/m
     end
   end
 
-  defp start_with_library(change) do
+  defp run_with_library(change, code) do
     folder =
       Path.join(
         System.tmp_dir!(),
@@ -38,7 +44,7 @@ defmodule PowRedisCache.NativeTest do
     {output, _status} =
       System.cmd(
         "elixir",
-        ["-pa", Path.join(application, "ebin"), "-e", "PowRedisCache.start_link([])"],
+        ["-pa", Path.join(application, "ebin"), "-e", code],
         stderr_to_stdout: true
       )
 

@@ -22,9 +22,12 @@ defmodule PowRedisCache.Error do
     * `:no_master` - the sentinels know no master of the group.
     * `:unresolved` - the function for `:url`, `:username` or `:password` gave no usable answer.
     * `:not_on_cluster` - the call is not for clusters.
+    * `:invalid_url` - what the function for `:url` answered is not the URL of a Redis server.
     * `:protocol` - what came back is not what Redis answers.
     * `:crashed` - a worker thread panicked. Please report it.
   """
+
+  alias PowRedisCache.Commands
 
   defexception [:reason, :operation, :code, :detail]
 
@@ -99,9 +102,10 @@ defmodule PowRedisCache.Error do
   end
 
   defp explain(%{reason: :not_permitted}) do
-    "the Redis user lacks a permission (NOPERM). It needs the keys and the commands DEL, EXISTS, " <>
-      "GET, PEXPIRE, PING, PTTL, SCAN, SET, TIME, ZADD, ZREM, ZREMRANGEBYSCORE, ZSCAN " <>
-      "and ZSCORE"
+    {names, [last]} = Enum.split(Commands.names(), -1)
+
+    "the Redis user lacks a permission (NOPERM). It needs the keys and the commands " <>
+      "#{Enum.join(names, ", ")} and #{last}"
   end
 
   defp explain(%{reason: :wrong_type}) do
@@ -141,6 +145,10 @@ defmodule PowRedisCache.Error do
 
   defp explain(%{reason: :unresolved}) do
     "the function for `:url`, `:username` or `:password` failed or answered with no string"
+  end
+
+  defp explain(%{reason: :invalid_url}) do
+    "`:url` is not the URL of a Redis server. Expected one like `redis://localhost:6379/0`"
   end
 
   defp explain(%{reason: :not_on_cluster}) do

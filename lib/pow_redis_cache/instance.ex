@@ -15,6 +15,9 @@ defmodule PowRedisCache.Instance do
 
   def erase(name), do: :persistent_term.erase(key(name))
 
+  @doc "The names of the instances that run."
+  def names, do: for({{PowRedisCache, name}, %__MODULE__{}} <- :persistent_term.get(), do: name)
+
   def fetch!(name, operation) do
     with nil <- :persistent_term.get(key(name), nil), do: not_started!(name, operation)
   end

@@ -4,7 +4,8 @@ defmodule PowRedisCache.Native do
   #
   # Those that take a reference return {:ok, ticket} and send {reference, result} to the caller, or
   # return {:error, {reason, details}} and send nothing. With :async for the reference, only a
-  # failure is told, to the process that started the instance.
+  # failure is told, to the process that started the instance. examine/4 needs no instance, and returns
+  # :ok in place of the ticket.
 
   @on_load :load
 
@@ -12,7 +13,7 @@ defmodule PowRedisCache.Native do
 
   # An error here would unload the module; it is kept instead, and raised when an instance starts.
   def load do
-    path = :filename.join(:code.priv_dir(:pow_redis_cache), ~c"native/pow_redis_nif")
+    path = path()
 
     case :erlang.load_nif(path, 0) do
       :ok ->
@@ -35,6 +36,9 @@ defmodule PowRedisCache.Native do
   end
 
   @doc false
+  def path, do: :filename.join(:code.priv_dir(:pow_redis_cache), ~c"native/pow_redis_nif")
+
+  @doc false
   def load_error do
     with {path, reason, text} <- :persistent_term.get(@error_key, nil) do
       "the native library #{path}.so could not be loaded (#{reason}). #{text}"
@@ -52,6 +56,8 @@ defmodule PowRedisCache.Native do
   def delete(_name, _reference, _key), do: not_loaded()
   def ping(_name, _reference), do: not_loaded()
   def reindex(_name, _reference, _cursor, _dry_run), do: not_loaded()
+  def examine(_options, _probes, _counting, _reference), do: not_loaded()
+  def library, do: not_loaded()
   def cancel(_ticket), do: not_loaded()
 
   defp not_loaded, do: :erlang.nif_error(:nif_not_loaded)

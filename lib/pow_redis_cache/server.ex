@@ -20,6 +20,9 @@ defmodule PowRedisCache.Server do
     GenServer.start_link(__MODULE__, options, name: options.name)
   end
 
+  @doc "A function that answers with the options of an instance: they may hold a password."
+  def options(name), do: GenServer.call(name, :options)
+
   @impl true
   def init(options) do
     Process.flag(:trap_exit, true)
@@ -31,11 +34,12 @@ defmodule PowRedisCache.Server do
         Instance.put(options.name, options)
         warn_of_unverified(options)
 
-        # The options are left out: they may hold a password.
         {:ok,
          %{
            handle: handle,
            timeout: options.timeout,
+           # Behind a function: they may hold a password.
+           options: fn -> options end,
            source: Access.source(options),
            events: Events.new(options.name)
          }}
@@ -47,6 +51,9 @@ defmodule PowRedisCache.Server do
         {:stop, reason}
     end
   end
+
+  @impl true
+  def handle_call(:options, _from, state), do: {:reply, state.options, state}
 
   @impl true
   def handle_info({:pow_redis_cache, {:access, question}}, state) do
@@ -79,7 +86,8 @@ defmodule PowRedisCache.Server do
     end
   end
 
-  defp native(options) do
+  @doc "The options as the native library takes them."
+  def native(options) do
     sentinel = options.sentinel || %{sentinels: [], group: nil}
 
     options
@@ -94,9 +102,10 @@ defmodule PowRedisCache.Server do
     })
   end
 
-  defp topology(%{sentinel: %{}}), do: :sentinel
-  defp topology(%{cluster: [_ | _]}), do: :cluster
-  defp topology(_options), do: :standalone
+  @doc "What Redis is made of."
+  def topology(%{sentinel: %{}}), do: :sentinel
+  def topology(%{cluster: [_ | _]}), do: :cluster
+  def topology(_options), do: :standalone
 
   defp sentinel(url, options) do
     options

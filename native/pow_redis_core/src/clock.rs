@@ -2,6 +2,8 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use redis::Value;
+
 /// The server's clock, read from time to time with `TIME` and followed by our own monotonic clock
 /// in between. All hosts that share a server so agree on what has expired.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,20 @@ impl Clock {
     pub fn now_ms(&self) -> i64 {
         let elapsed = i64::try_from(self.read_at.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.unix_ms.saturating_add(elapsed)
+    }
+}
+
+/// What `TIME` answers, in milliseconds since 1970.
+pub(crate) fn unix_ms(time: &[Value]) -> Option<i64> {
+    let number = |value: &Value| match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?.parse::<i64>().ok(),
+        _ => None,
+    };
+    match time {
+        [seconds, microseconds] => number(seconds)?
+            .checked_mul(1_000)?
+            .checked_add(number(microseconds)? / 1_000),
+        _ => None,
     }
 }
 

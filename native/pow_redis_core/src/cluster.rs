@@ -2,7 +2,7 @@
 //!
 //! The protocol is described at <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use redis::Value;
@@ -214,6 +214,12 @@ impl Cluster {
 
     pub(crate) fn version(&self) -> Option<&str> {
         self.nodes.get(&self.first)?.version()
+    }
+
+    /// How many masters have slots.
+    pub(crate) fn masters(&self) -> usize {
+        let masters: HashSet<_> = self.ranges.iter().map(|range| &range.master).collect();
+        masters.len()
     }
 
     pub(crate) const fn address(&self) -> &Address {

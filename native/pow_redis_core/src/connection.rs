@@ -6,12 +6,13 @@ use std::time::Instant;
 use redis::Value;
 
 use crate::address::Address;
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_ms};
 use crate::commands::{Commands, Replies};
 use crate::error::{Error, ErrorKind};
 use crate::failure::from_io;
 use crate::resp;
 use crate::server::Server;
+use crate::server_info::{ServerInfo, version};
 use crate::socket::Socket;
 use crate::tls::TlsStream;
 
@@ -23,7 +24,8 @@ pub struct Connection {
     version: Option<String>,
 }
 
-enum Stream {
+/// The bytes' way to a server.
+pub(crate) enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream>),
 }
@@ -31,25 +33,34 @@ enum Stream {
 impl Connection {
     /// Connects, logs in, selects the database and reads the clock.
     pub fn open(server: &Server, deadline: Instant) -> Result<Self, Error> {
-        let mut connection = Self {
-            stream: Stream::open(server, deadline)?,
-            replies: resp::Replies::default(),
-            clock: Clock::local(),
-            version: None,
-        };
-        let with_user = connection.log_in(server, server.username.as_deref(), deadline);
-        match with_user {
-            // Old URLs of Heroku carry a user that does not exist.
-            Err(error) if server.username.is_some() && is_refused_pair(&error) => {
-                // What is refused then too is the pair.
-                connection.log_in(server, None, deadline).or(Err(error))?;
-            }
-            outcome => outcome?,
-        }
+        let mut connection = Self::over(Stream::open(server, deadline)?);
+        connection.log_in(server, deadline)?;
         Ok(connection)
     }
 
-    fn log_in(
+    /// A connection that is not logged in yet.
+    pub(crate) fn over(stream: Stream) -> Self {
+        Self {
+            stream,
+            replies: resp::Replies::default(),
+            clock: Clock::local(),
+            version: None,
+        }
+    }
+
+    /// Logs in, selects the database and reads the clock.
+    pub(crate) fn log_in(&mut self, server: &Server, deadline: Instant) -> Result<(), Error> {
+        match self.log_in_as(server, server.username.as_deref(), deadline) {
+            // Old URLs of Heroku carry a user that does not exist.
+            Err(error) if server.username.is_some() && is_refused_pair(&error) => {
+                // What is refused then too is the pair.
+                self.log_in_as(server, None, deadline).or(Err(error))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn log_in_as(
         &mut self,
         server: &Server,
         username: Option<&str>,
@@ -119,7 +130,27 @@ impl Connection {
         self.round_trip(&commands, deadline)?.next_value()
     }
 
-    fn round_trip(&mut self, commands: &Commands, deadline: Instant) -> Result<Replies, Error> {
+    /// Asks the server what it says of itself.
+    pub(crate) fn ask_info(&mut self, deadline: Instant) -> Result<ServerInfo, Error> {
+        match self.ask("INFO", &[], deadline)? {
+            Value::BulkString(info) => Ok(ServerInfo::read(&info)),
+            _ => Err(ErrorKind::Protocol.into()),
+        }
+    }
+
+    /// Asks for the time, in milliseconds since 1970.
+    pub(crate) fn ask_time(&mut self, deadline: Instant) -> Result<i64, Error> {
+        match self.ask("TIME", &[], deadline)? {
+            Value::Array(parts) => unix_ms(&parts).ok_or_else(|| ErrorKind::Protocol.into()),
+            _ => Err(ErrorKind::Protocol.into()),
+        }
+    }
+
+    pub(crate) fn round_trip(
+        &mut self,
+        commands: &Commands,
+        deadline: Instant,
+    ) -> Result<Replies, Error> {
         self.send(commands.as_bytes(), deadline)?;
         let values = (0..commands.len())
             .map(|_| self.receive(deadline))
@@ -168,40 +199,27 @@ fn is_refused_pair(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Server(code) if matches!(code.as_str(), "WRONGPASS" | "ERR"))
 }
 
-fn version(info: &[u8]) -> Option<String> {
-    let info = std::str::from_utf8(info).ok()?;
-    let field = |name: &str| {
-        info.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-    };
-    match (field("valkey_version"), field("redis_version")) {
-        (Some(version), _) => Some(format!("Valkey {version}")),
-        (None, Some(version)) => Some(format!("Redis {version}")),
-        (None, None) => None,
-    }
-}
-
-fn unix_ms(time: &[Value]) -> Option<i64> {
-    let number = |value: &Value| match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?.parse::<i64>().ok(),
-        _ => None,
-    };
-    match time {
-        [seconds, microseconds] => number(seconds)?
-            .checked_mul(1_000)?
-            .checked_add(number(microseconds)? / 1_000),
-        _ => None,
-    }
-}
-
 impl Stream {
     fn open(server: &Server, deadline: Instant) -> Result<Self, Error> {
         let socket = Socket::open(&server.address, deadline).map_err(|error| from_io(&error))?;
+        Self::over(server, socket)
+    }
+
+    /// Does the handshake, where the server is to speak TLS.
+    pub(crate) fn over(server: &Server, socket: Socket) -> Result<Self, Error> {
         match (&server.tls, &server.address) {
             (Some(tls), Address::Tcp { host, .. }) => {
                 Ok(Self::Tls(Box::new(tls.connect(host, socket)?)))
             }
             _ => Ok(Self::Plain(socket)),
+        }
+    }
+
+    /// The certificate that the server showed, in DER.
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.conn.peer_certificates()?.first()?.to_vec()),
         }
     }
 
@@ -294,16 +312,5 @@ mod tests {
         let outcome = Connection::open(&server, soon);
         assert_eq!(outcome.err(), Some(ErrorKind::Protocol.into()));
         handle.join().unwrap();
-    }
-
-    #[test]
-    fn versions() {
-        assert_eq!(
-            version(b"redis_version:7.0.15\r\n").as_deref(),
-            Some("Redis 7.0.15")
-        );
-        let valkey = b"redis_version:7.2.4\r\nvalkey_version:8.1.1\r\n";
-        assert_eq!(version(valkey).as_deref(), Some("Valkey 8.1.1"));
-        assert_eq!(version(b""), None);
     }
 }

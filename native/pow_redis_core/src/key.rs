@@ -51,6 +51,14 @@ impl Key {
         Some(Self { parts })
     }
 
+    /// The namespace as external term; `None` where nothing follows it, as in a key of ours.
+    pub(crate) fn namespace(&self) -> Option<&[u8]> {
+        match self.parts.as_slice() {
+            [namespace, _, ..] => Some(namespace),
+            _ => None,
+        }
+    }
+
     /// Where the key is written.
     pub fn path(&self) -> Path {
         Path::from_parts(self.parts.iter().map(Vec::as_slice))

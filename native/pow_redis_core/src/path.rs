@@ -37,6 +37,11 @@ impl Path {
         }
     }
 
+    /// The path whose index set has this name; `None` for the name of anything else.
+    pub(crate) fn of_index_set(name: &[u8]) -> Option<Self> {
+        name.strip_prefix(INDEX_PREFIX).map(Self::found)
+    }
+
     /// The path of a member of the index set of `self`.
     pub fn join(&self, member: &[u8]) -> Self {
         let mut bytes = self.bytes.clone();
@@ -111,5 +116,7 @@ mod tests {
         let prefix = Path::from_parts([&[131, 97, 1][..]]);
         assert_eq!(prefix.index_set(), b"_index:g2EB");
         assert_eq!(prefix.join(b"g2o:g2EC"), path);
+        assert_eq!(Path::of_index_set(&prefix.index_set()), Some(prefix));
+        assert_eq!(Path::of_index_set(path.as_bytes()), None);
     }
 }

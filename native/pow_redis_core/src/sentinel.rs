@@ -37,6 +37,19 @@ pub(crate) fn connect_to_master(
     template: &Server,
     deadline: Instant,
 ) -> Result<(Server, Connection), Error> {
+    let server = find_master(sentinels, group, template, deadline)?;
+    // A master that accepts and says nothing must leave time to ask again for its successor.
+    let connection = open_master(&server, share(deadline, MASTER_TRIES))?;
+    Ok((server, connection))
+}
+
+/// The master of a group, as the sentinels say, with the login of `template`.
+pub(crate) fn find_master(
+    sentinels: &[Server],
+    group: &str,
+    template: &Server,
+    deadline: Instant,
+) -> Result<Server, Error> {
     let mut newest: Option<Master> = None;
     let mut failure = ErrorKind::NoMaster.into();
     for sentinel in sentinels {
@@ -50,10 +63,7 @@ pub(crate) fn connect_to_master(
         }
     }
     let master = newest.ok_or(failure)?;
-    let server = template.at(&master.host, master.port);
-    // A master that accepts and says nothing must leave time to ask again for its successor.
-    let connection = open_master(&server, share(deadline, MASTER_TRIES))?;
-    Ok((server, connection))
+    Ok(template.at(&master.host, master.port))
 }
 
 fn ask(sentinel: &Server, group: &str, deadline: Instant) -> Result<Master, Error> {

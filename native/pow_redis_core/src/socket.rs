@@ -1,7 +1,7 @@
 //! A socket on which every wait ends at one deadline, however many reads and writes there are.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -38,7 +38,9 @@ enum Stream {
 impl Socket {
     pub(crate) fn open(address: &Address, deadline: Instant) -> io::Result<Self> {
         let stream = match address {
-            Address::Tcp { host, port } => Stream::Tcp(connect(host, *port, deadline)?),
+            Address::Tcp { host, port } => {
+                return Self::connect(&resolve(host, *port)?, deadline);
+            }
             #[cfg(unix)]
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
             #[cfg(not(unix))]
@@ -52,16 +54,31 @@ impl Socket {
         })
     }
 
+    /// Tries each of the addresses that a name has.
+    pub(crate) fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<Self> {
+        let stream = Stream::Tcp(connect(addresses, deadline)?);
+        Ok(Self {
+            stream,
+            deadline,
+            read_timeout: Timeout::default(),
+            write_timeout: Timeout::default(),
+        })
+    }
+
     pub(crate) const fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;
     }
 }
 
-/// Tries each address that the name has.
-fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+/// The addresses that a name has. The system looks it up, and knows no deadline.
+pub(crate) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    (host, port).to_socket_addrs().map(Iterator::collect)
+}
+
+fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, left(deadline)?) {
+    for address in addresses {
+        match TcpStream::connect_timeout(address, left(deadline)?) {
             Ok(stream) => {
                 // Else Nagle's algorithm makes concurrent requests wait for a round trip.
                 stream.set_nodelay(true)?;

@@ -30,6 +30,14 @@ pub struct Tls {
 pub(crate) type TlsStream = StreamOwned<ClientConnection, Socket>;
 
 impl Tls {
+    /// The same to a server, whose certificate may be any; nothing of ours is shown.
+    pub(crate) fn unverified() -> Self {
+        Self {
+            insecure: true,
+            ..Self::default()
+        }
+    }
+
     /// Does the handshake. Files are read anew, so that renewed certificates are found.
     pub(crate) fn connect(&self, host: &str, mut socket: Socket) -> Result<TlsStream, Error> {
         let handshake = |_| ErrorKind::Tls(TlsProblem::Handshake);

@@ -3,12 +3,16 @@
 //! Functions that submit an operation take the name of an instance and a reference. They return
 //! `{ok, Ticket}`, and `{Reference, Result}` is sent to the caller; or `{error, Reason}`, and
 //! nothing is sent. With the atom `async` for the reference, only a failure is told, to the owner.
+//! `examine` needs no instance, and returns `ok` in place of the ticket.
 
 mod error;
+mod findings;
 mod instance;
 mod options;
 mod reply;
 mod term;
+
+use std::time::Duration;
 
 use pow_redis_core::cache::Cache;
 use pow_redis_core::error::{Error, ErrorKind};
@@ -49,6 +53,7 @@ mod atoms {
         disconnected,
         lost_write,
         stopped,
+        complete,
         access,
         standalone,
         sentinel,
@@ -180,6 +185,48 @@ fn reindex<'a>(
             mode,
         )))
     })
+}
+
+/// Looks at what the options name, step by step, on a thread of its own.
+#[rustler::nif]
+fn examine<'a>(
+    env: Env<'a>,
+    options: StartOptions,
+    probes: Vec<Vec<String>>,
+    counting: u64,
+    reference: Term<'a>,
+) -> Term<'a> {
+    let counting = Duration::from_millis(counting);
+    let started = options
+        .into_options(env.pid())
+        .map(|options| findings::send(env.pid(), reference, options, probes, counting));
+    match started {
+        Ok(Ok(())) => atoms::ok().encode(env),
+        Ok(Err(_)) => env.error_tuple((atoms::start_failed(), Term::map_new(env))),
+        Err(error) => failure(env, &error),
+    }
+}
+
+/// Version and target of this library.
+#[rustler::nif]
+fn library() -> (&'static str, String) {
+    let system = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    let target = match c_library() {
+        "" => system,
+        environment => format!("{system}-{environment}"),
+    };
+    (env!("CARGO_PKG_VERSION"), target)
+}
+
+/// The C library that it needs, where there are several.
+const fn c_library() -> &'static str {
+    if cfg!(target_env = "gnu") {
+        "gnu"
+    } else if cfg!(target_env = "musl") {
+        "musl"
+    } else {
+        ""
+    }
 }
 
 #[rustler::nif]

@@ -7,7 +7,7 @@ use pow_redis_core::options::Topology;
 use pow_redis_core::records::Records;
 use pow_redis_core::request::Reply;
 use rustler::env::OwnedEnv;
-use rustler::{Atom, Encoder, Env, LocalPid, NifMap, Term};
+use rustler::{Atom, Encoder, Env, LocalPid, NewBinary, NifMap, Term};
 
 use crate::atoms;
 use crate::error::reason;
@@ -101,6 +101,12 @@ fn list<'a>(env: Env<'a>, records: &Records, decoding: Decoding) -> (Term<'a>, u
         }
     }
     (list, refused)
+}
+
+pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
 }
 
 #[derive(NifMap)]

@@ -12,7 +12,7 @@ mod put;
 mod reindex;
 mod repair;
 #[cfg(test)]
-mod script;
+pub(crate) mod script;
 mod source;
 
 pub use all::All;

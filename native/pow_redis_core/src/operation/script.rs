@@ -10,17 +10,17 @@ use crate::key::Key;
 use crate::pattern::Pattern;
 
 /// What the clock shows.
-pub(super) const NOW_MS: i64 = 1_000_000;
+pub(crate) const NOW_MS: i64 = 1_000_000;
 
 /// The path of the namespace `"n"`.
-pub(super) const N: &str = "g20AAAABbg";
+pub(crate) const N: &str = "g20AAAABbg";
 /// The path of the part `1`.
-pub(super) const ONE: &str = "g2EB";
+pub(crate) const ONE: &str = "g2EB";
 /// The path of the part `2`.
-pub(super) const TWO: &str = "g2EC";
+pub(crate) const TWO: &str = "g2EC";
 /// The path of the atom `a`, and where Erlang/OTP 25 and earlier wrote it.
-pub(super) const A: &str = "g3cBYQ";
-pub(super) const OLD_A: &str = "g2QAAWE";
+pub(crate) const A: &str = "g3cBYQ";
+pub(crate) const OLD_A: &str = "g2QAAWE";
 
 /// Terms without their version byte.
 pub(super) const INT_1: &[u8] = &[97, 1];
@@ -106,7 +106,7 @@ impl Script {
 }
 
 /// Each command as a line; bytes that are no text are escaped.
-fn lines(mut packed: &[u8]) -> Vec<String> {
+pub(crate) fn lines(mut packed: &[u8]) -> Vec<String> {
     let mut lines = Vec::new();
     while !packed.is_empty() {
         let mut words = Vec::new();
@@ -135,18 +135,18 @@ fn number(packed: &mut &[u8], sign: u8) -> usize {
 }
 
 /// A string as reply.
-pub(super) fn bulk(bytes: impl AsRef<[u8]>) -> Value {
+pub(crate) fn bulk(bytes: impl AsRef<[u8]>) -> Value {
     Value::BulkString(bytes.as_ref().to_vec())
 }
 
 /// A page of a scan as reply.
-pub(super) fn page(cursor: u64, items: &[&str]) -> Value {
+pub(crate) fn page(cursor: u64, items: &[&str]) -> Value {
     let items = items.iter().map(bulk).collect();
     Value::Array(vec![bulk(cursor.to_string()), Value::Array(items)])
 }
 
 /// An error as reply.
-pub(super) fn error(line: &str) -> Value {
+pub(crate) fn error(line: &str) -> Value {
     parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap()
 }
 

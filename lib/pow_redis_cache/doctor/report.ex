@@ -1,0 +1,45 @@
+defmodule PowRedisCache.Doctor.Report do
+  @moduledoc false
+  # Checks as text, a line for each.
+
+  @marks %{ok: "✓", warning: "!", error: "✗", skipped: "-"}
+  @colours %{ok: :green, warning: :yellow, error: :red, skipped: :faint}
+
+  @doc "The report of some checks under a title."
+  def format(title, checks, colours?) do
+    width = checks |> Enum.map(&String.length(&1.name)) |> Enum.max()
+    {skipped, taken} = Enum.split_with(checks, &(&1.status == :skipped))
+    lines = Enum.map(taken, &line(&1, width, colours?))
+    IO.iodata_to_binary([title, "\n", lines, skipped(skipped, colours?), summary(checks), "\n"])
+  end
+
+  @doc "Whether what is printed goes to a terminal of this VM's."
+  def colours?, do: IO.ANSI.enabled?() and node(Process.group_leader()) == node()
+
+  defp line(check, width, colours?) do
+    name = String.pad_trailing(check.name, width)
+
+    ["  ", mark(check.status, colours?), " ", name, "  ", check.detail, "\n"] ++
+      advice(check.advice, width)
+  end
+
+  # In one line: nobody reads ten of them.
+  defp skipped(checks, colours?) do
+    for {detail, checks} <- Enum.group_by(checks, & &1.detail) do
+      names = Enum.map_join(checks, ", ", & &1.name)
+      ["  ", mark(:skipped, colours?), " skipped, as it ", detail, ": ", names, "\n"]
+    end
+  end
+
+  defp mark(status, colours?), do: IO.ANSI.format([@colours[status], @marks[status]], colours?)
+
+  defp advice(nil, _width), do: []
+  defp advice(text, width), do: [String.duplicate(" ", width + 6), "→ ", text, "\n"]
+
+  defp summary(checks) do
+    case for status <- [:error, :warning], do: Enum.count(checks, &(&1.status == status)) do
+      [0, 0] -> "  All is well."
+      [errors, warnings] -> "  ✗ #{errors}, ! #{warnings}"
+    end
+  end
+end
