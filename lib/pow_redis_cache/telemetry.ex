@@ -20,11 +20,15 @@ defmodule PowRedisCache.Telemetry do
       Metadata: `:name`, `:operation`, `:reason`.
   """
 
+  # Called only where it is present.
+  @compile {:no_warn_undefined, :telemetry}
+
   @doc false
   # Tells of a call, which the function makes.
   def call(name, operation, function) do
     metadata = %{name: name, operation: operation}
-    execute([:call, :start], %{system_time: System.system_time()}, metadata)
+    start = %{system_time: System.system_time()}
+    :telemetry.execute([:pow_redis_cache, :call, :start], start, metadata)
     started = System.monotonic_time()
     result = function.()
     duration = System.monotonic_time() - started
@@ -33,10 +37,11 @@ defmodule PowRedisCache.Telemetry do
       {:error, error} ->
         # What is no failure of Redis is one of the arguments.
         reason = Map.get(error, :reason, :argument)
-        execute([:call, :exception], %{duration: duration}, Map.put(metadata, :reason, reason))
+        metadata = Map.put(metadata, :reason, reason)
+        :telemetry.execute([:pow_redis_cache, :call, :exception], %{duration: duration}, metadata)
 
       _answer ->
-        execute([:call, :stop], %{duration: duration}, metadata)
+        :telemetry.execute([:pow_redis_cache, :call, :stop], %{duration: duration}, metadata)
     end
 
     result
@@ -44,9 +49,7 @@ defmodule PowRedisCache.Telemetry do
 
   @doc false
   def execute(event, measurements, metadata) do
-    if present?(),
-      do: apply(:telemetry, :execute, [[:pow_redis_cache | event], measurements, metadata])
-
+    if present?(), do: :telemetry.execute([:pow_redis_cache | event], measurements, metadata)
     :ok
   end
 
