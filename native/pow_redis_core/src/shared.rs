@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     server: Mutex<(Option<String>, Option<String>)>,
     observer: Observer,
     workers: AtomicUsize,
+    /// How many are connected and not listing.
+    free: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +87,7 @@ impl Shared {
             server: Mutex::default(),
             observer,
             workers: AtomicUsize::new(0),
+            free: AtomicUsize::new(0),
         }
     }
 
@@ -128,6 +131,18 @@ impl Shared {
         if self.workers.fetch_sub(1, Ordering::AcqRel) == 1 {
             (self.observer)(Event::Stopped);
         }
+    }
+
+    pub(crate) fn worker_is_free(&self, free: bool) {
+        if free {
+            self.free.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.free.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn free_workers(&self) -> usize {
+        self.free.load(Ordering::Acquire)
     }
 
     /// The cache in numbers, with so many requests in its queues.

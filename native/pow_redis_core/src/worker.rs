@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
@@ -22,6 +23,9 @@ use crate::shared::Shared;
 const MAX_REQUESTS: usize = 4_096;
 /// A round takes no further request once its commands are this long.
 const MAX_ROUND_BYTES: usize = 1 << 20;
+/// Several requests, but fewer than these, are the first of more: processes that are about to call get
+/// the processor before the round is sent.
+const SHORT_ROUND: usize = 32;
 /// How long a connection may be idle before the server is asked whether it is still there.
 const IDLE: Duration = Duration::from_secs(5);
 /// A server that is silent for half of a call's time, and for so long at the least, is given up: the
@@ -43,6 +47,10 @@ pub(crate) struct Worker {
     repairs: Repairs,
     commands: Commands,
     used_at: Instant,
+    /// Among `active` is a listing of many keys.
+    is_listing: bool,
+    /// What the other workers were told of this one.
+    is_free: bool,
 }
 
 struct Active {
@@ -79,6 +87,8 @@ impl Worker {
             repairs,
             commands: Commands::new(),
             used_at: Instant::now(),
+            is_listing: false,
+            is_free: false,
         }
     }
 
@@ -94,10 +104,12 @@ impl Worker {
         if self.route.take().is_some() {
             self.shared.link.lost();
         }
+        self.tell_whether_free();
     }
 
     /// Takes what waits, and serves it. `false` at the end.
     fn turn(&mut self) -> bool {
+        self.tell_whether_free();
         if !self.gather() {
             return false;
         }
@@ -132,7 +144,17 @@ impl Worker {
         } else {
             0
         };
-        let stopping = self.is_stopping();
+        self.take(first);
+        if (2..SHORT_ROUND).contains(&self.active.len()) {
+            thread::yield_now();
+            self.take(0);
+        }
+        let idle = self.active.is_empty() && self.queues.iter().all(Receiver::is_empty);
+        !(idle && self.is_stopping())
+    }
+
+    /// Takes what waits, beginning with the queue of this number.
+    fn take(&mut self, first: usize) {
         let skipped = self.skipped_queues();
         let queues = self.queues.len() - skipped;
         let mut empty = 0;
@@ -149,14 +171,29 @@ impl Worker {
                 Err(_) => empty += 1,
             }
         }
-        !(stopping && self.active.is_empty() && self.queues.iter().all(Receiver::is_empty))
     }
 
-    /// Without a connection, the queue that all share is left to workers that have one. If none has,
-    /// requests are taken to be told why.
+    /// The queue that all share is left to other workers where these can serve it better: without a
+    /// connection, and while listing, where others are free. If none is connected, requests are taken
+    /// to be told why.
     fn skipped_queues(&self) -> usize {
-        let leave = self.route.is_none() && self.shared.link.is_up() && !self.is_stopping();
-        usize::from(leave)
+        let leave = if self.route.is_none() {
+            self.shared.link.is_up()
+        } else {
+            self.is_listing && self.shared.free_workers() > 0
+        };
+        usize::from(leave && !self.is_stopping())
+    }
+
+    /// Tells the others whether this worker can serve what they leave.
+    fn tell_whether_free(&mut self) {
+        let mut requests = self.active.iter().map(|active| &active.request);
+        self.is_listing = requests.any(|request| request.operation.is_listing());
+        let free = self.route.is_some() && !self.is_listing;
+        if free != self.is_free {
+            self.is_free = free;
+            self.shared.worker_is_free(free);
+        }
     }
 
     fn is_stopping(&self) -> bool {

@@ -11,6 +11,9 @@ use crate::etf;
 use crate::pattern::Pattern;
 use crate::records::Records;
 
+/// As many values as are read without others noticing.
+const FEW: usize = 32;
+
 /// Reads the records that match: pages of the index (or of all keys, in the plain layout), and the
 /// values of what matched on the page before, in the same round.
 #[derive(Debug)]
@@ -87,6 +90,11 @@ impl All {
         self.found.clear();
         self.stale.clear();
         self.refused = 0;
+    }
+
+    /// Whether its next round is long.
+    pub(super) fn is_long(&self) -> bool {
+        self.candidates.len() > FEW || self.sources.iter().any(Source::has_begun)
     }
 
     pub(super) fn write(&self, round: &mut Round<'_>) {

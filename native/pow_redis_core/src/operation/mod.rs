@@ -153,6 +153,15 @@ impl Operation {
         }
     }
 
+    /// Whether it looks at many keys, so that others in the same pipeline would wait for it.
+    pub fn is_listing(&self) -> bool {
+        match self {
+            Self::All(all) => all.is_long(),
+            Self::Reindex(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether nobody waits for it, so that an error reply ends it without further ado.
     pub const fn is_housekeeping(&self) -> bool {
         matches!(self, Self::Repair(_))

@@ -68,6 +68,11 @@ impl Source {
         self.cursor.is_some()
     }
 
+    /// Whether there is more to read behind a page that was read.
+    pub(super) fn has_begun(&self) -> bool {
+        self.cursor.is_some_and(|cursor| cursor > 0)
+    }
+
     /// Appends the command that lists the next page.
     pub(super) fn write(&self, round: &mut Round<'_>) {
         let Some(cursor) = self.cursor else {
