@@ -10,6 +10,15 @@ pub struct Key {
     parts: Vec<Vec<u8>>,
 }
 
+/// What a path says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PartsOfPath {
+    /// The list of the parts behind the namespace, in canonical form without a version byte.
+    pub(crate) parts: Vec<u8>,
+    /// Whether the path is in another form.
+    pub(crate) legacy: bool,
+}
+
 impl Key {
     /// A key from the external term of the list `[namespace | parts]`.
     pub fn from_external(bytes: &[u8]) -> Result<Self, Error> {
@@ -57,6 +66,23 @@ impl Key {
             [namespace, _, ..] => Some(namespace),
             _ => None,
         }
+    }
+
+    /// What a path found in Redis says; `None` for a Redis key that is not one of ours.
+    pub(crate) fn parts_of_path(path: &[u8]) -> Option<PartsOfPath> {
+        let mut parts = Vec::with_capacity(path.len());
+        let mut list = ListWriter::begin(&mut parts);
+        let mut legacy = false;
+        for (position, part) in decode_parts(path)?.iter().enumerate() {
+            let term = external(part, AtomForm::Utf8).ok()?;
+            legacy |= term != *part;
+            if position > 0 {
+                list.count_element();
+                parts.extend(term.iter().skip(1));
+            }
+        }
+        list.end(&mut parts);
+        Some(PartsOfPath { parts, legacy })
     }
 
     /// Where the key is written.

@@ -44,7 +44,8 @@ impl Path {
 
     /// The path of a member of the index set of `self`.
     pub fn join(&self, member: &[u8]) -> Self {
-        let mut bytes = self.bytes.clone();
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 1 + member.len());
+        bytes.extend(&self.bytes);
         bytes.push(SEPARATOR);
         bytes.extend(member);
         Self { bytes }
@@ -53,6 +54,11 @@ impl Path {
     /// The bytes of the Redis key.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The same, as bytes of its own.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// The name of the index set that holds what follows these parts.
@@ -76,6 +82,11 @@ impl Path {
 
 fn index_set(path: &[u8]) -> Vec<u8> {
     [INDEX_PREFIX, path].concat()
+}
+
+/// How many parts a path found in Redis has.
+pub(crate) fn count_parts(path: &[u8]) -> usize {
+    1 + path.iter().filter(|&&byte| byte == SEPARATOR).count()
 }
 
 /// The parts of a path found in Redis; `None` for a Redis key that is no path.

@@ -79,6 +79,13 @@ impl Pattern {
         self.tail == Node::Literal(NIL.to_vec())
     }
 
+    /// Whether a path with so many parts, the namespace included, can match. Says no to most of an
+    /// index set at little cost.
+    pub fn fits(&self, parts: usize) -> bool {
+        let own = 1 + self.parts.len();
+        parts == own || (parts > own && !self.is_closed())
+    }
+
     /// Whether the list of a key's parts, in canonical form, matches.
     pub fn matches(&self, parts: &[u8]) -> bool {
         let mut bindings = Bindings::new();

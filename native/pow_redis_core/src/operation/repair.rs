@@ -1,5 +1,7 @@
 //! Removing members without a value from the index.
 
+use std::sync::Arc;
+
 use super::{Outcome, Round, Step};
 use crate::commands::Replies;
 use crate::error::Error;
@@ -22,7 +24,7 @@ pub struct Repair {
 /// A member whose value was missing.
 #[derive(Debug)]
 pub(super) struct Stale {
-    pub(super) set: Vec<u8>,
+    pub(super) set: Arc<[u8]>,
     pub(super) member: Vec<u8>,
     pub(super) path: Vec<u8>,
     pub(super) score: Vec<u8>,
@@ -59,7 +61,7 @@ impl Repair {
             Stage::Look => {
                 for stale in &self.stale {
                     round.commands.push("ZSCORE", |command| {
-                        command.arg(&stale.set).arg(&stale.member);
+                        command.arg(&*stale.set).arg(&stale.member);
                     });
                     round.commands.push("EXISTS", |command| {
                         command.arg(&stale.path);
@@ -69,7 +71,7 @@ impl Repair {
             Stage::Remove => {
                 for stale in &self.stale {
                     round.commands.push("ZREM", |command| {
-                        command.arg(&stale.set).arg(&stale.member);
+                        command.arg(&*stale.set).arg(&stale.member);
                     });
                     round.commands.push("PTTL", |command| {
                         command.arg(&stale.path);
@@ -79,7 +81,7 @@ impl Repair {
             Stage::Restore(returned) => {
                 for (stale, life) in returned {
                     round.commands.push("ZADD", |command| {
-                        command.arg(&stale.set).arg("NX");
+                        command.arg(&*stale.set).arg("NX");
                         life.write_score(round.now_ms, command);
                         command.arg(&stale.member);
                     });
@@ -139,7 +141,7 @@ mod tests {
 
     fn stale(set: &str, member: &str) -> Stale {
         Stale {
-            set: set.as_bytes().to_vec(),
+            set: set.as_bytes().into(),
             member: member.as_bytes().to_vec(),
             path: format!("path-{member}").into_bytes(),
             score: b"5".to_vec(),

@@ -74,6 +74,7 @@ impl Script {
         });
         let lines = lines(commands.as_bytes());
         assert_eq!(lines.len(), commands.len());
+        self.operation.work();
         lines
     }
 

@@ -1,10 +1,13 @@
 //! Where the keys come from that `all` looks at.
 
+use std::sync::Arc;
+
 use super::Round;
+use super::repair::Stale;
 use crate::commands::Replies;
 use crate::error::Error;
 use crate::key::Key;
-use crate::path::Path;
+use crate::path::{Path, count_parts};
 use crate::pattern::Pattern;
 
 /// About how many keys one round looks at: few enough that other operations in the same pipeline
@@ -24,7 +27,7 @@ pub(super) struct Source {
 #[derive(Debug)]
 pub(super) enum Listing {
     /// An index set, and the path in front of its members.
-    Index { set: Vec<u8>, prefix: Path },
+    Index { set: Arc<[u8]>, prefix: Path },
     /// All keys that a glob matches.
     Scan { glob: Vec<u8> },
 }
@@ -37,11 +40,30 @@ pub(super) struct Candidate {
     pub(super) key: Vec<u8>,
     /// In the form of Erlang/OTP 25 and earlier.
     pub(super) legacy: bool,
-    /// Index set, member and score.
-    pub(super) listed: Option<(Vec<u8>, Vec<u8>, Vec<u8>)>,
+    pub(super) listed: Option<Listed>,
+}
+
+/// Where a candidate stands in the index.
+#[derive(Debug)]
+pub(super) struct Listed {
+    set: Arc<[u8]>,
+    /// Where in the path the member begins.
+    member: usize,
+    score: Vec<u8>,
 }
 
 impl Candidate {
+    /// What is stale in the index, if the value is gone.
+    pub(super) fn stale(self) -> Option<Stale> {
+        let listed = self.listed?;
+        Some(Stale {
+            set: listed.set,
+            member: self.path.get(listed.member..)?.to_vec(),
+            path: self.path,
+            score: listed.score,
+        })
+    }
+
     /// A key in the old form that is gone may have been renamed just now.
     pub(super) fn renamed(&self) -> Option<Self> {
         let key = Key::from_path(&self.path).filter(|_| self.legacy)?;
@@ -80,7 +102,7 @@ impl Source {
         };
         match &self.listing {
             Listing::Index { set, .. } => round.commands.push("ZSCAN", |command| {
-                command.arg(set).arg(cursor).arg("COUNT").arg(PAGE);
+                command.arg(&**set).arg(cursor).arg("COUNT").arg(PAGE);
             }),
             Listing::Scan { glob } => round.commands.push("SCAN", |command| {
                 command.arg(cursor).arg("MATCH").arg(glob);
@@ -89,36 +111,41 @@ impl Source {
         }
     }
 
-    /// Takes the page: those of its keys that match.
-    pub(super) fn read(
-        &mut self,
-        replies: &mut Replies,
-        pattern: &Pattern,
-    ) -> Result<Vec<Candidate>, Error> {
+    /// Takes the page as it is: what it lists is looked at with [`candidates`](Self::candidates).
+    pub(super) fn read(&mut self, replies: &mut Replies) -> Result<Vec<Vec<u8>>, Error> {
         let (cursor, items) = replies.next_page()?;
         self.cursor = (cursor != 0).then_some(cursor);
-        Ok(self.candidates(items, pattern))
+        Ok(items)
     }
 
-    fn candidates(&self, items: Vec<Vec<u8>>, pattern: &Pattern) -> Vec<Candidate> {
+    /// Those keys of a page that match.
+    pub(super) fn candidates(&self, page: Vec<Vec<u8>>, pattern: &Pattern) -> Vec<Candidate> {
         let candidate = |path: Vec<u8>, listed| {
-            let key = Key::from_path(&path)?;
-            let parts = key.parts_term();
-            pattern.matches(&parts).then(|| Candidate {
-                legacy: key.path().as_bytes() != path,
+            let found = Key::parts_of_path(&path)?;
+            pattern.matches(&found.parts).then_some(Candidate {
                 path,
-                key: parts,
+                key: found.parts,
+                legacy: found.legacy,
                 listed,
             })
         };
-        let mut items = items.into_iter();
+        let mut items = page.into_iter();
         match &self.listing {
             Listing::Scan { .. } => items.filter_map(|path| candidate(path, None)).collect(),
             Listing::Index { set, prefix } => {
+                let prefix_parts = count_parts(prefix.as_bytes());
                 let mut candidates = Vec::new();
                 while let (Some(member), Some(score)) = (items.next(), items.next()) {
-                    let path = prefix.join(&member).as_bytes().to_vec();
-                    candidates.extend(candidate(path, Some((set.clone(), member, score))));
+                    if !pattern.fits(prefix_parts + count_parts(&member)) {
+                        continue;
+                    }
+                    let listed = Listed {
+                        set: Arc::clone(set),
+                        member: prefix.as_bytes().len() + 1,
+                        score,
+                    };
+                    let path = prefix.join(&member).into_bytes();
+                    candidates.extend(candidate(path, Some(listed)));
                 }
                 candidates
             }
