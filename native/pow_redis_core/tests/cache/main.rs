@@ -8,6 +8,7 @@
 
 mod calls;
 mod failures;
+mod listing;
 mod order;
 mod outages;
 mod peer;

@@ -1,0 +1,61 @@
+//! A listing of many keys and what goes past it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use pow_redis_core::operation::Layout;
+
+use crate::calls::*;
+use crate::peer::{self, Peer};
+use crate::server::eventually;
+
+/// Pages that never end, until they are told to.
+const ONE_PAGE_OF_MANY: &[u8] = b"*2\r\n$1\r\n7\r\n*0\r\n";
+const LAST_PAGE: &[u8] = b"*2\r\n$1\r\n0\r\n*0\r\n";
+const NO_CONNECTION: usize = usize::MAX;
+
+#[test]
+fn reads_are_left_to_the_free_worker() {
+    let ended = Arc::new(AtomicBool::new(false));
+    let lister = Arc::new(AtomicUsize::new(NO_CONNECTION));
+    let reads = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let seen = (Arc::clone(&ended), Arc::clone(&lister), Arc::clone(&reads));
+    let peer = Peer::start(move |connection, command| {
+        let (ended, lister, reads) = &seen;
+        match command {
+            "ZSCAN" => {
+                lister.store(connection, Ordering::SeqCst);
+                let end = ended.load(Ordering::SeqCst);
+                Some(peer::Answer::Reply(if end {
+                    LAST_PAGE
+                } else {
+                    ONE_PAGE_OF_MANY
+                }))
+            }
+            "GET" => {
+                reads[connection].fetch_add(1, Ordering::SeqCst);
+                None
+            }
+            _ => None,
+        }
+    });
+    let mut options = options(&peer.url());
+    options.pool_size = 2;
+    let (cache, _events) = start(options);
+    eventually("both are connected", || peer.connections() == 2);
+    let listing = send(&cache, all(&[ANY], Layout::Indexed));
+    eventually("it lists", || {
+        lister.load(Ordering::SeqCst) != NO_CONNECTION
+    });
+    let lister = lister.load(Ordering::SeqCst);
+    eventually("the other is free", || {
+        value_of(&cache, 1);
+        reads[1 - lister].load(Ordering::SeqCst) > 0
+    });
+
+    let before = reads[lister].load(Ordering::SeqCst);
+    (0..500).for_each(|of| drop(value_of(&cache, of)));
+    assert_eq!(reads[lister].load(Ordering::SeqCst), before);
+    ended.store(true, Ordering::SeqCst);
+    wait(&listing).unwrap();
+}
