@@ -324,9 +324,6 @@ impl Worker {
         };
         self.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
         route.send(&self.commands, deadline)?;
-        for active in self.active.iter_mut().filter(|it| it.replies.is_some()) {
-            active.request.operation.work();
-        }
         let outcome = self.read_round(deadline);
         self.used_at = Instant::now();
         outcome

@@ -15,30 +15,18 @@ use crate::records::Records;
 const FEW: usize = 32;
 
 /// Reads the records that match: pages of the index (or of all keys, in the plain layout), and the
-/// values of what matched on pages before, in the same round. While Redis works on a round, what came
-/// with the one before is looked at.
+/// values of what matched on the page before, in the same round.
 #[derive(Debug)]
 pub struct All {
     pattern: Pattern,
     layout: Layout,
     sources: Vec<Source>,
-    /// What matched and is read in the next round, or in the one under way.
+    /// What matched and is to be read in the next round.
     candidates: Vec<Candidate>,
-    /// What came and is yet to be looked at.
-    unseen: Unseen,
-    /// What matched since the round was written.
-    matched: Vec<Candidate>,
     /// The records found, by the canonical term of their key's parts.
     found: BTreeMap<Vec<u8>, Found>,
     stale: Vec<Stale>,
     refused: usize,
-}
-
-#[derive(Debug, Default)]
-struct Unseen {
-    values: Vec<(Candidate, Option<Vec<u8>>)>,
-    /// Pages, with the number of their source.
-    pages: Vec<(usize, Vec<Vec<u8>>)>,
 }
 
 #[derive(Debug)]
@@ -55,8 +43,6 @@ impl All {
             layout,
             sources: Vec::new(),
             candidates: Vec::new(),
-            unseen: Unseen::default(),
-            matched: Vec::new(),
             found: BTreeMap::new(),
             stale: Vec::new(),
             refused: 0,
@@ -101,8 +87,6 @@ impl All {
                 })
                 .collect(),
         };
-        self.unseen = Unseen::default();
-        self.matched.clear();
         self.found.clear();
         self.stale.clear();
         self.refused = 0;
@@ -126,46 +110,28 @@ impl All {
 
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
         for candidate in std::mem::take(&mut self.candidates) {
-            match replies.next_bytes() {
-                Ok(value) => self.unseen.values.push((candidate, value)),
-                // Something of another kind lies there: it is no record.
-                Err(error) if is_wrong_type(&error) => self.refused += 1,
-                Err(error) => return Err(error),
-            }
+            let value = replies.next_bytes();
+            self.take_value(candidate, value)?;
         }
-        for (number, source) in self.sources.iter_mut().enumerate() {
-            if source.has_more() {
-                self.unseen.pages.push((number, source.read(&mut replies)?));
-            }
+        for source in self.sources.iter_mut().filter(|source| source.has_more()) {
+            let candidates = source.read(&mut replies, &self.pattern)?;
+            self.candidates.extend(candidates);
         }
-        let listed = !self.sources.iter().any(Source::has_more);
-        if listed {
-            self.look();
-        }
-        self.candidates = std::mem::take(&mut self.matched);
-        Ok(if listed && self.candidates.is_empty() {
+        let finished = self.candidates.is_empty() && !self.sources.iter().any(Source::has_more);
+        Ok(if finished {
             Step::Done(self.outcome())
         } else {
             Step::Again
         })
     }
 
-    /// Looks at what came with earlier rounds.
-    pub(super) fn look(&mut self) {
-        let unseen = std::mem::take(&mut self.unseen);
-        for (candidate, value) in unseen.values {
-            self.take_value(candidate, value);
-        }
-        for (number, page) in unseen.pages {
-            if let Some(source) = self.sources.get(number) {
-                self.matched.extend(source.candidates(page, &self.pattern));
-            }
-        }
-    }
-
-    fn take_value(&mut self, candidate: Candidate, value: Option<Vec<u8>>) {
+    fn take_value(
+        &mut self,
+        candidate: Candidate,
+        value: Result<Option<Vec<u8>>, Error>,
+    ) -> Result<(), Error> {
         match value {
-            Some(value) if etf::check(&value).is_ok() => {
+            Ok(Some(value)) if etf::check(&value).is_ok() => {
                 let found = Found {
                     value,
                     legacy: candidate.legacy,
@@ -175,12 +141,16 @@ impl All {
                     self.found.insert(candidate.key, found);
                 }
             }
-            Some(_) => self.refused += 1,
-            None => {
-                self.matched.extend(candidate.renamed());
+            Ok(Some(_)) => self.refused += 1,
+            Ok(None) => {
+                self.candidates.extend(candidate.renamed());
                 self.stale.extend(candidate.stale());
             }
+            // Something of another kind lies there: it is no record.
+            Err(error) if is_wrong_type(&error) => self.refused += 1,
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     fn outcome(&mut self) -> Outcome {
@@ -284,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_with_a_later_page() {
+    fn values_are_read_with_the_next_page() {
         let mut script = indexed(&[ANY]);
         let scan = |cursor| format!("ZSCAN _index:{N} {cursor} COUNT 512");
         assert_eq!(script.write(), [scan(0)]);
@@ -292,14 +262,10 @@ mod tests {
         let two_parts = format!("{ONE}:{TWO}");
         script.again(vec![page(17, &[ONE, "5", &two_parts, "6"])]);
 
-        // The page is looked at while Redis lists the next.
-        assert_eq!(script.write(), [scan(17)]);
-        script.again(vec![page(23, &[TWO, "6", "no path", "7"])]);
-
-        let third = [format!("GET {N}:{ONE}"), scan(23)];
-        assert_eq!(script.write(), third);
-        assert_eq!(script.write(), third, "written again");
-        script.again(vec![bulk(VALUE), page(0, &[])]);
+        let second = [format!("GET {N}:{ONE}"), scan(17)];
+        assert_eq!(script.write(), second);
+        assert_eq!(script.write(), second, "written again");
+        script.again(vec![bulk(VALUE), page(0, &[TWO, "6", "no path", "7"])]);
 
         assert_eq!(script.write(), [format!("GET {N}:{TWO}")]);
         let (records, refused, repair) = records(script.done(vec![bulk(OTHER)]));
@@ -316,18 +282,15 @@ mod tests {
         script.again(vec![page(3, &[ONE, "5", TWO, "5"]), page(0, &[ONE, "5"])]);
         assert_eq!(
             script.write(),
-            [format!("ZSCAN _index:{N}:{OLD_A} 3 COUNT 512")]
-        );
-        script.again(vec![page(0, &[])]);
-        assert_eq!(
-            script.write(),
             [
                 format!("GET {N}:{OLD_A}:{ONE}"),
                 format!("GET {N}:{OLD_A}:{TWO}"),
                 format!("GET {N}:{A}:{ONE}"),
+                format!("ZSCAN _index:{N}:{OLD_A} 3 COUNT 512"),
             ]
         );
-        let outcome = script.done(vec![bulk(OTHER), bulk(OTHER), bulk(VALUE)]);
+        let values = [bulk(OTHER), bulk(OTHER), bulk(VALUE)];
+        let outcome = script.done([&values[..], &[page(0, &[])]].concat());
         let canonical = record(&[ATOM_A, INT_1], VALUE);
         let legacy = record(&[ATOM_A, INT_2], OTHER);
         assert_eq!(records(outcome).0, [canonical, legacy]);
@@ -371,9 +334,7 @@ mod tests {
         let path = format!("{N}:{ONE}:{TWO}");
         let longer = format!("{path}:{TWO}");
         script.again(vec![page(9, &[&path, &longer])]);
-        assert_eq!(script.write(), [scan(9)]);
-        script.again(vec![page(11, &[])]);
-        assert_eq!(script.write(), [format!("GET {path}"), scan(11)]);
+        assert_eq!(script.write(), [format!("GET {path}"), scan(9)]);
         // A key that vanished after it was listed is no error, and stands in no index.
         script.again(vec![Value::Nil, page(0, &[&path])]);
         let (records, refused, repair) = records(script.done(vec![bulk(VALUE)]));
@@ -412,12 +373,9 @@ mod tests {
         let mut script = indexed(&[ANY]);
         let first = script.write();
         script.again(vec![page(17, &[ONE, "5", TWO, "5", A, "5"])]);
-        script.write();
-        script.again(vec![page(18, &[ONE, "5"])]);
-        // One found, one stale, one refused, one that is to be read, one that is to be looked at.
-        script.write();
+        // One found, one stale, one refused, one that is to be read.
         let values = [bulk(VALUE), Value::Nil, bulk(FUNCTION)];
-        script.again([&values[..], &[page(19, &[TWO, "5"])]].concat());
+        script.again([&values[..], &[page(18, &[ONE, "5"])]].concat());
         script.operation.restart();
         assert_eq!(script.write(), first);
         let (records, refused, repair) = records(script.done(vec![page(0, &[])]));

@@ -118,13 +118,6 @@ impl Operation {
         }
     }
 
-    /// Does what can be done while Redis works on the round that was written.
-    pub fn work(&mut self) {
-        if let Self::All(all) = self {
-            all.look();
-        }
-    }
-
     /// Takes the replies to the commands of the round.
     pub fn read(&mut self, replies: Replies) -> Result<Step, Error> {
         match self {

@@ -74,7 +74,6 @@ impl Script {
         });
         let lines = lines(commands.as_bytes());
         assert_eq!(lines.len(), commands.len());
-        self.operation.work();
         lines
     }
 

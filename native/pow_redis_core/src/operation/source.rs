@@ -111,15 +111,18 @@ impl Source {
         }
     }
 
-    /// Takes the page as it is: what it lists is looked at with [`candidates`](Self::candidates).
-    pub(super) fn read(&mut self, replies: &mut Replies) -> Result<Vec<Vec<u8>>, Error> {
-        let (cursor, items) = replies.next_page()?;
+    /// Takes the page: those of its keys that match.
+    pub(super) fn read(
+        &mut self,
+        replies: &mut Replies,
+        pattern: &Pattern,
+    ) -> Result<Vec<Candidate>, Error> {
+        let (cursor, page) = replies.next_page()?;
         self.cursor = (cursor != 0).then_some(cursor);
-        Ok(items)
+        Ok(self.candidates(page, pattern))
     }
 
-    /// Those keys of a page that match.
-    pub(super) fn candidates(&self, page: Vec<Vec<u8>>, pattern: &Pattern) -> Vec<Candidate> {
+    fn candidates(&self, page: Vec<Vec<u8>>, pattern: &Pattern) -> Vec<Candidate> {
         let candidate = |path: Vec<u8>, listed| {
             let found = Key::parts_of_path(&path)?;
             pattern.matches(&found.parts).then_some(Candidate {
