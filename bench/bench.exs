@@ -15,7 +15,7 @@ alias PowRedisCache.Bench.{Contender, Extras, Json, Machine, Row, Runner}
   )
 
 settings = %{
-  rounds: Keyword.get(options, :rounds, 5),
+  rounds: Keyword.get(options, :rounds, 3),
   ms: Keyword.get(options, :ms, 1_000),
   only: Keyword.get(options, :only, ""),
   proxy: Keyword.fetch!(options, :proxy)

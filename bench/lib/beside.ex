@@ -32,7 +32,6 @@ defmodule PowRedisCache.Bench.Beside do
           beside_p50_us: median(beside, 0.5),
           beside_p99_us: median(beside, 0.99)
         }
-        |> tap(&IO.inspect/1)
       end
 
     Contender.stop(contenders)

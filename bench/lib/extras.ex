@@ -11,6 +11,5 @@ defmodule PowRedisCache.Bench.Extras do
       memory: Memory.run(),
       build: Build.run()
     }
-    |> tap(&IO.inspect/1)
   end
 end

@@ -84,12 +84,17 @@ defmodule PowRedisCache.Bench.Memory do
     Wait.until(fn -> connections(client) == size + 1 end)
     resident = Meter.resident_bytes() - before
 
-    redis =
-      client |> Meter.info("memory") |> Map.fetch!("mem_clients_normal") |> String.to_integer()
-
+    redis = redis_bytes(client)
     GenServer.stop(pid)
     Wait.until(fn -> connections(client) == 1 end)
     %{resident: resident, redis: redis}
+  end
+
+  defp redis_bytes(client) do
+    clients = RedisClient.command!(client, ["CLIENT", "LIST"])
+
+    for([_, bytes] <- Regex.scan(~r/tot-mem=(\d+)/, clients), do: String.to_integer(bytes))
+    |> Enum.sum()
   end
 
   defp connections(client) do
