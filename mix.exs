@@ -6,13 +6,17 @@ defmodule PowRedisCache.MixProject do
   def project do
     [
       app: :pow_redis_cache,
-      version: "0.1.0",
+      version: PowRedisCache.NativeLibrary.version(),
       elixir: "~> 1.14",
       compilers: [:pow_redis_cache | Mix.compilers()],
       elixirc_paths: elixirc_paths(Mix.env()),
       deps: deps(Code.ensure_loaded?(Hex)),
       description: "Pow's sessions in Redis: a cache store backend with a native core",
-      package: package()
+      package: package(),
+      # The benchmarks' clients, which are not dependencies.
+      xref: [exclude: [:eredis, Redix]],
+      name: "PowRedisCache",
+      docs: docs()
     ]
   end
 
@@ -25,16 +29,33 @@ defmodule PowRedisCache.MixProject do
   defp elixirc_paths(_env), do: ["lib"]
 
   # Used where it is present. A machine without Hex builds and tests without it.
-  defp deps(true), do: [{:pow, "~> 1.0", optional: true}, {:telemetry, "~> 1.0", optional: true}]
+  defp deps(true) do
+    [
+      {:pow, "~> 1.0", optional: true},
+      {:telemetry, "~> 1.0", optional: true},
+      {:ex_doc, "~> 0.34", only: :dev, runtime: false}
+    ]
+  end
+
   defp deps(false), do: []
+
+  defp docs do
+    [
+      main: "readme",
+      extras: ["README.md" | Path.wildcard("guides/*.md")] ++ ["CHANGELOG.md"],
+      groups_for_extras: [Guides: ~r"^guides/"],
+      groups_for_modules: [Tools: [~r/Doctor/, PowRedisCache.Progress]]
+    ]
+  end
 
   defp package do
     [
       licenses: ["Apache-2.0"],
+      links: %{"Changelog" => "https://hexdocs.pm/pow_redis_cache/changelog.html"},
+      # All that building the library needs.
       files: [
         ".cargo/config.toml",
         "lib",
-        "guides",
         "mix",
         "guides",
         "native/*/Cargo.toml",

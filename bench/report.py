@@ -34,9 +34,30 @@ def main(path):
     chart(run).savefig(path.with_suffix(".svg"), metadata={"Date": None})
 
 
+SUMMARY = [OURS, "guide (current) on Redix", "guide (current) on eredis"]
+
+
+def summary(run):
+    """What the README shows: rates and medians, without what is there for comparison only."""
+    there = [name for name in SUMMARY if any(row["contender"] == name for row in run["rows"])]
+    networks = [("loopback", "loopback"), ("1 ms", "1 ms away")]
+    heads = [f"{SHORT[name]}, {label}" for _, label in networks for name in there]
+    lines = [describe(run), "", "| calls a second (p50) | callers | " + " | ".join(heads) + " |"]
+    lines.append("|---|---|" + "---|" * len(heads))
+    near, far = (rows(run, network) for network, _ in networks)
+    for (name, callers), row in near.items():
+        cells = [brief(found.get(contender)) for found in (row, far[name, callers]) for contender in there]
+        lines.append(f"| {name} | {callers:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def brief(row):
+    return "–" if row is None else f"{number(row['rate'])} ({duration(row['p50_us'])})"
+
+
 def table(run):
     names = [name for name in SHORT if any(row["contender"] == name for row in run["rows"])]
-    lines = [describe(run), ""]
+    lines = [summary(run), "", "## In full", ""]
     for network, unit in [("loopback", "on loopback"), ("1 ms", "1 ms of round trip away")]:
         there = [name for name in names if name != "ets" or network == "loopback"]
         lines += [
@@ -161,7 +182,8 @@ def chart(run):
         axis.grid(axis="x", linewidth=0.3)
         axis.set_yticks(range(len(wanted)), [f"{name}, {callers} caller{'s' * (callers > 1)}" for name, callers in wanted])
     axes[0].invert_yaxis()
-    axes[1].legend(loc="lower right", fontsize="small")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
     return figure
 
 

@@ -57,6 +57,17 @@ defmodule PowRedisCache.BuildTest do
     assert File.read!(library) == built
   end
 
+  test "each file that the package names is there, and it has one version" do
+    for pattern <- Mix.Project.config()[:package][:files] do
+      assert Path.wildcard(Path.join(NativeLibrary.root(), pattern), match_dot: true) != [],
+             pattern
+    end
+
+    version = Mix.Project.config()[:version]
+    assert version == NativeLibrary.version()
+    assert to_string(Application.spec(:pow_redis_cache, :vsn)) == version
+  end
+
   test "without cargo it says what to install", %{package: package} do
     assert {output, status} = mix(package, ["compile"], without_cargo())
     assert status != 0

@@ -36,6 +36,13 @@ defmodule PowRedisCache.ReadmeTest do
     end
   end
 
+  test "the numbers are those of the newest run" do
+    newest = "../bench/runs/20*.md" |> Path.expand(__DIR__) |> Path.wildcard() |> Enum.max()
+    [summary, _in_full] = newest |> File.read!() |> String.split("\n\n## In full")
+    assert @readme =~ summary
+    assert @readme =~ "bench/runs/#{Path.basename(newest, ".md")}.svg"
+  end
+
   test "the table of options has each with its default" do
     for {name, default} <- PowRedisCache.Options.validate!([]), name != :name do
       shown =

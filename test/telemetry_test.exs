@@ -175,10 +175,16 @@ defmodule PowRedisCache.TelemetryTest do
   end
 
   test "without the module, calls do as well", %{config: config} do
+    name = config[:name]
+    instance = PowRedisCache.Instance.fetch!(name, :get)
+    assert instance.telemetry?
     :code.delete(:telemetry)
     :code.purge(:telemetry)
 
     try do
+      refute PowRedisCache.Telemetry.present?()
+      # As it is where the app does not have the module when the instance starts.
+      :persistent_term.put({PowRedisCache, name}, %{instance | telemetry?: false})
       assert PowRedisCache.put(config, {"key", 1}) == :ok
       assert PowRedisCache.get(config, "key") == 1
       catch_error(PowRedisCache.put(config, {"key", fn -> 1 end}))
@@ -187,9 +193,10 @@ defmodule PowRedisCache.TelemetryTest do
       {:module, :telemetry} = Code.ensure_loaded(:telemetry)
     end
 
-    assert calls(config[:name]) == []
+    assert calls(name) == []
+    :persistent_term.put({PowRedisCache, name}, instance)
     assert PowRedisCache.get(config, "key") == 1
-    assert [{[:call, :start], _, _}, {[:call, :stop], _, _}] = calls(config[:name])
+    assert [{[:call, :start], _, _}, {[:call, :stop], _, _}] = calls(name)
   end
 
   # The events of calls of an instance so far.

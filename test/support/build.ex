@@ -6,7 +6,6 @@ defmodule PowRedisCache.Build do
   import ExUnit.Callbacks, only: [on_exit: 1]
 
   @root Path.expand("../..", __DIR__)
-  @package ~w(.cargo lib mix native Cargo.toml Cargo.lock mix.exs .formatter.exs README.md)
 
   @doc "An empty folder that goes when the test ends."
   @spec folder!() :: Path.t()
@@ -18,11 +17,16 @@ defmodule PowRedisCache.Build do
     folder
   end
 
-  @doc "Copies the package, as a user gets it."
+  @doc "Copies the files of the package, as Hex ships them: no other is needed to build it."
   @spec copy_package!(Path.t()) :: Path.t()
   def copy_package!(folder) do
-    File.mkdir_p!(folder)
-    for name <- @package, do: File.cp_r!(Path.join(@root, name), Path.join(folder, name))
+    for pattern <- Mix.Project.config()[:package][:files],
+        path <- Path.wildcard(Path.join(@root, pattern), match_dot: true) do
+      target = Path.join(folder, Path.relative_to(path, @root))
+      File.mkdir_p!(Path.dirname(target))
+      File.cp_r!(path, target)
+    end
+
     folder
   end
 
