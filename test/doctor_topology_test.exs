@@ -2,6 +2,8 @@ defmodule PowRedisCache.DoctorTopologyTest do
   # What the doctor says of Sentinel and Cluster.
   use ExUnit.Case, async: false
 
+  import PowRedisCache.Diagnosis
+
   alias PowRedisCache.{
     Certificates,
     Cluster,
@@ -149,7 +151,4 @@ defmodule PowRedisCache.DoctorTopologyTest do
 
   defp not_ok(checks),
     do: for(check <- checks, check.status != :ok, do: {check.name, check.status})
-
-  defp check(checks, name), do: Enum.find(checks, &(&1.name == name))
-  defp detail(checks, name), do: check(checks, name).detail
 end

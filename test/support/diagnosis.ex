@@ -1,0 +1,28 @@
+defmodule PowRedisCache.Diagnosis do
+  @moduledoc "Reading the checks of a doctor's report."
+
+  import ExUnit.Assertions
+
+  @doc "The check of this name."
+  def check(checks, name), do: Enum.find(checks, &(&1.name == name))
+
+  def detail(checks, name), do: check(checks, name).detail
+  def advice(checks, name), do: check(checks, name).advice
+
+  @doc "The names of the checks that failed."
+  def failed(checks), do: with_status(checks, :error)
+
+  @doc "The names of the checks that warn."
+  def warned(checks), do: with_status(checks, :warning)
+
+  @doc "The names of the checks that were skipped."
+  def skipped(checks), do: with_status(checks, :skipped)
+
+  defp with_status(checks, status) do
+    found = for check <- checks, check.status == status, do: check
+
+    # Who is told that something is wrong is told what to do.
+    if status in [:error, :warning], do: for(check <- found, do: assert(is_binary(check.advice)))
+    Enum.map(found, & &1.name)
+  end
+end
