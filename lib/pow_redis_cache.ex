@@ -138,7 +138,7 @@ defmodule PowRedisCache do
   place: keys may have been passed over. `mix pow_redis_cache.reindex` runs it from a shell. In a
   release:
 
-      bin/my_app rpc "PowRedisCache.reindex(progress: PowRedisCache.Progress.new()) |> IO.inspect()"
+      bin/my_app rpc "PowRedisCache.reindex(progress: PowRedisCache.Progress.new()) |> inspect() |> IO.puts()"
 
   Options:
 

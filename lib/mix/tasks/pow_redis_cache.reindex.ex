@@ -13,7 +13,7 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
 
   The app is started, and its instance used. In a release without Mix:
 
-      bin/my_app rpc "PowRedisCache.reindex(progress: PowRedisCache.Progress.new()) |> IO.inspect()"
+      bin/my_app rpc "PowRedisCache.reindex(progress: PowRedisCache.Progress.new()) |> inspect() |> IO.puts()"
 
   ## Options
 

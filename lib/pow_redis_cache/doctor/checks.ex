@@ -81,7 +81,7 @@ defmodule PowRedisCache.Doctor.Checks do
   # What was found and what to do; nil where it was not looked at.
 
   defp check("library", _subject) do
-    {version, target} = Native.library()
+    {version, target} = Native.built()
     path = "#{Native.path()}.so"
     Application.load(:pow_redis_cache)
 

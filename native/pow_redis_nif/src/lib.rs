@@ -209,7 +209,7 @@ fn examine<'a>(
 
 /// Version and target of this library.
 #[rustler::nif]
-fn library() -> (&'static str, String) {
+fn built() -> (&'static str, String) {
     let system = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     let target = match c_library() {
         "" => system,
