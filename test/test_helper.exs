@@ -17,4 +17,6 @@ server =
 Logger.configure(level: :warning)
 # What takes long runs where bin/test-matrix asks for it.
 exclude = if System.get_env("POW_REDIS_CACHE_LONG"), do: [], else: [:long]
-ExUnit.start(capture_log: true, exclude: exclude)
+ExUnit.after_suite(fn _results -> PowRedisCache.Failures.print() end)
+formatters = [ExUnit.CLIFormatter, PowRedisCache.Failures]
+ExUnit.start(capture_log: true, exclude: exclude, formatters: formatters)

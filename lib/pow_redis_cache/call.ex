@@ -105,32 +105,30 @@ defmodule PowRedisCache.Call do
   defp answer!(answer), do: answer
 
   defp outcome(name, instance, operation, writes, native) do
-    with {:error, reason} <- exchange(instance, writes, native) do
+    with {:error, reason} <- exchange(name, instance, writes, native) do
       {:error, error(name, operation, reason)}
     end
   end
 
-  defp exchange(_instance, :async, native) do
+  defp exchange(_name, _instance, :async, native) do
     with {:ok, _ticket} <- native.(:async), do: :ok
   end
 
-  defp exchange(instance, :sync, native) do
+  defp exchange(name, instance, :sync, native) do
     reference = make_ref()
 
     with {:ok, ticket} <- native.(reference) do
-      await(reference, ticket, instance.timeout)
+      await(reference, name, ticket, instance.timeout)
     end
   end
 
   # Either the answer wins or the cancellation: nothing is left in the mailbox.
-  defp await(reference, ticket, timeout) do
+  defp await(reference, name, ticket, timeout) do
     receive do
       {^reference, result} -> result
     after
       timeout ->
-        if Native.cancel(ticket) do
-          {:error, {:timeout, %{}}}
-        else
+        with :answered <- Native.cancel(name, ticket) do
           receive do
             {^reference, result} -> result
           end

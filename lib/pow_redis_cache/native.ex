@@ -58,7 +58,7 @@ defmodule PowRedisCache.Native do
   def reindex(_name, _reference, _cursor, _dry_run), do: not_loaded()
   def examine(_options, _probes, _counting, _reference), do: not_loaded()
   def built, do: not_loaded()
-  def cancel(_ticket), do: not_loaded()
+  def cancel(_name, _ticket), do: not_loaded()
 
   defp not_loaded, do: :erlang.nif_error(:nif_not_loaded)
 end

@@ -98,6 +98,11 @@ impl Cache {
         })
     }
 
+    /// Gives up waiting: why, or `None` if the answer was sent or is just being sent.
+    pub fn cancel(&self, ticket: &Ticket) -> Option<Error> {
+        ticket.cancel().then(|| self.shared.too_late())
+    }
+
     /// How long a call may take.
     pub fn timeout(&self) -> Duration {
         self.shared.options.timeout

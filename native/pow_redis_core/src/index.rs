@@ -5,8 +5,6 @@
 //! that of the current edition of Pow's guide.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
 
 use redis::Cmd;
 
@@ -24,10 +22,6 @@ const FOREVER_MS: i64 = 10_000_000_000_000_000;
 /// How long after its score a member is dropped, in milliseconds: a value set after its index, or by
 /// a host whose clock is behind, outlives the score a little.
 pub(crate) const PURGE_MARGIN_MS: i64 = 5_000;
-/// A set is purged at most this often, in milliseconds.
-const PURGE_INTERVAL_MS: i64 = 1_000;
-/// For how many sets the next purge is remembered.
-const MAX_REMEMBERED: usize = 65_536;
 
 /// What to add to one index set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +49,7 @@ pub fn additions<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<Addition>
     additions
 }
 
-/// How long members live.
+/// How long a member lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// Until this many milliseconds have passed.
@@ -80,10 +74,37 @@ impl Life {
             Self::Infinite => FOREVER_MS,
         }
     }
+
+    /// When it ends, in Unix milliseconds.
+    pub(crate) const fn end_ms(self, now_ms: i64) -> i64 {
+        match self {
+            Self::Milliseconds(ms) => now_ms.saturating_add(ms),
+            Self::Infinite => FOREVER_MS,
+        }
+    }
+
+    /// The life that ends then.
+    pub(crate) fn until_ms(end_ms: i64, now_ms: i64) -> Self {
+        if end_ms >= FOREVER_MS {
+            Self::Infinite
+        } else {
+            Self::Milliseconds(end_ms.saturating_sub(now_ms).max(0))
+        }
+    }
+
+    /// When a set with such a member ends, in Unix milliseconds.
+    pub(crate) const fn end_of_set_ms(self, now_ms: i64) -> i64 {
+        now_ms.saturating_add(self.of_set())
+    }
 }
 
 impl Addition {
-    /// Appends the commands that add the members; a set never lives shorter than before.
+    /// The set that is added to.
+    pub(crate) fn set(&self) -> &[u8] {
+        &self.set
+    }
+
+    /// Appends the command that adds the members.
     pub fn write(&self, life: Life, now_ms: i64, commands: &mut Commands) {
         commands.push("ZADD", |command| {
             command.arg(&self.set);
@@ -92,14 +113,6 @@ impl Addition {
                 command.arg(member);
             }
         });
-        write_life(&self.set, life, commands);
-    }
-
-    /// Appends the command that drops members which expired, if that is due.
-    pub fn write_purge(&self, life: Life, now_ms: i64, purges: &Purges, commands: &mut Commands) {
-        if purges.is_due(&self.set, life, now_ms) {
-            write_purge(&self.set, now_ms, commands);
-        }
     }
 }
 
@@ -123,57 +136,13 @@ pub(crate) fn write_purge(set: &[u8], now_ms: i64, commands: &mut Commands) {
     });
 }
 
-/// When each index set is to be purged next.
-///
-/// A set that is met for the first time is left alone, so that a sign-in costs no command more than
-/// it needs; one that is met again is purged, at most once a second.
-#[derive(Debug, Default)]
-pub struct Purges {
-    next: Mutex<HashMap<u64, i64>>,
-}
-
-impl Purges {
-    fn is_due(&self, set: &[u8], life: Life, now_ms: i64) -> bool {
-        let interval = match life {
-            Life::Milliseconds(ms) => ms.min(PURGE_INTERVAL_MS),
-            Life::Infinite => PURGE_INTERVAL_MS,
-        };
-        let mut hasher = DefaultHasher::new();
-        set.hash(&mut hasher);
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        if next.len() >= MAX_REMEMBERED {
-            next.clear();
-        }
-        match next.get_mut(&hasher.finish()) {
-            Some(due) if *due <= now_ms => {
-                *due = now_ms.saturating_add(interval);
-                true
-            }
-            Some(_) => false,
-            None => {
-                next.insert(hasher.finish(), now_ms.saturating_add(interval));
-                false
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation::script::lines;
 
     fn path(text: &str) -> Path {
         Path::from_parts(text.split(' ').map(str::as_bytes))
-    }
-
-    fn text(commands: &Commands) -> String {
-        let lines: Vec<_> = std::str::from_utf8(commands.as_bytes())
-            .unwrap()
-            .lines()
-            .filter(|line| !line.starts_with('$'))
-            .map(|line| if line.starts_with('*') { "\n" } else { line })
-            .collect();
-        lines.join(" ").trim().replace(" \n ", "\n")
     }
 
     #[test]
@@ -188,13 +157,11 @@ mod tests {
             addition.write(Life::Milliseconds(1_000), 500, &mut commands);
         }
         assert_eq!(
-            text(&commands),
-            "ZADD _index:bg 1500 eA 1500 eQ:eg\n\
-             PEXPIRE _index:bg 61000 NX\n\
-             PEXPIRE _index:bg 61000 GT\n\
-             ZADD _index:bg:eQ 1500 eg\n\
-             PEXPIRE _index:bg:eQ 61000 NX\n\
-             PEXPIRE _index:bg:eQ 61000 GT"
+            lines(commands.as_bytes()),
+            [
+                "ZADD _index:bg 1500 eA 1500 eQ:eg",
+                "ZADD _index:bg:eQ 1500 eg"
+            ]
         );
     }
 
@@ -204,27 +171,35 @@ mod tests {
         for addition in additions([&path("n x")]) {
             addition.write(Life::Infinite, 500, &mut commands);
         }
-        assert_eq!(
-            text(&commands),
-            "ZADD _index:bg +inf eA\n\
-             PEXPIRE _index:bg 10000000000000000 NX\n\
-             PEXPIRE _index:bg 10000000000000000 GT"
-        );
+        assert_eq!(lines(commands.as_bytes()), ["ZADD _index:bg +inf eA"]);
     }
 
     #[test]
-    fn purges_a_set_that_is_met_again_at_most_once_a_second() {
-        let purges = Purges::default();
-        let life = Life::Milliseconds(60_000);
-        let due = [0, 999, 1_000, 1_500, 2_000].map(|now| purges.is_due(b"s", life, now));
-        assert_eq!(due, [false, false, true, false, true]);
-        assert!(!purges.is_due(b"t", life, 2_000));
+    fn a_set_lives_longer_than_its_members() {
+        for (life, text) in [
+            (Life::Milliseconds(1_000), "61000"),
+            (Life::Infinite, "10000000000000000"),
+        ] {
+            let mut commands = Commands::new();
+            write_life(b"s", life, &mut commands);
+            let expected = ["NX", "GT"].map(|condition| format!("PEXPIRE s {text} {condition}"));
+            assert_eq!(lines(commands.as_bytes()), expected);
+            assert!(life.end_of_set_ms(5) > life.end_ms(5));
+        }
+    }
+
+    #[test]
+    fn the_life_that_ends_at_a_time() {
+        for life in [Life::Milliseconds(1_000), Life::Infinite] {
+            assert_eq!(Life::until_ms(life.end_ms(5), 5), life);
+        }
+        assert_eq!(Life::until_ms(5, 7), Life::Milliseconds(0));
     }
 
     #[test]
     fn drops_what_expired_a_while_ago() {
         let mut commands = Commands::new();
         write_purge(b"s", 10_000, &mut commands);
-        assert_eq!(text(&commands), "ZREMRANGEBYSCORE s -inf 5000");
+        assert_eq!(lines(commands.as_bytes()), ["ZREMRANGEBYSCORE s -inf 5000"]);
     }
 }

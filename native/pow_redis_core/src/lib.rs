@@ -39,4 +39,5 @@ pub mod server_info;
 mod shared;
 mod socket;
 pub mod tls;
+pub mod upkeep;
 mod worker;

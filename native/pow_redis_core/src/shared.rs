@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::Error;
-use crate::index::Purges;
+use crate::error::{Error, ErrorKind};
 use crate::link::Link;
 use crate::operation::Outcome;
 use crate::options::{Options, Topology};
@@ -58,7 +57,6 @@ pub struct Info {
 /// What the workers share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
-    pub(crate) purges: Purges,
     pub(crate) stats: Stats,
     pub(crate) link: Link,
     /// Address and version.
@@ -81,7 +79,6 @@ impl Shared {
     pub(crate) fn new(options: Options, observer: Observer) -> Self {
         Self {
             options,
-            purges: Purges::default(),
             stats: Stats::default(),
             link: Link::new(),
             server: Mutex::default(),
@@ -106,6 +103,12 @@ impl Shared {
         if self.link.failed(error) {
             (self.observer)(Event::Disconnected(error.clone()));
         }
+    }
+
+    /// Why a call is not answered in time: why nobody can connect, if that is known.
+    pub(crate) fn too_late(&self) -> Error {
+        let known = self.link.failure();
+        known.unwrap_or_else(|| ErrorKind::Timeout.into())
     }
 
     pub(crate) fn report_refused(&self, outcome: &Outcome) {

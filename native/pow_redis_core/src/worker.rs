@@ -13,11 +13,12 @@ use redis::Value;
 use crate::backoff::Backoff;
 use crate::commands::{Commands, Replies};
 use crate::error::{Error, ErrorKind, ServerCode};
-use crate::operation::{Operation, Outcome, Round, Step};
+use crate::operation::{LookAfter, Operation, Outcome, Round, Step};
 use crate::repairs::Repairs;
 use crate::request::Request;
 use crate::route::Route;
 use crate::shared::Shared;
+use crate::upkeep::Upkeep;
 
 /// Most requests served together.
 const MAX_REQUESTS: usize = 4_096;
@@ -45,6 +46,7 @@ pub(crate) struct Worker {
     backoff: Backoff,
     active: VecDeque<Active>,
     repairs: Repairs,
+    upkeep: Upkeep,
     commands: Commands,
     used_at: Instant,
     /// Among `active` is a listing of many keys.
@@ -85,6 +87,7 @@ impl Worker {
             backoff: Backoff::new(),
             active: VecDeque::new(),
             repairs,
+            upkeep: Upkeep::default(),
             commands: Commands::new(),
             used_at: Instant::now(),
             is_listing: false,
@@ -113,7 +116,7 @@ impl Worker {
         if !self.gather() {
             return false;
         }
-        self.take_due_repairs();
+        self.take_due_housekeeping();
         self.drop_late();
         if self.route.is_some() || self.connect() {
             match self.serve() {
@@ -149,7 +152,9 @@ impl Worker {
             thread::yield_now();
             self.take(0);
         }
-        let idle = self.active.is_empty() && self.queues.iter().all(Receiver::is_empty);
+        let idle = self.active.is_empty()
+            && self.queues.iter().all(Receiver::is_empty)
+            && self.upkeep.next_due().is_none();
         !(idle && self.is_stopping())
     }
 
@@ -208,6 +213,7 @@ impl Worker {
             self.route.is_some().then(|| self.used_at + IDLE),
             self.route.is_none().then(|| self.backoff.next(false)),
             self.repairs.next_due(),
+            self.upkeep.next_due(),
         ];
         let until = due.into_iter().flatten().min();
         let until = until.unwrap_or_else(|| Instant::now() + IDLE);
@@ -229,14 +235,22 @@ impl Worker {
         number + 1
     }
 
-    fn take_due_repairs(&mut self) {
+    fn take_due_housekeeping(&mut self) {
         while let Some(repair) = self.repairs.take_due() {
-            let deadline = Instant::now() + self.shared.options.timeout;
-            // Nobody waits: a repair that fails is found again by the next `all`.
-            let nobody = Box::new(|_| ());
-            let request = Request::new(Operation::Repair(repair), deadline, nobody);
-            self.active.push_back(Active::from(request));
+            self.keep_house(Operation::Repair(repair));
         }
+        let due = self.upkeep.next_due();
+        if due.is_some_and(|due| due <= Instant::now() || self.is_stopping()) {
+            let owed = self.upkeep.take_owed();
+            self.keep_house(Operation::LookAfter(LookAfter::new(owed)));
+        }
+    }
+
+    /// Adds a request for whose answer nobody waits. What fails is found again by the next call.
+    fn keep_house(&mut self, operation: Operation) {
+        let deadline = Instant::now() + self.shared.options.timeout;
+        let request = Request::new(operation, deadline, Box::new(|_| ()));
+        self.active.push_back(Active::from(request));
     }
 
     /// Drops requests that nobody waits for any more, and those whose time is over.
@@ -245,9 +259,7 @@ impl Worker {
         for _ in 0..self.active.len() {
             if let Some(active) = self.active.pop_front() {
                 if active.request.deadline() <= now {
-                    let known = self.shared.link.failure();
-                    let error = known.unwrap_or_else(|| ErrorKind::Timeout.into());
-                    active.request.answer(Err(error));
+                    active.request.answer(Err(self.shared.too_late()));
                 } else if active.request.is_waiting() {
                     self.active.push_back(active);
                 }
@@ -351,7 +363,7 @@ impl Worker {
             operation.write(&mut Round {
                 commands: &mut self.commands,
                 now_ms: now_ms.unwrap_or_default(),
-                purges: &self.shared.purges,
+                upkeep: &mut self.upkeep,
             });
             active.replies = Some(self.commands.len() - before);
             deadline = deadline.max(active.request.deadline());
@@ -423,6 +435,9 @@ impl Worker {
             .filter(|error| !error.leaves_stream_in_order());
         let connection = in_doubt.map_or(Ok(()), |error| Err(error.clone()));
         if let Some(active) = self.active.pop_front() {
+            if outcome.is_err() && active.request.operation.looks_after() {
+                self.upkeep.forget();
+            }
             active.request.answer(outcome);
         }
         (false, connection)
@@ -432,6 +447,7 @@ impl Worker {
     /// the next connection.
     fn lose_connection(&mut self, error: &Error) {
         self.route = None;
+        self.upkeep.forget();
         self.backoff.failed();
         self.shared.link.lost();
         let retries = u64::try_from(self.active.len()).unwrap_or(u64::MAX);

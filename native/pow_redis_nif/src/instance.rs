@@ -84,8 +84,8 @@ impl TicketHandle {
         ResourceArc::new(Self(ticket))
     }
 
-    pub(crate) fn cancel(&self) -> bool {
-        self.0.cancel()
+    pub(crate) fn ticket(&self) -> &Ticket {
+        &self.0
     }
 }
 

@@ -45,6 +45,7 @@ mod atoms {
         indexed,
         renamed,
         refused,
+        answered,
         // options
         safe,
         // events
@@ -229,9 +230,17 @@ const fn c_library() -> &'static str {
     }
 }
 
+/// Gives up waiting: why, or that the answer was sent or is just being sent.
 #[rustler::nif]
-fn cancel(ticket: ResourceArc<TicketHandle>) -> bool {
-    ticket.cancel()
+fn cancel<'a>(env: Env<'a>, name: Atom, ticket: ResourceArc<TicketHandle>) -> Term<'a> {
+    let error = match Instance::find(name) {
+        Some(instance) => instance.cache().cancel(ticket.ticket()),
+        None => ticket.ticket().cancel().then(|| ErrorKind::Closed.into()),
+    };
+    error.map_or_else(
+        || atoms::answered().to_term(env),
+        |error| failure(env, &error),
+    )
 }
 
 fn submit<'a>(

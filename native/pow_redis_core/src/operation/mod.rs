@@ -7,6 +7,7 @@
 mod all;
 mod delete;
 mod get;
+mod look_after;
 mod ping;
 mod put;
 mod reindex;
@@ -18,6 +19,7 @@ mod source;
 pub use all::All;
 pub use delete::Delete;
 pub use get::Get;
+pub use look_after::LookAfter;
 pub use ping::Ping;
 pub use put::Put;
 pub use reindex::{Mode, Reindex};
@@ -26,8 +28,8 @@ pub use repair::Repair;
 use crate::commands::{Commands, Replies};
 use crate::error::Error;
 use crate::etf;
-use crate::index::Purges;
 use crate::records::Records;
+use crate::upkeep::Upkeep;
 
 /// How keys lie in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +47,8 @@ pub struct Round<'a> {
     pub commands: &'a mut Commands,
     /// The server's clock.
     pub now_ms: i64,
-    /// When index sets are purged.
-    pub purges: &'a Purges,
+    /// When index sets are looked after.
+    pub upkeep: &'a mut Upkeep,
 }
 
 /// Where an operation stands after a round.
@@ -98,6 +100,7 @@ pub enum Operation {
     All(Box<All>),
     Delete(Delete),
     Get(Get),
+    LookAfter(LookAfter),
     Ping(Ping),
     Put(Put),
     Reindex(Reindex),
@@ -111,6 +114,7 @@ impl Operation {
             Self::All(all) => all.write(round),
             Self::Delete(delete) => delete.write(round),
             Self::Get(get) => get.write(round),
+            Self::LookAfter(look_after) => look_after.write(round),
             Self::Ping(ping) => ping.write(round),
             Self::Put(put) => put.write(round),
             Self::Reindex(reindex) => reindex.write(round),
@@ -124,6 +128,7 @@ impl Operation {
             Self::All(all) => all.read(replies),
             Self::Delete(delete) => delete.read(replies),
             Self::Get(get) => get.read(replies),
+            Self::LookAfter(look_after) => look_after.read(replies),
             Self::Ping(ping) => ping.read(replies),
             Self::Put(put) => put.read(replies),
             Self::Reindex(reindex) => reindex.read(replies),
@@ -136,7 +141,12 @@ impl Operation {
         match self {
             Self::All(all) => all.restart(),
             Self::Reindex(reindex) => reindex.restart(),
-            Self::Delete(_) | Self::Get(_) | Self::Ping(_) | Self::Put(_) | Self::Repair(_) => {}
+            Self::Delete(_)
+            | Self::Get(_)
+            | Self::LookAfter(_)
+            | Self::Ping(_)
+            | Self::Put(_)
+            | Self::Repair(_) => {}
         }
     }
 
@@ -162,8 +172,13 @@ impl Operation {
         }
     }
 
+    /// Whether it looks after index sets.
+    pub const fn looks_after(&self) -> bool {
+        matches!(self, Self::Put(_) | Self::LookAfter(_))
+    }
+
     /// Whether nobody waits for it, so that an error reply ends it without further ado.
     pub const fn is_housekeeping(&self) -> bool {
-        matches!(self, Self::Repair(_))
+        matches!(self, Self::Repair(_) | Self::LookAfter(_))
     }
 }

@@ -5,9 +5,9 @@ use redis::{Value, parse_redis_value};
 use super::{Operation, Outcome, Round, Step};
 use crate::commands::{Commands, Replies};
 use crate::error::Error;
-use crate::index::Purges;
 use crate::key::Key;
 use crate::pattern::Pattern;
+use crate::upkeep::Upkeep;
 
 /// What the clock shows.
 pub(crate) const NOW_MS: i64 = 1_000_000;
@@ -51,7 +51,7 @@ fn namespaced(parts: &[&[u8]]) -> Vec<u8> {
 /// An operation and the world it sees.
 pub(super) struct Script {
     pub(super) operation: Operation,
-    pub(super) purges: Purges,
+    pub(super) upkeep: Upkeep,
     pub(super) now_ms: i64,
 }
 
@@ -59,7 +59,7 @@ impl Script {
     pub(super) fn new(operation: Operation) -> Self {
         Self {
             operation,
-            purges: Purges::default(),
+            upkeep: Upkeep::default(),
             now_ms: NOW_MS,
         }
     }
@@ -70,7 +70,7 @@ impl Script {
         self.operation.write(&mut Round {
             commands: &mut commands,
             now_ms: self.now_ms,
-            purges: &self.purges,
+            upkeep: &mut self.upkeep,
         });
         let lines = lines(commands.as_bytes());
         assert_eq!(lines.len(), commands.len());

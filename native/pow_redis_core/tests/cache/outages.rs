@@ -73,6 +73,17 @@ fn an_outage_ends_in_refusals_at_once_and_then_in_answers() {
 }
 
 #[test]
+fn who_gives_up_is_told_why_nobody_can_connect() {
+    let (cache, events) = start(options(&format!("redis://127.0.0.1:{}", free_port())));
+    let (ticket, _answer) = submit(&cache, get(1)).unwrap();
+    let event = events.recv_timeout(PATIENCE);
+    assert!(matches!(event, Ok(Event::Disconnected(_))), "{event:?}");
+    let reason = cache.cancel(&ticket).unwrap();
+    assert_eq!(reason.kind(), &ErrorKind::Disconnected);
+    assert_eq!(cache.cancel(&ticket), None, "it was cancelled before");
+}
+
+#[test]
 fn starts_without_a_server() {
     let mut options = options(&format!("redis://127.0.0.1:{}", free_port()));
     options.timeout = Duration::from_millis(300);

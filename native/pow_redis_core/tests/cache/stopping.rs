@@ -50,6 +50,22 @@ fn what_is_queued_is_finished() {
 }
 
 #[test]
+fn index_sets_are_looked_after_before_the_end() {
+    let server = Server::start();
+    let (cache, events) = start(options(&server.url()));
+    wait_done(&send(&cache, put(1, 1)));
+    let sets: Vec<String> = server.words("KEYS _index:*");
+    server.run::<i64>(cmd("DEL").arg(&sets));
+    wait_done(&send(&cache, put(1, 2)));
+    drop(cache);
+    wait_for_end(&events);
+    for set in sets {
+        let life: i64 = server.run(cmd("PTTL").arg(&set));
+        assert!(life > 0, "{set} lives for {life} ms");
+    }
+}
+
+#[test]
 fn without_a_server_the_end_does_not_wait_for_deadlines() {
     let (cache, events) = start(options(&format!("redis://127.0.0.1:{}", free_port())));
     let event = events.recv_timeout(PATIENCE);
