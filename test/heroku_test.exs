@@ -26,7 +26,7 @@ defmodule PowRedisCache.HerokuTest do
     # The first build. Only the crates are there already, as they would take long.
     first = copy_app!(Path.join(folder, "build_first"))
     File.mkdir_p!(Path.join(first, "_build/cargo"))
-    copy(target(), Path.join(first, "_build/cargo/pow_redis_cache"))
+    copy_target!(Path.join(first, "_build/cargo/pow_redis_cache"))
     assert build(first, environment) =~ "cargo build --release"
     assert made_by_cargo(first) == []
 

@@ -68,19 +68,24 @@ defmodule PowRedisCache.Bench.Row do
     ]
   end
 
+  # Each time another user's.
   defp sign_in(_row, contender, caller, number) do
-    :ok = contender.put.(Dataset.sign_in(caller, Dataset.session(caller, number)))
+    user = signed_in(caller, number)
+    :ok = contender.put.(Dataset.sign_in(user, Dataset.session(user, number)))
   end
+
+  defp signed_in(caller, number), do: caller * 1_000_000 + number
 
   defp sign_in_often(row, contender, caller) do
     for number <- 1..row.times, do: sign_in(row, contender, caller, number)
   end
 
   defp sign_out(_row, contender, caller, number) do
-    session = Dataset.session(caller, number)
-    {[_struct, :user, ^caller], _metadata} = contender.get.(session)
+    user = signed_in(caller, number)
+    session = Dataset.session(user, number)
+    {[_struct, :user, ^user], _metadata} = contender.get.(session)
     :ok = contender.delete.(session)
-    :ok = contender.delete.(Dataset.session_key(caller, session))
+    :ok = contender.delete.(Dataset.session_key(user, session))
   end
 
   defp put_one(_row, contender, caller, number) do

@@ -63,9 +63,16 @@ defmodule PowRedisCache.Build do
     System.cmd("mix", arguments, cd: folder, env: environment, stderr_to_stdout: true)
   end
 
-  @doc "Where the tests' own library is built. Crates that were compiled for it need not be compiled again."
-  @spec target() :: Path.t()
-  def target, do: Path.join(@root, "_build/cargo/pow_redis_cache")
+  @doc """
+  Copies cargo's target folder, in which the tests' own library is built: crates that were compiled for it
+  need not be compiled again. Waits for builds that are under way, as cargo itself does.
+  """
+  @spec copy_target!(Path.t()) :: :ok
+  def copy_target!(folder) do
+    lock = Path.join(target(), "release/.cargo-lock")
+    {_output, 0} = System.cmd("flock", [lock, "cp", "-pR", target(), folder])
+    :ok
+  end
 
   @doc "Makes a prebuilt library for this machine; the path of the file."
   @spec prebuild!(Path.t()) :: Path.t()
@@ -115,6 +122,8 @@ defmodule PowRedisCache.Build do
         before[path] != later[path],
         do: path
   end
+
+  defp target, do: Path.join(@root, "_build/cargo/pow_redis_cache")
 
   defp defaults do
     %{

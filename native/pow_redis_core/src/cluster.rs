@@ -3,7 +3,7 @@
 //! The protocol is described at <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::Value;
 
@@ -209,7 +209,7 @@ impl Cluster {
     pub(crate) fn clock(&self) -> Clock {
         self.nodes
             .get(&self.first)
-            .map_or_else(Clock::local, Connection::clock)
+            .map_or_else(|| Clock::local(Duration::ZERO), Connection::clock)
     }
 
     pub(crate) fn version(&self) -> Option<&str> {

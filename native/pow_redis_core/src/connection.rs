@@ -1,7 +1,7 @@
 //! A connection to Redis, on which every wait has a deadline.
 
 use std::io::{self, Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::Value;
 
@@ -43,7 +43,7 @@ impl Connection {
         Self {
             stream,
             replies: resp::Replies::default(),
-            clock: Clock::local(),
+            clock: Clock::local(Duration::ZERO),
             version: None,
         }
     }
@@ -82,6 +82,7 @@ impl Connection {
             command.arg("server");
         });
         commands.push("TIME", |_| ());
+        let asked_at = Instant::now();
         let mut replies = self.round_trip(&commands, deadline)?;
         for _ in 0..needed {
             replies.next_value()?;
@@ -92,26 +93,30 @@ impl Connection {
             Err(error) if is_refusal(&error) => {}
             Err(error) => return Err(error),
         }
-        self.set_clock(replies.next_value())
+        self.set_clock(replies.next_value(), asked_at.elapsed())
     }
 
     /// Asks for the time: sets the clock, and shows that the server is there.
     pub fn read_clock(&mut self, deadline: Instant) -> Result<(), Error> {
         let mut commands = Commands::new();
         commands.push("TIME", |_| ());
+        let asked_at = Instant::now();
         let mut replies = self.round_trip(&commands, deadline)?;
-        self.set_clock(replies.next_value())
+        self.set_clock(replies.next_value(), asked_at.elapsed())
     }
 
-    fn set_clock(&mut self, time: Result<Value, Error>) -> Result<(), Error> {
+    fn set_clock(&mut self, time: Result<Value, Error>, took: Duration) -> Result<(), Error> {
         match time {
             Ok(Value::Array(parts)) => {
                 let unix_ms = unix_ms(&parts).ok_or(ErrorKind::Protocol)?;
-                self.clock = Clock::server(unix_ms);
+                self.clock = Clock::server(unix_ms, took);
                 Ok(())
             }
             Ok(_) => Err(ErrorKind::Protocol.into()),
-            Err(error) if is_refusal(&error) => Ok(()),
+            Err(error) if is_refusal(&error) => {
+                self.clock = Clock::local(took);
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

@@ -361,9 +361,9 @@ fn measure_latency(connection: &mut Connection, deadline: Instant) -> Result<Lat
 
 /// The server's clock is taken to be read halfway between question and answer.
 fn measure_skew(connection: &mut Connection, deadline: Instant) -> Result<i64, Error> {
-    let begin = Clock::local().now_ms();
+    let begin = Clock::local(Duration::ZERO).now_ms();
     let server = connection.ask_time(deadline)?;
-    let end = Clock::local().now_ms();
+    let end = Clock::local(Duration::ZERO).now_ms();
     Ok(server.saturating_sub(begin.midpoint(end)))
 }
 

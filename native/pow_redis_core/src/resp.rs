@@ -27,6 +27,8 @@ pub(crate) struct Replies {
     buffer: Vec<u8>,
     /// Where the next reply begins.
     start: usize,
+    /// Where what was read ends; room for more is behind it.
+    end: usize,
 }
 
 /// How far the end of the next reply was looked for.
@@ -46,7 +48,7 @@ enum Need {
 impl Replies {
     /// Whether bytes lie here that nobody has asked for.
     pub(crate) const fn has_more(&self) -> bool {
-        self.start < self.buffer.len()
+        self.start < self.end
     }
 
     /// The next reply. What the stream says, garbage apart, stays an I/O error.
@@ -55,11 +57,11 @@ impl Replies {
         stream: &mut impl Read,
     ) -> Result<io::Result<Value>, Error> {
         let mut search = Search {
-            position: self.start,
+            position: 0,
             elements: 1,
         };
         loop {
-            match search.run(&self.buffer)? {
+            match search.run(self.unread())? {
                 Need::Nothing => break,
                 Need::Bytes(number) => {
                     if let Err(error) = self.fill(stream, number) {
@@ -68,29 +70,34 @@ impl Replies {
                 }
             }
         }
-        let reply = self
-            .buffer
-            .get(self.start..search.position)
-            .unwrap_or_default();
+        let reply = self.unread().get(..search.position).unwrap_or_default();
         let value = Lines(reply).value(MAX_DEPTH)?;
-        self.start = search.position;
-        if self.start == self.buffer.len() {
-            self.start = 0;
-            self.buffer.clear();
+        self.start += search.position;
+        if !self.has_more() && self.buffer.len() > MAX_KEPT_BYTES {
             // One huge value must not keep its memory for good.
-            self.buffer.shrink_to(MAX_KEPT_BYTES);
+            *self = Self::default();
         }
         Ok(Ok(value))
     }
 
-    /// Reads once. The buffer grows by what came, or by little: a length alone allocates nothing.
+    fn unread(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Reads once. The room grows by what came, or by little: a length alone allocates nothing.
     fn fill(&mut self, stream: &mut impl Read, wanted: usize) -> io::Result<()> {
-        let length = self.buffer.len();
-        let room = wanted.clamp(READ_SIZE, length.max(READ_SIZE));
-        self.buffer.resize(length + room, 0);
-        let read = stream.read(self.buffer.get_mut(length..).unwrap_or_default());
-        self.buffer.truncate(length + *read.as_ref().unwrap_or(&0));
-        match read? {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let room = wanted.clamp(READ_SIZE, self.end.max(READ_SIZE));
+        if self.buffer.len() < self.end + room {
+            self.buffer.resize(self.end + room, 0);
+        }
+        let read = stream.read(self.buffer.get_mut(self.end..).unwrap_or_default())?;
+        self.end += read;
+        match read {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
@@ -285,6 +292,29 @@ mod tests {
         let endless = vec![b'+'; MAX_LINE + 1];
         let outcome = Replies::default().next_reply(&mut &endless[..]);
         assert_eq!(outcome.unwrap_err(), ErrorKind::Protocol.into());
+    }
+
+    #[test]
+    fn many_replies_take_little_room() {
+        let number = 10_000;
+        let stream = b"$9\r\nsomething\r\n".repeat(number);
+        let mut trickle = Trickle(&stream, 1_000);
+        let mut replies = Replies::default();
+        for _ in 0..number {
+            let reply = replies.next_reply(&mut trickle).unwrap().unwrap();
+            assert_eq!(reply, bulk("something"));
+        }
+        assert!(replies.buffer.capacity() <= 4 * READ_SIZE);
+    }
+
+    #[test]
+    fn a_huge_reply_keeps_no_room() {
+        let text = "x".repeat(2 * MAX_KEPT_BYTES);
+        let stream = format!("${}\r\n{text}\r\n", text.len());
+        let mut replies = Replies::default();
+        let reply = replies.next_reply(&mut stream.as_bytes()).unwrap().unwrap();
+        assert_eq!(reply, bulk(&text));
+        assert_eq!(replies.buffer.capacity(), 0);
     }
 
     #[test]

@@ -345,7 +345,10 @@ impl Worker {
     fn write_round(&mut self) -> Instant {
         self.commands.clear();
         let mut deadline = Instant::now();
-        let now_ms = self.route.as_ref().map(|route| route.clock().now_ms());
+        let Some(clock) = self.route.as_ref().map(Route::clock) else {
+            return deadline;
+        };
+        let now_ms = clock.now_ms();
         let mut writes_wait = false;
         for active in &mut self.active {
             let operation = &mut active.request.operation;
@@ -362,7 +365,8 @@ impl Worker {
             let before = self.commands.len();
             operation.write(&mut Round {
                 commands: &mut self.commands,
-                now_ms: now_ms.unwrap_or_default(),
+                now_ms,
+                round_trip: clock.round_trip(),
                 upkeep: &mut self.upkeep,
             });
             active.replies = Some(self.commands.len() - before);

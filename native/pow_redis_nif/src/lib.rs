@@ -14,6 +14,7 @@ mod term;
 
 use std::time::Duration;
 
+use mimalloc::MiMalloc;
 use pow_redis_core::cache::Cache;
 use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::index::Life;
@@ -65,6 +66,10 @@ mod atoms {
 }
 
 rustler::init!("Elixir.PowRedisCache.Native");
+
+/// Schedulers allocate what workers free, and the C library's allocator locks for that.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[rustler::nif]
 fn start<'a>(env: Env<'a>, name: Atom, options: StartOptions) -> Term<'a> {

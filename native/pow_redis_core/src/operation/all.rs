@@ -177,6 +177,7 @@ mod tests {
     use super::*;
     use crate::key::Key;
     use redis::Value;
+    use std::time::Duration;
 
     const OTHER: &[u8] = &[131, 97, 8];
 
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn values_are_read_with_the_next_page() {
         let mut script = indexed(&[ANY]);
-        let scan = |cursor| format!("ZSCAN _index:{N} {cursor} COUNT 512");
+        let scan = |cursor| format!("ZSCAN _index:{N} {cursor} COUNT 500");
         assert_eq!(script.write(), [scan(0)]);
         // Members of two parts do not match.
         let two_parts = format!("{ONE}:{TWO}");
@@ -275,9 +276,18 @@ mod tests {
     }
 
     #[test]
+    fn a_page_takes_as_long_as_the_way() {
+        for (round_trip_us, page) in [(0, 64), (60, 64), (400, 200), (1_000, 500), (90_000, 512)] {
+            let mut script = indexed(&[ANY]);
+            script.round_trip = Duration::from_micros(round_trip_us);
+            assert_eq!(script.write(), [format!("ZSCAN _index:{N} 0 COUNT {page}")]);
+        }
+    }
+
+    #[test]
     fn a_prefix_with_atoms_is_listed_in_both_forms() {
         let mut script = indexed(&[ATOM_A, ANY]);
-        let scan = |form: &str| format!("ZSCAN _index:{N}:{form} 0 COUNT 512");
+        let scan = |form: &str| format!("ZSCAN _index:{N}:{form} 0 COUNT 500");
         assert_eq!(script.write(), [scan(OLD_A), scan(A)]);
         script.again(vec![page(3, &[ONE, "5", TWO, "5"]), page(0, &[ONE, "5"])]);
         assert_eq!(
@@ -286,7 +296,7 @@ mod tests {
                 format!("GET {N}:{OLD_A}:{ONE}"),
                 format!("GET {N}:{OLD_A}:{TWO}"),
                 format!("GET {N}:{A}:{ONE}"),
-                format!("ZSCAN _index:{N}:{OLD_A} 3 COUNT 512"),
+                format!("ZSCAN _index:{N}:{OLD_A} 3 COUNT 500"),
             ]
         );
         let values = [bulk(OTHER), bulk(OTHER), bulk(VALUE)];

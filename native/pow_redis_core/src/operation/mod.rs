@@ -25,6 +25,8 @@ pub use put::Put;
 pub use reindex::{Mode, Reindex};
 pub use repair::Repair;
 
+use std::time::Duration;
+
 use crate::commands::{Commands, Replies};
 use crate::error::Error;
 use crate::etf;
@@ -47,6 +49,8 @@ pub struct Round<'a> {
     pub commands: &'a mut Commands,
     /// The server's clock.
     pub now_ms: i64,
+    /// How long the way to the server and back takes.
+    pub round_trip: Duration,
     /// When index sets are looked after.
     pub upkeep: &'a mut Upkeep,
 }

@@ -1,5 +1,7 @@
 //! Operations played by hand: the commands of a round as lines of text, replies as values.
 
+use std::time::Duration;
+
 use redis::{Value, parse_redis_value};
 
 use super::{Operation, Outcome, Round, Step};
@@ -53,6 +55,7 @@ pub(super) struct Script {
     pub(super) operation: Operation,
     pub(super) upkeep: Upkeep,
     pub(super) now_ms: i64,
+    pub(super) round_trip: Duration,
 }
 
 impl Script {
@@ -61,6 +64,7 @@ impl Script {
             operation,
             upkeep: Upkeep::default(),
             now_ms: NOW_MS,
+            round_trip: Duration::from_millis(1),
         }
     }
 
@@ -70,6 +74,7 @@ impl Script {
         self.operation.write(&mut Round {
             commands: &mut commands,
             now_ms: self.now_ms,
+            round_trip: self.round_trip,
             upkeep: &mut self.upkeep,
         });
         let lines = lines(commands.as_bytes());

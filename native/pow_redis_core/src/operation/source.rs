@@ -1,6 +1,7 @@
 //! Where the keys come from that `all` looks at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Round;
 use super::repair::Stale;
@@ -10,9 +11,21 @@ use crate::key::Key;
 use crate::path::{Path, count_parts};
 use crate::pattern::Pattern;
 
-/// About how many keys one round looks at: few enough that other operations in the same pipeline
+/// About how many of all keys one round looks at: few enough that other operations in the same pipeline
 /// hardly wait.
-const PAGE: u32 = 512;
+const SCAN_PAGE: u64 = 512;
+/// About how many members of an index set one round looks at.
+const MIN_PAGE: u64 = 64;
+const MAX_PAGE: u64 = 512;
+/// For how long Redis is busy with a member and its value, in microseconds.
+const BUSY_US: u64 = 2;
+
+/// About how many members of an index set one round looks at: Redis is busy with them for as long as the
+/// way to it and back takes. So others hardly wait, and most of the time is not spent on the way.
+fn page(round_trip: Duration) -> u64 {
+    let round_trip_us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+    (round_trip_us / BUSY_US).clamp(MIN_PAGE, MAX_PAGE)
+}
 
 /// Where paths of keys come from.
 #[derive(Debug)]
@@ -102,11 +115,13 @@ impl Source {
         };
         match &self.listing {
             Listing::Index { set, .. } => round.commands.push("ZSCAN", |command| {
-                command.arg(&**set).arg(cursor).arg("COUNT").arg(PAGE);
+                let page = page(round.round_trip);
+                command.arg(&**set).arg(cursor).arg("COUNT").arg(page);
             }),
             Listing::Scan { glob } => round.commands.push("SCAN", |command| {
                 command.arg(cursor).arg("MATCH").arg(glob);
-                command.arg("COUNT").arg(PAGE).arg("TYPE").arg("string");
+                command.arg("COUNT").arg(SCAN_PAGE);
+                command.arg("TYPE").arg("string");
             }),
         }
     }
