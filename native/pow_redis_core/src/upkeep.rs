@@ -14,7 +14,7 @@ const DELAY: Duration = Duration::from_millis(INTERVAL_MS.unsigned_abs());
 /// How many sets are remembered.
 const MAX_REMEMBERED: usize = 65_536;
 /// How many sets are owed something at most; others are looked after at once.
-const MAX_OWED: usize = 1_024;
+const MAX_OWED: usize = 256;
 
 /// Which index sets were looked after, and which are owed it.
 ///

@@ -104,9 +104,7 @@ impl Worker {
                 Err(_) => self.recover(),
             }
         }
-        if self.route.take().is_some() {
-            self.shared.link.lost();
-        }
+        self.hang_up();
         self.tell_whether_free();
     }
 
@@ -129,9 +127,7 @@ impl Worker {
 
     /// After a panic: nobody knows what was sent and read.
     fn recover(&mut self) {
-        if self.route.take().is_some() {
-            self.shared.link.lost();
-        }
+        self.hang_up();
         self.backoff.failed();
         while let Some(active) = self.active.pop_front() {
             let error = Err(ErrorKind::Crashed.into());
@@ -450,10 +446,8 @@ impl Worker {
     /// After an error the position in the stream is in doubt. What was not answered is sent again on
     /// the next connection.
     fn lose_connection(&mut self, error: &Error) {
-        self.route = None;
-        self.upkeep.forget();
+        self.hang_up();
         self.backoff.failed();
-        self.shared.link.lost();
         let retries = u64::try_from(self.active.len()).unwrap_or(u64::MAX);
         self.shared
             .stats
@@ -463,6 +457,14 @@ impl Worker {
             active.request.operation.restart();
         }
         self.answer_hopeless(error);
+    }
+
+    /// What was sent may be done or not.
+    fn hang_up(&mut self) {
+        if self.route.take().is_some() {
+            self.shared.link.lost();
+        }
+        self.upkeep.forget();
     }
 
     fn answer_all(&mut self, error: &Error) {
