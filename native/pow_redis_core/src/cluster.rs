@@ -105,6 +105,11 @@ impl Cluster {
             .ok_or_else(|| ErrorKind::Protocol.into())
     }
 
+    /// Whether replies are to be taken.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.replies.is_empty()
+    }
+
     /// One pipeline for each node. What redirects comes back as errands.
     fn run<'c>(
         &mut self,
@@ -112,16 +117,20 @@ impl Cluster {
         replies: &mut [Value],
         deadline: Instant,
     ) -> Result<Vec<Errand<'c>>, Error> {
-        let mut pipelines: HashMap<Address, Vec<u8>> = HashMap::new();
+        // Bytes, and how many replies they will get.
+        let mut pipelines: HashMap<Address, (Vec<u8>, usize)> = HashMap::new();
         for errand in &errands {
-            let pipeline = pipelines.entry(errand.node.clone()).or_default();
+            let (pipeline, replies) = pipelines.entry(errand.node.clone()).or_default();
             if errand.asking {
                 pipeline.extend(b"*1\r\n$6\r\nASKING\r\n");
+                *replies += 1;
             }
             pipeline.extend(errand.bytes);
+            *replies += 1;
         }
-        for (node, pipeline) in &pipelines {
-            self.connection(node, deadline)?.send(pipeline, deadline)?;
+        for (node, (pipeline, replies)) in &pipelines {
+            self.connection(node, deadline)?
+                .send(pipeline, *replies, deadline)?;
         }
         let mut redirected = Vec::new();
         for errand in errands {

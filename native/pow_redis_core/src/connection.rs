@@ -20,6 +20,8 @@ use crate::tls::TlsStream;
 pub struct Connection {
     stream: Stream,
     replies: resp::Replies,
+    /// How many replies are to come.
+    expected: usize,
     clock: Clock,
     version: Option<String>,
 }
@@ -43,6 +45,7 @@ impl Connection {
         Self {
             stream,
             replies: resp::Replies::default(),
+            expected: 0,
             clock: Clock::local(Duration::ZERO),
             version: None,
         }
@@ -156,19 +159,25 @@ impl Connection {
         commands: &Commands,
         deadline: Instant,
     ) -> Result<Replies, Error> {
-        self.send(commands.as_bytes(), deadline)?;
+        self.send(commands.as_bytes(), commands.len(), deadline)?;
         let values = (0..commands.len())
             .map(|_| self.receive(deadline))
             .collect::<Result<_, _>>()?;
         Ok(Replies::new(values))
     }
 
-    /// Sends packed commands. Refuses to where a reply lies that nobody has asked for: it would be
-    /// taken for the answer.
-    pub fn send(&mut self, commands: &[u8], deadline: Instant) -> Result<(), Error> {
-        if self.replies.has_more() {
+    /// Sends packed commands, which so many replies will answer. Refuses to where a reply lies that
+    /// nobody has asked for: it would be taken for the answer.
+    pub fn send(
+        &mut self,
+        commands: &[u8],
+        replies: usize,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        if self.expected == 0 && self.has_more() {
             return Err(ErrorKind::Protocol.into());
         }
+        self.expected += replies;
         self.stream.set_deadline(deadline);
         self.stream
             .write_all(commands)
@@ -179,9 +188,14 @@ impl Connection {
     /// Reads the next reply. An error reply is a value here.
     pub fn receive(&mut self, deadline: Instant) -> Result<Value, Error> {
         self.stream.set_deadline(deadline);
-        self.replies
-            .next_reply(&mut self.stream)?
-            .map_err(|error| from_io(&error))
+        let reply = self.replies.next_reply(&mut self.stream)?;
+        self.expected = self.expected.saturating_sub(1);
+        reply.map_err(|error| from_io(&error))
+    }
+
+    /// Whether a reply has come, or a part of one.
+    pub fn has_more(&self) -> bool {
+        self.replies.has_more()
     }
 
     /// The server's clock.

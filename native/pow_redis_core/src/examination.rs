@@ -378,7 +378,7 @@ fn probe(
             command.arg(arguments);
         });
     }
-    connection.send(commands.as_bytes(), deadline)?;
+    connection.send(commands.as_bytes(), commands.len(), deadline)?;
     let mut refusals = Refusals::default();
     for name in probes.iter().filter_map(|probe| probe.first()) {
         if let Value::ServerError(error) = connection.receive(deadline)?

@@ -28,6 +28,7 @@ pub mod operation;
 pub mod options;
 pub mod path;
 pub mod pattern;
+mod pipeline;
 pub mod records;
 mod repairs;
 pub mod request;

@@ -42,10 +42,10 @@ impl Route {
         }
     }
 
-    /// Sends commands.
+    /// Sends commands. To a cluster only when all replies were read.
     pub(crate) fn send(&mut self, commands: &Commands, deadline: Instant) -> Result<(), Error> {
         match self {
-            Self::Server(server) => server.1.send(commands.as_bytes(), deadline),
+            Self::Server(server) => server.1.send(commands.as_bytes(), commands.len(), deadline),
             Self::Cluster(cluster) => cluster.send(commands, deadline),
         }
     }
@@ -55,6 +55,14 @@ impl Route {
         match self {
             Self::Server(server) => server.1.receive(deadline),
             Self::Cluster(cluster) => cluster.receive(),
+        }
+    }
+
+    /// Whether a reply has come, or a part of one.
+    pub(crate) fn has_more(&self) -> bool {
+        match self {
+            Self::Server(server) => server.1.has_more(),
+            Self::Cluster(cluster) => cluster.has_more(),
         }
     }
 

@@ -1,6 +1,5 @@
 //! A thread that holds a connection and serves requests on it.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,17 +12,16 @@ use redis::Value;
 use crate::backoff::Backoff;
 use crate::commands::{Commands, Replies};
 use crate::error::{Error, ErrorKind, ServerCode};
-use crate::operation::{LookAfter, Operation, Outcome, Round, Step};
+use crate::operation::{LookAfter, Operation, Outcome, Step};
+use crate::pipeline::Pipeline;
 use crate::repairs::Repairs;
 use crate::request::Request;
 use crate::route::Route;
 use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
-/// Most requests served together.
+/// Most requests that a worker has at a time.
 const MAX_REQUESTS: usize = 4_096;
-/// A round takes no further request once its commands are this long.
-const MAX_ROUND_BYTES: usize = 1 << 20;
 /// Several requests, but fewer than these, are the first of more: processes that are about to call get
 /// the processor before the round is sent.
 const SHORT_ROUND: usize = 32;
@@ -32,9 +30,8 @@ const IDLE: Duration = Duration::from_secs(5);
 /// A server that is silent for half of a call's time, and for so long at the least, is given up: the
 /// other half is for another connection, maybe to another master.
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A thread that holds a connection and serves requests on it.
-///
-/// Invariant: `active` is in the order in which requests were taken, and so are their replies.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     /// The queue that all workers share, then those that are its alone.
@@ -44,30 +41,18 @@ pub(crate) struct Worker {
     route: Option<Route>,
     connected_before: bool,
     backoff: Backoff,
-    active: VecDeque<Active>,
+    pipeline: Pipeline,
+    /// An error reply that another server, or the same one later, would not give: nothing more is sent, and the
+    /// connection goes when the other replies were read.
+    refusal: Option<Error>,
     repairs: Repairs,
     upkeep: Upkeep,
     commands: Commands,
     used_at: Instant,
-    /// Among `active` is a listing of many keys.
+    /// Among its requests is a listing of many keys.
     is_listing: bool,
     /// What the other workers were told of this one.
     is_free: bool,
-}
-
-struct Active {
-    request: Request,
-    /// How many replies of this round are its, if it is part of it.
-    replies: Option<usize>,
-}
-
-impl From<Request> for Active {
-    fn from(request: Request) -> Self {
-        Self {
-            request,
-            replies: None,
-        }
-    }
 }
 
 impl Worker {
@@ -85,7 +70,8 @@ impl Worker {
             route: None,
             connected_before: false,
             backoff: Backoff::new(),
-            active: VecDeque::new(),
+            pipeline: Pipeline::default(),
+            refusal: None,
             repairs,
             upkeep: Upkeep::default(),
             commands: Commands::new(),
@@ -118,7 +104,8 @@ impl Worker {
         self.drop_late();
         if self.route.is_some() || self.connect() {
             match self.serve() {
-                Ok(()) => self.backoff.succeeded(),
+                Ok(()) if self.refusal.is_none() => self.backoff.succeeded(),
+                Ok(()) => {}
                 Err(error) => self.lose_connection(&error),
             }
         }
@@ -129,26 +116,28 @@ impl Worker {
     fn recover(&mut self) {
         self.hang_up();
         self.backoff.failed();
-        while let Some(active) = self.active.pop_front() {
+        self.pipeline.repeat_all();
+        self.pipeline.retain_waiting(|request| {
             let error = Err(ErrorKind::Crashed.into());
             // Should a reply be what panics, the others get theirs yet.
-            let _ = catch_unwind(AssertUnwindSafe(|| active.request.answer(error)));
-        }
+            let _ = catch_unwind(AssertUnwindSafe(|| request.answer(error)));
+            None
+        });
     }
 
     /// Takes what waits; when there is nothing at all to do, waits for something. `false` at the end.
     fn gather(&mut self) -> bool {
-        let first = if self.active.is_empty() {
+        let first = if self.pipeline.is_empty() {
             self.wait()
         } else {
             0
         };
         self.take(first);
-        if (2..SHORT_ROUND).contains(&self.active.len()) {
+        if !self.pipeline.has_sent() && (2..SHORT_ROUND).contains(&self.pipeline.len()) {
             thread::yield_now();
             self.take(0);
         }
-        let idle = self.active.is_empty()
+        let idle = self.pipeline.is_empty()
             && self.queues.iter().all(Receiver::is_empty)
             && self.upkeep.next_due().is_none();
         !(idle && self.is_stopping())
@@ -161,13 +150,13 @@ impl Worker {
         let mut empty = 0;
         // One of each queue in turn, so that neither holds up the other.
         for queue in self.queues.iter().skip(skipped).cycle().skip(first) {
-            if empty >= queues || self.active.len() >= MAX_REQUESTS {
+            if empty >= queues || self.pipeline.len() >= MAX_REQUESTS {
                 break;
             }
             match queue.try_recv() {
                 Ok(request) => {
                     empty = 0;
-                    self.active.push_back(Active::from(request));
+                    self.pipeline.push(request);
                 }
                 Err(_) => empty += 1,
             }
@@ -188,7 +177,7 @@ impl Worker {
 
     /// Tells the others whether this worker can serve what they leave.
     fn tell_whether_free(&mut self) {
-        let mut requests = self.active.iter().map(|active| &active.request);
+        let mut requests = self.pipeline.requests();
         self.is_listing = requests.any(|request| request.operation.is_listing());
         let free = self.route.is_some() && !self.is_listing;
         if free != self.is_free {
@@ -225,7 +214,11 @@ impl Worker {
         let number = ready.index();
         match queues.get(number) {
             // Closed when the cache stops.
-            Some(queue) => self.active.extend(ready.recv(queue).map(Active::from)),
+            Some(queue) => {
+                if let Ok(request) = ready.recv(queue) {
+                    self.pipeline.push(request);
+                }
+            }
             None => drop(ready.recv(&self.stop)),
         }
         number + 1
@@ -246,33 +239,33 @@ impl Worker {
     fn keep_house(&mut self, operation: Operation) {
         let deadline = Instant::now() + self.shared.options.timeout;
         let request = Request::new(operation, deadline, Box::new(|_| ()));
-        self.active.push_back(Active::from(request));
+        self.pipeline.push(request);
     }
 
     /// Drops requests that nobody waits for any more, and those whose time is over.
     fn drop_late(&mut self) {
         let now = Instant::now();
-        for _ in 0..self.active.len() {
-            if let Some(active) = self.active.pop_front() {
-                if active.request.deadline() <= now {
-                    active.request.answer(Err(self.shared.too_late()));
-                } else if active.request.is_waiting() {
-                    self.active.push_back(active);
-                }
+        let shared = &self.shared;
+        self.pipeline.retain_waiting(|request| {
+            if request.deadline() <= now {
+                request.answer(Err(shared.too_late()));
+                None
+            } else {
+                request.is_waiting().then_some(request)
             }
-        }
+        });
     }
 
     /// Connects if it is time to. Otherwise waits until then, at most until a request is late.
     fn connect(&mut self) -> bool {
         let now = Instant::now();
-        let next = self.backoff.next(!self.active.is_empty());
+        let next = self.backoff.next(!self.pipeline.is_empty());
         if next > now {
             if let Some(failure) = self.shared.link.failure().filter(Error::is_final) {
                 self.answer_all(&failure);
             }
-            if !self.active.is_empty() {
-                let late = self.active.iter().map(|a| a.request.deadline()).min();
+            if !self.pipeline.is_empty() {
+                let late = self.pipeline.requests().map(Request::deadline).min();
                 let until = late.unwrap_or(now).min(next);
                 let wait = self.stop.recv_timeout(until.saturating_duration_since(now));
                 if wait == Err(RecvTimeoutError::Disconnected) {
@@ -302,124 +295,107 @@ impl Worker {
     /// Answers those for whom another try comes too late, or cannot help.
     fn answer_hopeless(&mut self, error: &Error) {
         let next = self.backoff.next(true);
-        for _ in 0..self.active.len() {
-            if let Some(active) = self.active.pop_front() {
-                if error.is_final() || active.request.deadline() <= next {
-                    active.request.answer(Err(error.clone()));
-                } else {
-                    self.active.push_back(active);
-                }
+        self.pipeline.retain_waiting(|request| {
+            if error.is_final() || request.deadline() <= next {
+                request.answer(Err(error.clone()));
+                None
+            } else {
+                Some(request)
             }
-        }
+        });
     }
 
-    /// One round: everything that is active in one pipeline. Without any request, a sign of life.
+    /// Sends what waits, and reads what has come. Without any request, a sign of life.
     fn serve(&mut self) -> Result<(), Error> {
-        let Some(route) = &mut self.route else {
-            return Ok(());
-        };
-        if self.active.is_empty() {
-            if self.used_at.elapsed() >= IDLE {
-                self.used_at = Instant::now();
-                return route.read_clock(self.used_at + self.shared.options.connect_timeout);
-            }
-            return Ok(());
+        if self.pipeline.is_empty() {
+            return self.show_life();
         }
-        let patience = Instant::now() + (self.shared.options.timeout / 2).max(MIN_PATIENCE);
-        let deadline = self.write_round().min(patience);
-        let Some(route) = &mut self.route else {
-            return Ok(());
-        };
-        self.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
-        route.send(&self.commands, deadline)?;
-        let outcome = self.read_round(deadline);
+        if self.refusal.is_none() {
+            self.send()?;
+        }
+        let outcome = self.read();
         self.used_at = Instant::now();
-        outcome
+        outcome?;
+        match self.refusal.take_if(|_| !self.pipeline.has_sent()) {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
     }
 
-    /// Writes the commands of all requests that are part of this round; the last of their deadlines.
-    fn write_round(&mut self) -> Instant {
-        self.commands.clear();
-        let mut deadline = Instant::now();
+    fn show_life(&mut self) -> Result<(), Error> {
+        match &mut self.route {
+            Some(route) if self.used_at.elapsed() >= IDLE => {
+                self.used_at = Instant::now();
+                route.read_clock(self.used_at + self.shared.options.connect_timeout)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How long a reply may take now: a server that says nothing is given up.
+    fn patience(&self) -> Instant {
+        let patience = Instant::now() + (self.shared.options.timeout / 2).max(MIN_PATIENCE);
+        let last = self.pipeline.last_deadline();
+        last.map_or(patience, |deadline| deadline.min(patience))
+    }
+
+    /// Sends the commands of what waits, as far as it may be sent now.
+    fn send(&mut self) -> Result<(), Error> {
         let Some(clock) = self.route.as_ref().map(Route::clock) else {
-            return deadline;
+            return Ok(());
         };
-        let now_ms = clock.now_ms();
-        let mut writes_wait = false;
-        for active in &mut self.active {
-            let operation = &mut active.request.operation;
-            active.replies = None;
-            if self.commands.as_bytes().len() >= MAX_ROUND_BYTES {
-                writes_wait = true;
-                continue;
+        self.commands.clear();
+        self.pipeline
+            .write(clock, &mut self.upkeep, &mut self.commands);
+        let deadline = self.patience();
+        match &mut self.route {
+            Some(route) if !self.commands.is_empty() => {
+                self.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
+                route.send(&self.commands, deadline)
             }
-            if operation.is_write() && writes_wait {
-                continue;
-            }
-            // A write of several rounds holds up those behind it, so that they keep their order.
-            writes_wait |= operation.is_long_write();
-            let before = self.commands.len();
-            operation.write(&mut Round {
-                commands: &mut self.commands,
-                now_ms,
-                round_trip: clock.round_trip(),
-                upkeep: &mut self.upkeep,
-            });
-            active.replies = Some(self.commands.len() - before);
-            deadline = deadline.max(active.request.deadline());
+            _ => Ok(()),
         }
-        deadline
     }
 
-    /// Reads the replies of the round and steps each request. Those that are not done stay, in their
-    /// order.
-    fn read_round(&mut self, deadline: Instant) -> Result<(), Error> {
-        let mut kept = 0;
-        let mut outcome = Ok(());
-        for _ in 0..self.active.len() {
-            let (stays, read) = self.read_front(deadline);
-            if stays {
-                self.active.rotate_left(1);
-                kept += 1;
-            }
-            if let Err(error) = read {
-                let in_order = error.leaves_stream_in_order();
-                outcome = Err(error);
-                if !in_order {
-                    break;
-                }
+    /// Reads replies: those of one request, and then what has come already.
+    fn read(&mut self) -> Result<(), Error> {
+        let deadline = self.patience();
+        loop {
+            self.read_front(deadline)?;
+            let has_more = self.route.as_ref().is_some_and(Route::has_more);
+            if !(has_more && self.pipeline.has_sent()) {
+                return Ok(());
             }
         }
-        // Those that were read stand behind those that were not.
-        self.active.rotate_right(kept);
-        outcome
     }
 
-    /// Reads the replies of the first request and steps it. Whether it stays, and whether the
-    /// connection does.
-    fn read_front(&mut self, deadline: Instant) -> (bool, Result<(), Error>) {
-        let (Some(route), Some(active)) = (&mut self.route, self.active.front_mut()) else {
-            return (true, Ok(()));
-        };
-        let Some(replies) = active.replies else {
-            return (true, Ok(()));
+    /// Reads the replies of the first request that was sent, and steps it.
+    fn read_front(&mut self, deadline: Instant) -> Result<(), Error> {
+        let (Some(route), Some((request, replies))) = (&mut self.route, self.pipeline.front())
+        else {
+            return Ok(());
         };
         let values = (0..replies)
             .map(|_| route.receive(deadline))
-            .collect::<Result<Vec<_>, _>>()
-            .and_then(|values| {
-                if !active.request.operation.is_housekeeping() {
-                    values.iter().try_for_each(reconnect_error)?;
-                }
-                Ok(values)
-            });
-        let values = match values {
-            Ok(values) => values,
-            Err(error) => return (true, Err(error)),
+            .collect::<Result<Vec<_>, _>>()?;
+        let refused = match values.iter().try_for_each(reconnect_error) {
+            Err(refusal) if !request.operation.is_housekeeping() => {
+                self.refusal.get_or_insert(refusal);
+                true
+            }
+            // Should it have been done, it must be done again after the one that was refused before it.
+            _ => request.operation.is_write() && self.refusal.is_some(),
         };
+        if refused {
+            self.pipeline.repeat_front();
+            return Ok(());
+        }
         // The request stays in its place until it is stepped: should that panic, it is answered.
-        let outcome = match active.request.operation.read(Replies::new(values)) {
-            Ok(Step::Again) => return (true, Ok(())),
+        let outcome = match request.operation.read(Replies::new(values)) {
+            Ok(Step::Again) => {
+                self.pipeline.repeat_front();
+                return Ok(());
+            }
             Ok(Step::Done(mut outcome)) => {
                 if let Outcome::Records { repair, .. } = &mut outcome {
                     self.repairs.keep(repair.take());
@@ -434,13 +410,13 @@ impl Worker {
             .err()
             .filter(|error| !error.leaves_stream_in_order());
         let connection = in_doubt.map_or(Ok(()), |error| Err(error.clone()));
-        if let Some(active) = self.active.pop_front() {
-            if outcome.is_err() && active.request.operation.looks_after() {
+        if let Some(request) = self.pipeline.pop_front() {
+            if outcome.is_err() && request.operation.looks_after() {
                 self.upkeep.forget();
             }
-            active.request.answer(outcome);
+            request.answer(outcome);
         }
-        (false, connection)
+        connection
     }
 
     /// After an error the position in the stream is in doubt. What was not answered is sent again on
@@ -448,14 +424,12 @@ impl Worker {
     fn lose_connection(&mut self, error: &Error) {
         self.hang_up();
         self.backoff.failed();
-        let retries = u64::try_from(self.active.len()).unwrap_or(u64::MAX);
+        let retries = u64::try_from(self.pipeline.repeat_all()).unwrap_or(u64::MAX);
         self.shared
             .stats
             .retries
             .fetch_add(retries, Ordering::Relaxed);
-        for active in &mut self.active {
-            active.request.operation.restart();
-        }
+        self.pipeline.restart();
         self.answer_hopeless(error);
     }
 
@@ -464,13 +438,15 @@ impl Worker {
         if self.route.take().is_some() {
             self.shared.link.lost();
         }
+        self.refusal = None;
         self.upkeep.forget();
     }
 
     fn answer_all(&mut self, error: &Error) {
-        for active in self.active.drain(..) {
-            active.request.answer(Err(error.clone()));
-        }
+        self.pipeline.retain_waiting(|request| {
+            request.answer(Err(error.clone()));
+            None
+        });
     }
 }
 

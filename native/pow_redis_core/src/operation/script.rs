@@ -36,7 +36,7 @@ pub(super) const VALUE: &[u8] = &[131, 97, 7];
 pub(super) const FUNCTION: &[u8] = &[131, 113, 119, 1, b'm', 119, 1, b'f', 97, 1];
 
 /// The key of these parts in the namespace `"n"`.
-pub(super) fn key(parts: &[&[u8]]) -> Key {
+pub(crate) fn key(parts: &[&[u8]]) -> Key {
     Key::from_external(&namespaced(parts)).unwrap()
 }
 
@@ -156,6 +156,6 @@ pub(crate) fn error(line: &str) -> Value {
 }
 
 /// So many times `OK`.
-pub(super) fn okays(number: usize) -> Vec<Value> {
+pub(crate) fn okays(number: usize) -> Vec<Value> {
     vec![Value::Okay; number]
 }

@@ -1,5 +1,7 @@
 //! Peers that misbehave.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pow_redis_core::error::ErrorKind;
@@ -90,6 +92,34 @@ fn a_server_that_is_not_ready_is_asked_again() {
         wait_done(&send(&cache, put(1, 1)));
         assert_eq!(peer.connections(), 2, "{reply}");
     }
+}
+
+/// The second write may have been done already; were the first alone sent again, it would come last.
+#[test]
+fn writes_behind_one_that_is_refused_are_sent_again_with_it() {
+    let (open, gate) = crossbeam_channel::bounded::<()>(0);
+    let sets = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let counted = Arc::clone(&sets);
+    let peer = Peer::start(move |connection, command| match command {
+        // Both puts are waiting before the connection is there.
+        "TIME" if connection == 0 => {
+            let _ = gate.recv();
+            None
+        }
+        "SET" => {
+            let before = counted[connection].fetch_add(1, Ordering::AcqRel);
+            let refusal =
+                Answer::Reply(b"-READONLY You can't write against a read only replica.\r\n");
+            (connection == 0 && before == 0).then_some(refusal)
+        }
+        _ => None,
+    });
+    let cache = start_at(&peer.url());
+    let answers = [send(&cache, put(1, 1)), send(&cache, put(1, 2))];
+    drop(open);
+    answers.iter().for_each(wait_done);
+    assert_eq!(sets[0].load(Ordering::Acquire), 2);
+    assert_eq!(sets[1].load(Ordering::Acquire), 2);
 }
 
 #[test]
