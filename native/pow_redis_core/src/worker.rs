@@ -369,7 +369,7 @@ impl Worker {
         }
     }
 
-    /// Reads the replies of the first request that was sent, and steps it.
+    /// Reads the replies of the first request that was sent, and steps it, or sends it again.
     fn read_front(&mut self, deadline: Instant) -> Result<(), Error> {
         let (Some(route), Some((request, replies))) = (&mut self.route, self.pipeline.front())
         else {
@@ -388,10 +388,19 @@ impl Worker {
         };
         if refused {
             self.pipeline.repeat_front();
-            return Ok(());
+            Ok(())
+        } else {
+            self.step_front(values)
         }
-        // The request stays in its place until it is stepped: should that panic, it is answered.
-        let outcome = match request.operation.read(Replies::new(values)) {
+    }
+
+    /// Steps the first request that was sent.
+    fn step_front(&mut self, replies: Vec<Value>) -> Result<(), Error> {
+        let Some((request, _)) = self.pipeline.front() else {
+            return Ok(());
+        };
+        // It stays in its place until it is stepped: should that panic, it is answered.
+        let outcome = match request.operation.read(Replies::new(replies)) {
             Ok(Step::Again) => {
                 self.pipeline.repeat_front();
                 return Ok(());
