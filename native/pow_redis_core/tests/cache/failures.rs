@@ -97,12 +97,14 @@ fn a_server_that_is_not_ready_is_asked_again() {
 /// The second write may have been done already; were the first alone sent again, it would come last.
 #[test]
 fn writes_behind_one_that_is_refused_are_sent_again_with_it() {
+    let (arrive, arrived) = crossbeam_channel::bounded(1);
     let (open, gate) = crossbeam_channel::bounded::<()>(0);
     let sets = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     let counted = Arc::clone(&sets);
     let peer = Peer::start(move |connection, command| match command {
-        // Both puts are waiting before the connection is there.
+        // Both puts come while the worker connects, so that they are sent together.
         "TIME" if connection == 0 => {
+            let _ = arrive.send(());
             let _ = gate.recv();
             None
         }
@@ -115,6 +117,7 @@ fn writes_behind_one_that_is_refused_are_sent_again_with_it() {
         _ => None,
     });
     let cache = start_at(&peer.url());
+    arrived.recv().unwrap();
     let answers = [send(&cache, put(1, 1)), send(&cache, put(1, 2))];
     drop(open);
     answers.iter().for_each(wait_done);
