@@ -1,4 +1,4 @@
-//! The commands of one round, packed into one pipeline.
+//! Commands, packed one behind the other, and the replies to them.
 
 use redis::{Cmd, Value};
 

@@ -23,7 +23,7 @@ use crate::upkeep::Upkeep;
 /// Most requests that a worker has at a time.
 const MAX_REQUESTS: usize = 4_096;
 /// Several requests, but fewer than these, are the first of more: processes that are about to call get
-/// the processor before the round is sent.
+/// the processor before they are sent.
 const SHORT_ROUND: usize = 32;
 /// How long a connection may be idle before the server is asked whether it is still there.
 const IDLE: Duration = Duration::from_secs(5);
