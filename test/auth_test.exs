@@ -5,14 +5,14 @@ defmodule PowRedisCache.AuthTest do
   import ExUnit.CaptureLog
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{RedisClient, RedisNode, Wait}
+  alias PowRedisCache.{RedisClient, RedisServer, Wait}
 
   @password "pa:ss@w/o?r#d %"
   @timeout 1_000
 
   setup context do
-    node = RedisNode.start!(context[:server] || [], password: context[:password])
-    on_exit(fn -> RedisNode.stop(node) end)
+    node = RedisServer.start!(context[:server] || [], password: context[:password])
+    on_exit(fn -> RedisServer.stop(node) end)
     [node: node, at: "127.0.0.1:#{node.port}"]
   end
 
@@ -46,7 +46,7 @@ defmodule PowRedisCache.AuthTest do
   describe "a user" do
     setup %{node: node} do
       acl = ["ACL", "SETUSER", "ann", "on", ">" <> @password, "~*", "&*", "+@all"]
-      "OK" = RedisNode.command!(node, acl)
+      "OK" = RedisServer.command!(node, acl)
       :ok
     end
 
@@ -74,7 +74,7 @@ defmodule PowRedisCache.AuthTest do
     end
 
     test "without permissions", %{at: at, node: node} do
-      RedisNode.command!(node, ["ACL", "SETUSER", "ann", "-set"])
+      RedisServer.command!(node, ["ACL", "SETUSER", "ann", "-set"])
       config = start(url: "redis://#{at}", username: "ann", password: @password)
       error = catch_error(PowRedisCache.put(config, {"key", 1}))
       assert %PowRedisCache.Error{reason: :not_permitted, code: "NOPERM"} = error
@@ -86,7 +86,7 @@ defmodule PowRedisCache.AuthTest do
       [_, list] = Regex.run(~r/the commands ([A-Z, ]+ and [A-Z]+)/, message)
       commands = list |> String.split(~r/, | and /) |> Enum.map(&("+" <> String.downcase(&1)))
       reset = ["ACL", "SETUSER", "poor", "reset", "on", ">" <> @password, "~*"]
-      "OK" = RedisNode.command!(node, reset ++ commands)
+      "OK" = RedisServer.command!(node, reset ++ commands)
       config = start(url: "redis://#{at}", username: "poor", password: @password)
       name = config[:name]
 
@@ -185,9 +185,9 @@ defmodule PowRedisCache.AuthTest do
     setup %{node: node} do
       # Started again with a socket in its folder.
       path = Path.join(node.folder, "redis.sock")
-      RedisNode.kill(node)
-      node = RedisNode.start_again!(node, ["--unixsocket", path])
-      on_exit(fn -> RedisNode.stop(node) end)
+      RedisServer.kill(node)
+      node = RedisServer.start_again!(node, ["--unixsocket", path])
+      on_exit(fn -> RedisServer.stop(node) end)
       [node: node, path: path]
     end
 
@@ -197,7 +197,7 @@ defmodule PowRedisCache.AuthTest do
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", 1], :zero}]
       assert PowRedisCache.info(config[:name]).server =~ path
 
-      RedisNode.command!(node, ["ACL", "SETUSER", "ann", "on", ">pw", "~*", "+@all"])
+      RedisServer.command!(node, ["ACL", "SETUSER", "ann", "on", ">pw", "~*", "+@all"])
       other = start(url: "unix://#{path}?db=3&user=ann&pass=pw")
       assert PowRedisCache.put(other, {["a", 1], :three}) == :ok
       assert PowRedisCache.get(config, ["a", 1]) == :zero
@@ -211,10 +211,10 @@ defmodule PowRedisCache.AuthTest do
     test "that is gone for a while", %{path: path, node: node} do
       config = start(url: "unix://#{path}", timeout: 5_000)
       PowRedisCache.put(config, {"key", 1})
-      RedisNode.kill(node)
+      RedisServer.kill(node)
       call = Task.async(fn -> PowRedisCache.get(config, "key") end)
-      node = RedisNode.start_again!(node)
-      on_exit(fn -> RedisNode.stop(node) end)
+      node = RedisServer.start_again!(node)
+      on_exit(fn -> RedisServer.stop(node) end)
       assert Task.await(call, 10_000) == :not_found
     end
 
@@ -277,7 +277,8 @@ defmodule PowRedisCache.AuthTest do
 
   # Who is logged in.
   defp users(node) do
-    for line <- node |> RedisNode.command!(["CLIENT", "LIST"]) |> String.split("\n", trim: true),
+    for line <-
+          node |> RedisServer.command!(["CLIENT", "LIST"]) |> String.split("\n", trim: true),
         [_, user] <- [Regex.run(~r/ user=(\S+)/, line)],
         uniq: true,
         do: user

@@ -5,7 +5,7 @@ defmodule PowRedisCache.ChaosTest do
 
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{Load, Peer, RedisNode, Stalls, Wait}
+  alias PowRedisCache.{Load, Peer, RedisServer, Stalls, Wait}
 
   @timeout 5_000
   # Calls that are made before the trouble, and again after it.
@@ -15,10 +15,10 @@ defmodule PowRedisCache.ChaosTest do
 
   setup do
     start_supervised!(Stalls)
-    node = RedisNode.start!(["--enable-debug-command", "yes" | RedisNode.durable()])
-    on_exit(fn -> RedisNode.stop(node) end)
+    node = RedisServer.start!(["--enable-debug-command", "yes" | RedisServer.durable()])
+    on_exit(fn -> RedisServer.stop(node) end)
     name = unique_name()
-    start_supervised!({PowRedisCache, name: name, url: RedisNode.url(node), timeout: @timeout})
+    start_supervised!({PowRedisCache, name: name, url: RedisServer.url(node), timeout: @timeout})
     config = [name: name, namespace: "chaos", ttl: :timer.hours(1)]
     Wait.until(fn -> PowRedisCache.ping(name) == :ok end)
 
@@ -33,9 +33,9 @@ defmodule PowRedisCache.ChaosTest do
   test "a server that is killed and started again", %{node: node, load: load, name: name} do
     node =
       Enum.reduce(1..3, node, fn _, node ->
-        RedisNode.kill(node)
-        node = RedisNode.start_again!(node)
-        on_exit(fn -> RedisNode.stop(node) end)
+        RedisServer.kill(node)
+        node = RedisServer.start_again!(node)
+        on_exit(fn -> RedisServer.stop(node) end)
         Load.await(load, @some)
         node
       end)
@@ -44,11 +44,11 @@ defmodule PowRedisCache.ChaosTest do
     # An outage shorter than the timeout costs time, not errors.
     assert report.errors == %{}
     assert PowRedisCache.info(name).reconnects >= 3
-    assert RedisNode.info(node, "server", "tcp_port") == "#{node.port}"
+    assert RedisServer.info(node, "server", "tcp_port") == "#{node.port}"
   end
 
   test "a server that takes three seconds to load", %{node: node, load: load} do
-    RedisNode.kill(node)
+    RedisServer.kill(node)
 
     loading =
       Peer.start!([{:refuse, "LOADING Redis is loading the dataset in memory"}],
@@ -58,8 +58,8 @@ defmodule PowRedisCache.ChaosTest do
 
     Process.sleep(3_000)
     Peer.stop(loading)
-    node = RedisNode.start_again!(node)
-    on_exit(fn -> RedisNode.stop(node) end)
+    node = RedisServer.start_again!(node)
+    on_exit(fn -> RedisServer.stop(node) end)
     Load.await(load, @some)
     report = finish(load, "loading for 3 s")
     assert report.errors == %{}
@@ -68,7 +68,7 @@ defmodule PowRedisCache.ChaosTest do
   test "connections that are killed all the time", %{node: node, load: load, name: name} do
     for _ <- 1..30 do
       Process.sleep(100)
-      RedisNode.command!(node, ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+      RedisServer.command!(node, ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
     end
 
     report = finish(load, "CLIENT KILL every 100 ms")
@@ -82,7 +82,7 @@ defmodule PowRedisCache.ChaosTest do
           ["CLIENT", "PAUSE", "700", "WRITE"],
           ["DEBUG", "SLEEP", "0.7"]
         ] do
-      RedisNode.command!(node, command)
+      RedisServer.command!(node, command)
       Process.sleep(700)
       Load.await(load, @some)
     end
@@ -94,9 +94,9 @@ defmodule PowRedisCache.ChaosTest do
 
   test "a server that stands still", %{node: node, load: load} do
     for _ <- 1..3 do
-      RedisNode.pause(node)
+      RedisServer.pause(node)
       Process.sleep(700)
-      RedisNode.resume(node)
+      RedisServer.resume(node)
       Load.await(load, @some)
     end
 
@@ -108,9 +108,9 @@ defmodule PowRedisCache.ChaosTest do
   @tag :long
   test "a server that stands still for longer than a call may take",
        %{node: node, load: load} do
-    RedisNode.pause(node)
+    RedisServer.pause(node)
     Process.sleep(@timeout + 2_000)
-    RedisNode.resume(node)
+    RedisServer.resume(node)
     Load.await(load, @some)
     report = finish(load, "SIGSTOP for 7 s")
     assert report.errors != %{}
@@ -120,14 +120,14 @@ defmodule PowRedisCache.ChaosTest do
   @tag :long
   test "a server that is gone for longer than a call may take",
        %{node: node, load: load, name: name} do
-    RedisNode.kill(node)
+    RedisServer.kill(node)
     Process.sleep(@timeout + 1_000)
     # Refused at once, not after five seconds.
     {refused, took} = Stalls.time(fn -> PowRedisCache.ping(name) end)
     assert {:error, %PowRedisCache.Error{reason: :disconnected}} = refused
     assert took < 100
-    node = RedisNode.start_again!(node)
-    on_exit(fn -> RedisNode.stop(node) end)
+    node = RedisServer.start_again!(node)
+    on_exit(fn -> RedisServer.stop(node) end)
     Load.await(load, @some)
     report = finish(load, "gone for 6 s")
     assert report.errors != %{}
@@ -135,9 +135,9 @@ defmodule PowRedisCache.ChaosTest do
   end
 
   test "a server that runs out of memory", %{node: node, load: load} do
-    RedisNode.command!(node, ["CONFIG", "SET", "maxmemory", "1"])
+    RedisServer.command!(node, ["CONFIG", "SET", "maxmemory", "1"])
     Process.sleep(1_000)
-    RedisNode.command!(node, ["CONFIG", "SET", "maxmemory", "0"])
+    RedisServer.command!(node, ["CONFIG", "SET", "maxmemory", "0"])
     Load.await(load, @some)
     report = finish(load, "maxmemory")
     assert %{out_of_memory: refused} = report.errors

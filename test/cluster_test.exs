@@ -8,8 +8,8 @@ defmodule PowRedisCache.ClusterTest do
     Cluster,
     Guide,
     Load,
+    Ports,
     RedisClient,
-    RedisNode,
     RedisServer,
     Stalls
   }
@@ -108,7 +108,7 @@ defmodule PowRedisCache.ClusterTest do
       set = Guide.index_set(guide, [config[:namespace], "a", :b])
       assert Cluster.slot(cluster, set) in 0..16_383
       owner = Cluster.owner(cluster, Cluster.slot(cluster, set))
-      members = RedisNode.command!(owner, ["ZRANGE", set, 0, -1])
+      members = RedisServer.command!(owner, ["ZRANGE", set, 0, -1])
       assert members == [Guide.path(guide, [1]), Guide.path(guide, [2])]
     end
 
@@ -120,10 +120,10 @@ defmodule PowRedisCache.ClusterTest do
     end
 
     test "is found through any node that answers, a replica too", %{cluster: cluster} do
-      nobody = "redis://127.0.0.1:#{RedisServer.free_port()}"
+      nobody = "redis://127.0.0.1:#{Ports.free()}"
       masters = Cluster.masters(cluster)
       replica = Enum.find(cluster.nodes, &(&1 not in masters))
-      config = start(cluster, cluster: [nobody, RedisNode.url(replica)])
+      config = start(cluster, cluster: [nobody, RedisServer.url(replica)])
       records = for i <- 1..100, do: {["a", i], i}
       assert PowRedisCache.put(config, records) == :ok
       assert PowRedisCache.all(config, ["a", :_]) == records
@@ -238,7 +238,7 @@ defmodule PowRedisCache.ClusterTest do
     @tag :long
     test "nor does a master that is killed stop the calls", %{cluster: cluster, load: load} do
       [master | _] = Cluster.masters(cluster)
-      RedisNode.kill(master)
+      RedisServer.kill(master)
 
       {took, _} =
         :timer.tc(fn ->
@@ -254,11 +254,11 @@ defmodule PowRedisCache.ClusterTest do
 
       # It comes back as a replica.
       load = load(Keyword.put(load.config, :namespace, "second"))
-      master = RedisNode.start_again!(master)
-      on_exit(fn -> RedisNode.stop(master) end)
+      master = RedisServer.start_again!(master)
+      on_exit(fn -> RedisServer.stop(master) end)
 
       Wait.until(fn ->
-        RedisNode.info(master, "replication", "master_link_status") == "up"
+        RedisServer.info(master, "replication", "master_link_status") == "up"
       end)
 
       Load.await(load, 1_000)

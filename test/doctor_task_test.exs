@@ -2,7 +2,7 @@ defmodule PowRedisCache.DoctorTaskTest do
   # The doctor as people call it: as a Mix task, and where there is no Mix. Each time in a VM of its own.
   use ExUnit.Case, async: true
 
-  alias PowRedisCache.{Certificates, RedisServer}
+  alias PowRedisCache.{Certificates, Ports, RedisServer}
 
   @moduletag timeout: 120_000
 
@@ -36,7 +36,7 @@ defmodule PowRedisCache.DoctorTaskTest do
       assert output =~ "The server that the options name\n"
       assert output =~ "All is well."
 
-      nobody = "redis://:#{@password}@127.0.0.1:#{RedisServer.free_port()}"
+      nobody = "redis://:#{@password}@127.0.0.1:#{Ports.free()}"
       assert {output, 1} = mix(["pow_redis_cache.doctor", "--url", nobody])
       assert output =~ ~r/^  ✗ connection /mu
       refute output =~ @password
@@ -110,7 +110,7 @@ defmodule PowRedisCache.DoctorTaskTest do
     end
 
     test "says what it can of a certificate where there is no :public_key" do
-      port = RedisServer.free_port()
+      port = Ports.free()
       server = RedisServer.start!(Certificates.server_arguments(port))
       options = [url: "rediss://localhost:#{port}", cacertfile: Certificates.path(:ca)]
       doctor = "PowRedisCache.Doctor.run(#{inspect(options)})"

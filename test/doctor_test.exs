@@ -57,7 +57,7 @@ defmodule PowRedisCache.DoctorTest do
     end
 
     test "on which nobody listens" do
-      port = RedisServer.free_port()
+      port = Ports.free()
       checks = Doctor.check(url: "redis://127.0.0.1:#{port}")
       assert failed(checks) == ["connection"]
       assert detail(checks, "connection") =~ "127.0.0.1:#{port} refuses connections"
@@ -212,7 +212,7 @@ defmodule PowRedisCache.DoctorTest do
     end
 
     test "that asks for our certificate" do
-      port = RedisServer.free_port()
+      port = Ports.free()
       arguments = Certificates.server_arguments(port, :server, ["--tls-auth-clients", "yes"])
       server = RedisServer.start!(arguments)
       options = [url: "rediss://localhost:#{port}", cacertfile: Certificates.path(:ca)]
@@ -228,7 +228,7 @@ defmodule PowRedisCache.DoctorTest do
   end
 
   test "a replica", %{server: server, client: client} do
-    "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", RedisServer.free_port()])
+    "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", Ports.free()])
     checks = Doctor.check(url: RedisServer.url(server))
     assert failed(checks) == ["role"]
     assert detail(checks, "role") == "replica: it takes no writes"
@@ -409,7 +409,7 @@ defmodule PowRedisCache.DoctorTest do
     end
 
     test "names what was skipped" do
-      {_checks, output} = with_output(url: "redis://127.0.0.1:#{RedisServer.free_port()}")
+      {_checks, output} = with_output(url: "redis://127.0.0.1:#{Ports.free()}")
       assert output =~ ~r/^  ✗ connection /mu
       assert output =~ "  - skipped, as it needs connection: TLS, login, server, role, latency, "
       assert output =~ "  ✗ 1, ! 0"
@@ -423,7 +423,7 @@ defmodule PowRedisCache.DoctorTest do
   end
 
   defp secure(certificate, options) do
-    port = RedisServer.free_port()
+    port = Ports.free()
     server = RedisServer.start!(Certificates.server_arguments(port, certificate))
     checks = Doctor.check([url: "rediss://localhost:#{port}"] ++ options)
     RedisServer.stop(server)

@@ -8,8 +8,8 @@ defmodule PowRedisCache.DoctorTopologyTest do
     Certificates,
     Cluster,
     Doctor,
+    Ports,
     RedisClient,
-    RedisNode,
     RedisServer,
     Sentinels,
     Wait
@@ -45,7 +45,7 @@ defmodule PowRedisCache.DoctorTopologyTest do
       assert Enum.all?(skipped, &match?({_name, :skipped}, &1))
       assert detail(checks, "location") =~ "No sentinel could tell where the master is"
 
-      nobody = "redis://127.0.0.1:#{RedisServer.free_port()}"
+      nobody = "redis://127.0.0.1:#{Ports.free()}"
       checks = Doctor.check(options(sentinels, sentinels: [nobody]))
       assert [{"location", :error} | _] = not_ok(checks)
     end
@@ -53,7 +53,7 @@ defmodule PowRedisCache.DoctorTopologyTest do
     test "a user of the master needs to ask for its role too", %{sentinels: sentinels} do
       master = Sentinels.master(sentinels)
 
-      RedisNode.command!(master, [
+      RedisServer.command!(master, [
         "ACL",
         "SETUSER",
         "ann",
@@ -69,7 +69,7 @@ defmodule PowRedisCache.DoctorTopologyTest do
       checks = Doctor.check(options)
       assert not_ok(checks) == [{"permissions", :error}]
       [_, line] = Regex.run(~r/`(ACL SETUSER ann .*)`/, check(checks, "permissions").advice)
-      RedisNode.command!(master, String.split(line, " "))
+      RedisServer.command!(master, String.split(line, " "))
       assert not_ok(Doctor.check(options)) == []
       # And so the sentinels' client finds it.
       name = unique_name()
@@ -97,8 +97,8 @@ defmodule PowRedisCache.DoctorTopologyTest do
     test "over TLS, through a replica, past a node that is down", %{cluster: cluster} do
       masters = for node <- Cluster.masters(cluster), do: node.port
       replica = Enum.find(cluster.nodes, &(&1.port not in masters))
-      nobody = "127.0.0.1:#{RedisServer.free_port()}"
-      checks = Doctor.check(cluster: ["redis://" <> nobody, RedisNode.url(replica)])
+      nobody = "127.0.0.1:#{Ports.free()}"
+      checks = Doctor.check(cluster: ["redis://" <> nobody, RedisServer.url(replica)])
       assert not_ok(checks) == [{"location", :warning}]
       assert detail(checks, "location") =~ "#{nobody} did not let us in"
       assert detail(checks, "role") == "replica; calls go to the masters"
@@ -137,7 +137,7 @@ defmodule PowRedisCache.DoctorTopologyTest do
       assert {"permissions", :error} in not_ok(checks)
       [_, line] = Regex.run(~r/`(ACL SETUSER ann .*)`/, check(checks, "permissions").advice)
       assert line =~ "+cluster|slots +asking"
-      for node <- cluster.nodes, do: RedisNode.command!(node, String.split(line, " "))
+      for node <- cluster.nodes, do: RedisServer.command!(node, String.split(line, " "))
       assert not_ok(Doctor.check(options)) == []
     end
   end

@@ -196,7 +196,7 @@ defmodule PowRedisCache.FaultsTest do
 
   # The master does not exist: a replica goes on with what it has.
   defp make_replica(client, server) do
-    nobody = RedisServer.free_port()
+    nobody = Ports.free()
     "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", nobody])
     assert server.port != nobody
   end

@@ -39,7 +39,7 @@ defmodule PowRedisCache.LifecycleTest do
 
     test "nothing if Redis cannot be reached" do
       before = holdings()
-      nobody = RedisServer.free_port()
+      nobody = Ports.free()
 
       for _ <- 1..300 do
         {:ok, owner} =

@@ -37,8 +37,7 @@ defmodule PowRedisCache.LoggedOutTest do
 
     assert offset.() == "-1"
 
-    assert {"OK\n", 0} =
-             redis_cli(server, ["REPLICAOF", "127.0.0.1", "#{RedisServer.free_port()}"])
+    assert {"OK\n", 0} = redis_cli(server, ["REPLICAOF", "127.0.0.1", "#{Ports.free()}"])
 
     assert {"OK\n", 0} = redis_cli(server, ["REPLICAOF", "NO", "ONE"])
     refute offset.() == "-1"

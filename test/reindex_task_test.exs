@@ -154,7 +154,7 @@ defmodule PowRedisCache.ReindexTaskTest do
     end
 
     test "ends it with exit status 1", context do
-      assert {output, 1} = mix(context, ["--url", "redis://127.0.0.1:#{RedisServer.free_port()}"])
+      assert {output, 1} = mix(context, ["--url", "redis://127.0.0.1:#{Ports.free()}"])
       assert output =~ "(Mix) reindex failed: Redis cannot be reached."
       assert {output, 1} = mix(context, ["--bogus"])
       assert output =~ "(Mix) expected --name NAME or --url URL"

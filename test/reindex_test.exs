@@ -61,7 +61,7 @@ defmodule PowRedisCache.ReindexTest do
 
     test "works where nothing can be written", %{client: client, name: name} = context do
       write_old(context, [1])
-      nobody = RedisServer.free_port()
+      nobody = Ports.free()
       "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", nobody])
       numbers = %{keys: 1, indexed: 1, renamed: 1}
       assert PowRedisCache.reindex(name: name, dry_run: true) == numbers

@@ -3,7 +3,7 @@ defmodule PowRedisCache.SentinelTest do
 
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{Certificates, Load, RedisNode, RedisServer, Sentinels, Stalls, Wait}
+  alias PowRedisCache.{Certificates, Load, Ports, RedisServer, Sentinels, Stalls, Wait}
 
   @password "redis-pw"
   @sentinel_password "sentinel-pw"
@@ -34,7 +34,7 @@ defmodule PowRedisCache.SentinelTest do
     end
 
     test "is found through any sentinel that answers", %{sentinels: sentinels} do
-      nobody = "redis://127.0.0.1:#{RedisServer.free_port()}"
+      nobody = "redis://127.0.0.1:#{Ports.free()}"
       [first | _] = Sentinels.urls(sentinels)
       # One that does not know the group, and one that says nothing.
       {:ok, silent} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
@@ -77,7 +77,7 @@ defmodule PowRedisCache.SentinelTest do
       assert %{reason: :no_master} = failure(sentinels, [group: "other"], [])
       assert %{reason: :unauthenticated} = failure(sentinels, [password: "wrong"], [])
       assert %{reason: :unauthenticated} = failure(sentinels, [], password: "wrong")
-      nobody = "redis://127.0.0.1:#{RedisServer.free_port()}"
+      nobody = "redis://127.0.0.1:#{Ports.free()}"
       assert %{reason: :disconnected} = failure(sentinels, [sentinels: [nobody]], [])
     end
 
@@ -125,7 +125,7 @@ defmodule PowRedisCache.SentinelTest do
     test "calls go on when the master is killed, and nothing is written to it when it comes back",
          %{sentinels: sentinels, config: config, load: load} do
       old = Sentinels.master(sentinels)
-      RedisNode.kill(old)
+      RedisServer.kill(old)
       {took, new} = :timer.tc(fn -> Sentinels.await_other_master(sentinels, old) end)
       Load.await(load, 1_000)
       # What was acknowledged and not yet replicated is lost with the master: not counted here.
@@ -135,8 +135,8 @@ defmodule PowRedisCache.SentinelTest do
       assert PowRedisCache.info(config[:name]).server == "127.0.0.1:#{new.port}"
 
       load = load(Keyword.put(config, :namespace, "second"))
-      old = RedisNode.start_again!(old)
-      on_exit(fn -> RedisNode.stop(old) end)
+      old = RedisServer.start_again!(old)
+      on_exit(fn -> RedisServer.stop(old) end)
       Wait.until(fn -> Sentinels.follows?(old) end)
       Load.await(load, 1_000)
       report = Load.stop(load)
@@ -150,7 +150,7 @@ defmodule PowRedisCache.SentinelTest do
     test "nothing is written to a master that stood still, and goes on as one for a moment",
          %{sentinels: sentinels, config: config, load: load} do
       old = Sentinels.master(sentinels)
-      RedisNode.pause(old)
+      RedisServer.pause(old)
       {took, new} = :timer.tc(fn -> Sentinels.await_other_master(sentinels, old) end)
       Wait.until(fn -> PowRedisCache.info(config[:name]).server =~ "#{new.port}" end)
       Load.await(load, 1_000)
@@ -160,7 +160,7 @@ defmodule PowRedisCache.SentinelTest do
       assert {report.late, report.left} == {0, 0}
 
       load = load(Keyword.put(config, :namespace, "second"))
-      RedisNode.resume(old)
+      RedisServer.resume(old)
       Wait.until(fn -> Sentinels.follows?(old) end)
       Load.await(load, 1_000)
       report = Load.stop(load)

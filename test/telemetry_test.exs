@@ -1,7 +1,7 @@
 defmodule PowRedisCache.TelemetryTest do
   use PowRedisCache.Case, async: false
 
-  alias PowRedisCache.RedisNode
+  alias PowRedisCache.{Ports, RedisServer}
 
   @events [
     [:pow_redis_cache, :call, :start],
@@ -93,18 +93,18 @@ defmodule PowRedisCache.TelemetryTest do
   describe "the connection" do
     @tag instance: [name: nil]
     test "goes up, down and up again, each once" do
-      node = RedisNode.start!()
-      on_exit(fn -> RedisNode.stop(node) end)
+      node = RedisServer.start!()
+      on_exit(fn -> RedisServer.stop(node) end)
       name = unique_name()
-      start_supervised!({PowRedisCache, name: name, url: RedisNode.url(node), timeout: 1_000})
+      start_supervised!({PowRedisCache, name: name, url: RedisServer.url(node), timeout: 1_000})
       assert PowRedisCache.ping(name) == :ok
       assert_receive {:telemetry, [:connection, :up], _, %{name: ^name}}, 5_000
-      RedisNode.kill(node)
+      RedisServer.kill(node)
       assert {:error, _} = PowRedisCache.ping(name)
       assert_receive {:telemetry, [:connection, :down], _, %{name: ^name, reason: reason}}, 5_000
       assert reason == :disconnected
-      node = RedisNode.start_again!(node)
-      on_exit(fn -> RedisNode.stop(node) end)
+      node = RedisServer.start_again!(node)
+      on_exit(fn -> RedisServer.stop(node) end)
       assert_receive {:telemetry, [:connection, :up], _, %{name: ^name}}, 15_000
       assert PowRedisCache.ping(name) == :ok
       refute_received {:telemetry, [:connection, _], _, %{name: ^name}}
@@ -113,7 +113,7 @@ defmodule PowRedisCache.TelemetryTest do
     @tag instance: [name: nil]
     test "that was never there is down" do
       name = unique_name()
-      url = "redis://127.0.0.1:#{RedisServer.free_port()}"
+      url = "redis://127.0.0.1:#{Ports.free()}"
       start_supervised!({PowRedisCache, name: name, url: url})
       assert_receive {:telemetry, [:connection, :down], _, metadata}, 5_000
       assert metadata == %{name: name, reason: :disconnected}

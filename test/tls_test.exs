@@ -4,12 +4,12 @@ defmodule PowRedisCache.TlsTest do
   import ExUnit.CaptureLog
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{Certificates, RedisClient, RedisServer, Wait}
+  alias PowRedisCache.{Certificates, Ports, RedisClient, RedisServer, Wait}
 
   @timeout 400
 
   setup context do
-    port = RedisServer.free_port()
+    port = Ports.free()
     clients = if context[:client_certificate], do: "yes", else: "no"
 
     arguments =

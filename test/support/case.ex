@@ -12,7 +12,7 @@ defmodule PowRedisCache.Case do
   using do
     quote do
       import PowRedisCache.Case
-      alias PowRedisCache.{Guide, RedisClient, RedisServer, Wait}
+      alias PowRedisCache.{Guide, Ports, RedisClient, RedisServer, Wait}
     end
   end
 

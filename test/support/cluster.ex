@@ -4,7 +4,7 @@ defmodule PowRedisCache.Cluster do
   however that ends.
   """
 
-  alias PowRedisCache.{Certificates, RedisClient, RedisNode, Wait}
+  alias PowRedisCache.{Certificates, Ports, RedisClient, RedisServer, Wait}
 
   defstruct [:nodes, :password, secure_ports: []]
 
@@ -32,15 +32,14 @@ defmodule PowRedisCache.Cluster do
     login = if password, do: ["--requirepass", password, "--masterauth", password], else: []
 
     # Servers talk to each other on a port 10,000 higher.
-    ports = for _ <- 1..6, do: RedisNode.free_port([10_000])
+    ports = for _ <- 1..6, do: Ports.free([10_000])
 
-    secure_ports =
-      if options[:tls], do: for(_ <- 1..6, do: RedisNode.free_port([10_000])), else: []
+    secure_ports = if options[:tls], do: for(_ <- 1..6, do: Ports.free([10_000])), else: []
 
     nodes =
       for {port, position} <- Enum.with_index(ports) do
         tls = secure_ports |> Enum.at(position) |> tls_arguments()
-        RedisNode.start!(@arguments ++ login ++ tls, port: port, password: password)
+        RedisServer.start!(@arguments ++ login ++ tls, port: port, password: password)
       end
 
     cluster = %__MODULE__{nodes: nodes, password: password, secure_ports: secure_ports}
@@ -50,16 +49,16 @@ defmodule PowRedisCache.Cluster do
   end
 
   @doc "Stops all servers; may be called from any process."
-  def stop(cluster), do: Enum.each(cluster.nodes, &RedisNode.stop/1)
+  def stop(cluster), do: Enum.each(cluster.nodes, &RedisServer.stop/1)
 
-  def urls(cluster), do: Enum.map(cluster.nodes, &RedisNode.url/1)
+  def urls(cluster), do: Enum.map(cluster.nodes, &RedisServer.url/1)
 
   def secure_urls(cluster),
     do: for(port <- cluster.secure_ports, do: "rediss://127.0.0.1:#{port}")
 
   @doc "The masters that are alive."
   def masters(cluster) do
-    for node <- cluster.nodes, RedisNode.info(node, "replication", "role") == "master", do: node
+    for node <- cluster.nodes, RedisServer.info(node, "replication", "role") == "master", do: node
   end
 
   @doc "The slot of a key."
@@ -83,18 +82,18 @@ defmodule PowRedisCache.Cluster do
     source = owner(cluster, slot)
     [source_id, target_id] = for node <- [source, target], do: id(node)
     setslot = ["CLUSTER", "SETSLOT", slot]
-    "OK" = RedisNode.command!(target, setslot ++ ["IMPORTING", source_id])
-    "OK" = RedisNode.command!(source, setslot ++ ["MIGRATING", target_id])
+    "OK" = RedisServer.command!(target, setslot ++ ["IMPORTING", source_id])
+    "OK" = RedisServer.command!(source, setslot ++ ["MIGRATING", target_id])
     meanwhile.()
     move_keys(cluster, slot, source, target)
     meanwhile.()
 
     for node <- [target, source],
-        do: "OK" = RedisNode.command!(node, setslot ++ ["NODE", target_id])
+        do: "OK" = RedisServer.command!(node, setslot ++ ["NODE", target_id])
 
     Wait.until(fn ->
       Enum.all?(cluster.nodes, fn node ->
-        node |> RedisNode.command(["CLUSTER", "SLOTS"]) |> sees_owner?(slot, target)
+        node |> RedisServer.command(["CLUSTER", "SLOTS"]) |> sees_owner?(slot, target)
       end)
     end)
 
@@ -105,7 +104,7 @@ defmodule PowRedisCache.Cluster do
   def await_ok(cluster) do
     Wait.until(fn ->
       cluster.nodes
-      |> Enum.map(&RedisNode.info_of(&1, ["CLUSTER", "INFO"], "cluster_state"))
+      |> Enum.map(&RedisServer.info_of(&1, ["CLUSTER", "INFO"], "cluster_state"))
       |> Enum.reject(&is_nil/1)
       |> Enum.all?(&(&1 == "ok"))
     end)
@@ -134,7 +133,7 @@ defmodule PowRedisCache.Cluster do
   @doc "Sends a command to the first server that answers."
   def command!(cluster, command) do
     Enum.find_value(cluster.nodes, fn node ->
-      with {:ok, reply} <- RedisNode.command(node, command), do: reply, else: (_ -> nil)
+      with {:ok, reply} <- RedisServer.command(node, command), do: reply, else: (_ -> nil)
     end)
   end
 
@@ -170,11 +169,11 @@ defmodule PowRedisCache.Cluster do
 
   defp whole?(cluster) do
     Enum.all?(cluster.nodes, fn node ->
-      RedisNode.info_of(node, ["CLUSTER", "INFO"], "cluster_state") == "ok" and
-        RedisNode.info_of(node, ["CLUSTER", "INFO"], "cluster_slots_ok") == "#{@slots}" and
-        RedisNode.info_of(node, ["CLUSTER", "INFO"], "cluster_known_nodes") == "6" and
-        (RedisNode.info(node, "replication", "connected_slaves") == "1" or
-           RedisNode.info(node, "replication", "master_link_status") == "up")
+      RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_state") == "ok" and
+        RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_slots_ok") == "#{@slots}" and
+        RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_known_nodes") == "6" and
+        (RedisServer.info(node, "replication", "connected_slaves") == "1" or
+           RedisServer.info(node, "replication", "master_link_status") == "up")
     end)
   end
 
@@ -188,17 +187,17 @@ defmodule PowRedisCache.Cluster do
   defp sees_owner?({:error, _reason}, _slot, _owner), do: true
 
   defp move_keys(cluster, slot, source, target) do
-    case RedisNode.command!(source, ["CLUSTER", "GETKEYSINSLOT", slot, 100]) do
+    case RedisServer.command!(source, ["CLUSTER", "GETKEYSINSLOT", slot, 100]) do
       [] ->
         :ok
 
       keys ->
         login = if cluster.password, do: ["AUTH", cluster.password], else: []
         migrate = ["MIGRATE", "127.0.0.1", target.port, "", 0, 5_000 | login] ++ ["KEYS" | keys]
-        RedisNode.command!(source, migrate)
+        RedisServer.command!(source, migrate)
         move_keys(cluster, slot, source, target)
     end
   end
 
-  defp id(node), do: RedisNode.command!(node, ["CLUSTER", "MYID"])
+  defp id(node), do: RedisServer.command!(node, ["CLUSTER", "MYID"])
 end

@@ -4,7 +4,7 @@ defmodule PowRedisCache.Sentinels do
   them, however that ends.
   """
 
-  alias PowRedisCache.{Certificates, Processes, RedisClient, RedisNode, RedisServer, Wait}
+  alias PowRedisCache.{Certificates, Ports, Processes, RedisClient, RedisServer, Wait}
 
   defstruct [:nodes, :sentinels, :group, :options]
 
@@ -21,11 +21,11 @@ defmodule PowRedisCache.Sentinels do
 
     login = if password, do: ["--requirepass", password, "--masterauth", password], else: []
 
-    master = RedisNode.start!(@arguments ++ login, password: password)
+    master = RedisServer.start!(@arguments ++ login, password: password)
     follow = ["--replicaof", "127.0.0.1 #{master.port}"]
 
     replicas =
-      for _ <- 1..2, do: RedisNode.start!(@arguments ++ login ++ follow, password: password)
+      for _ <- 1..2, do: RedisServer.start!(@arguments ++ login ++ follow, password: password)
 
     Wait.until(fn -> Enum.all?(replicas, &follows?/1) end)
     setup = %__MODULE__{nodes: [master | replicas], group: group, options: options, sentinels: []}
@@ -41,7 +41,7 @@ defmodule PowRedisCache.Sentinels do
       File.rm_rf!(sentinel.folder)
     end
 
-    Enum.each(setup.nodes, &RedisNode.stop/1)
+    Enum.each(setup.nodes, &RedisServer.stop/1)
   end
 
   def urls(setup), do: for(sentinel <- setup.sentinels, do: "redis://127.0.0.1:#{sentinel.port}")
@@ -72,7 +72,7 @@ defmodule PowRedisCache.Sentinels do
     Wait.until(fn ->
       new = master(setup)
 
-      if new && new.port != old.port && RedisNode.info(new, "replication", "role") == "master",
+      if new && new.port != old.port && RedisServer.info(new, "replication", "role") == "master",
         do: new
     end)
   end
@@ -99,10 +99,10 @@ defmodule PowRedisCache.Sentinels do
   end
 
   @doc "Whether a replica is up to date with its master."
-  def follows?(node), do: RedisNode.info(node, "replication", "master_link_status") == "up"
+  def follows?(node), do: RedisServer.info(node, "replication", "master_link_status") == "up"
 
   defp start_sentinel!(setup, master) do
-    [port, secure_port] = for _ <- 1..2, do: RedisNode.free_port()
+    [port, secure_port] = for _ <- 1..2, do: Ports.free()
     unique = System.unique_integer([:positive])
     folder = Path.join(System.tmp_dir!(), "pow_redis_cache_sentinel_#{port}_#{unique}")
     File.mkdir_p!(folder)

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -144,8 +144,16 @@ fn spawn(directory: &PathBuf, port: u16) -> Child {
         .unwrap()
 }
 
-/// A port on which nobody listens.
+/// A port on which nobody listens, given away once, and below those that the system gives to clients:
+/// it stays free until somebody listens on it, and while its server is down.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Counted up from elsewhere in each process, since others may run beside it.
+        let number = std::process::id() + NUMBER.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(20_000 + number % 10_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
