@@ -14,7 +14,6 @@ defmodule PowRedisCache.ChaosTest do
   @moduletag timeout: 180_000
 
   setup do
-    start_supervised!(Stalls)
     node = RedisServer.start!(["--enable-debug-command", "yes" | RedisServer.durable()])
     on_exit(fn -> RedisServer.stop(node) end)
     name = unique_name()

@@ -10,8 +10,7 @@ defmodule PowRedisCache.ClusterTest do
     Load,
     Ports,
     RedisClient,
-    RedisServer,
-    Stalls
+    RedisServer
   }
 
   alias PowRedisCache.{Terms, Wait}
@@ -193,7 +192,6 @@ defmodule PowRedisCache.ClusterTest do
 
   describe "slots that move under load" do
     setup do
-      start_supervised!(Stalls)
       cluster = Cluster.start!()
       on_exit(fn -> Cluster.stop(cluster) end)
       config = start(cluster, password: nil, timeout: @timeout)

@@ -15,11 +15,6 @@ defmodule PowRedisCache.PeerTest do
   @reasons [:timeout, :disconnected, :protocol, :server, :out_of_memory, :unauthenticated] ++
              [:not_permitted, :wrong_type, :read_only]
 
-  setup_all do
-    start_supervised!(Stalls)
-    :ok
-  end
-
   describe "every call ends in time with" do
     for {title, reasons} <- [
           {"silence", [:timeout]},

@@ -3,7 +3,7 @@ defmodule PowRedisCache.SentinelTest do
 
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{Certificates, Load, Ports, RedisServer, Sentinels, Stalls, Wait}
+  alias PowRedisCache.{Certificates, Load, Ports, RedisServer, Sentinels, Wait}
 
   @password "redis-pw"
   @sentinel_password "sentinel-pw"
@@ -113,7 +113,6 @@ defmodule PowRedisCache.SentinelTest do
 
   describe "under load" do
     setup do
-      start_supervised!(Stalls)
       sentinels = Sentinels.start!(password: @password, sentinel_password: @sentinel_password)
       on_exit(fn -> Sentinels.stop(sentinels) end)
       config = start(sentinels, [], timeout: @timeout)

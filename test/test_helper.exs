@@ -1,4 +1,4 @@
-alias PowRedisCache.{Cluster, RedisServer}
+alias PowRedisCache.{Cluster, RedisServer, Stalls}
 
 # With REDIS_TOPOLOGY=cluster, what all tests share is a cluster, of which this is one node.
 server =
@@ -14,6 +14,7 @@ server =
   end
 
 :persistent_term.put(RedisServer, server)
+{:ok, _pid} = Stalls.start_link([])
 Logger.configure(level: :warning)
 # What takes long runs where bin/test-matrix asks for it.
 exclude = if System.get_env("POW_REDIS_CACHE_LONG"), do: [], else: [:long]
