@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Sender, TrySendError, bounded};
 
 use crate::error::{Error, ErrorKind};
+use crate::inbox::{Inbox, Lookout};
 use crate::operation::{Layout, Operation};
 use crate::options::{Options, Topology};
 use crate::request::{Reply, Request, Ticket};
@@ -19,11 +20,16 @@ pub use crate::shared::{Event, Info, Observer};
 /// A running cache. When it is dropped, the workers finish what is queued and end.
 ///
 /// Invariant: puts and deletes are sent in the order in which they were submitted, all over the
-/// first worker's connection. Everything else goes to whichever worker is free.
+/// first worker's connection. Everything else goes to the first worker if that is awake and looks for
+/// a request, else to whichever worker is free.
 #[derive(Debug)]
 pub struct Cache {
-    reads: Sender<Request>,
-    writes: Sender<Request>,
+    /// To any of the workers.
+    any: Sender<Request>,
+    /// To the first of them.
+    first: Sender<Request>,
+    /// The first one's.
+    lookout: Lookout,
     /// Held for its drop alone: it interrupts workers that wait to connect again.
     _stop: Sender<()>,
     shared: Arc<Shared>,
@@ -32,39 +38,34 @@ pub struct Cache {
 impl Cache {
     /// Starts the workers. They connect on their own: this does not need Redis.
     pub fn start(options: Options, observer: Observer) -> io::Result<Self> {
-        let (reads, read_queue) = bounded(options.max_queue);
-        let (writes, write_queue) = bounded(options.max_queue);
+        let (any, any_queue) = bounded(options.max_queue);
+        let (first, first_queue) = bounded(options.max_queue);
         let (stop, stopped) = bounded(0);
         let pool_size = options.pool_size.max(1);
         let shared = Arc::new(Shared::new(options, observer));
         let cache = Self {
-            reads,
-            writes,
+            any,
+            first,
+            lookout: Lookout::default(),
             _stop: stop,
             shared,
         };
-        for number in 0..pool_size {
-            let mut queues = vec![read_queue.clone()];
-            if number == 0 {
-                queues.push(write_queue.clone());
-            }
-            cache.start_worker(number, queues, stopped.clone())?;
+        let inbox = Inbox::new(any_queue.clone(), stopped.clone());
+        cache.start_worker(0, inbox.with_own(first_queue, cache.lookout.clone()))?;
+        for number in 1..pool_size {
+            let inbox = Inbox::new(any_queue.clone(), stopped.clone());
+            cache.start_worker(number, inbox)?;
         }
         Ok(cache)
     }
 
-    fn start_worker(
-        &self,
-        number: usize,
-        queues: Vec<Receiver<Request>>,
-        stopped: Receiver<()>,
-    ) -> io::Result<()> {
+    fn start_worker(&self, number: usize, inbox: Inbox) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         shared.worker_starts();
         thread::Builder::new()
             .name(format!("pow_redis_{number}"))
             .spawn(move || {
-                Worker::new(Arc::clone(&shared), queues, stopped).run();
+                Worker::new(Arc::clone(&shared), inbox).run();
                 shared.worker_ended();
             })
             .inspect_err(|_| self.shared.worker_ended())
@@ -75,10 +76,10 @@ impl Cache {
     pub fn submit(&self, operation: Operation, reply: Reply) -> Result<Arc<Ticket>, Error> {
         self.shared.count_call();
         let options = &self.shared.options;
-        let queue = if operation.is_write() {
-            &self.writes
+        let queue = if operation.is_write() || self.lookout.take() {
+            &self.first
         } else {
-            &self.reads
+            &self.any
         };
         let request = Request::new(operation, Instant::now() + options.timeout, reply);
         let down_for = self.shared.link.down_for();
@@ -120,6 +121,6 @@ impl Cache {
 
     /// The cache in numbers.
     pub fn info(&self) -> Info {
-        self.shared.info(self.reads.len() + self.writes.len())
+        self.shared.info(self.any.len() + self.first.len())
     }
 }

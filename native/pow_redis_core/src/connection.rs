@@ -16,6 +16,9 @@ use crate::server_info::{ServerInfo, version};
 use crate::socket::Socket;
 use crate::tls::TlsStream;
 
+/// Up to so many replies are looked for before the thread sleeps. For more it need not be woken so often.
+const FEW: usize = 4;
+
 /// A connection that is logged in. After any error its position in the stream is in doubt: drop it.
 pub struct Connection {
     stream: Stream,
@@ -178,7 +181,7 @@ impl Connection {
             return Err(ErrorKind::Protocol.into());
         }
         self.expected += replies;
-        self.stream.set_deadline(deadline);
+        self.stream.socket().set_deadline(deadline);
         self.stream
             .write_all(commands)
             .and_then(|()| self.stream.flush())
@@ -187,7 +190,9 @@ impl Connection {
 
     /// Reads the next reply. An error reply is a value here.
     pub fn receive(&mut self, deadline: Instant) -> Result<Value, Error> {
-        self.stream.set_deadline(deadline);
+        let socket = self.stream.socket();
+        socket.set_deadline(deadline);
+        socket.set_spins(self.expected <= FEW);
         let reply = self.replies.next_reply(&mut self.stream)?;
         self.expected = self.expected.saturating_sub(1);
         reply.map_err(|error| from_io(&error))
@@ -242,10 +247,10 @@ impl Stream {
         }
     }
 
-    fn set_deadline(&mut self, deadline: Instant) {
+    fn socket(&mut self) -> &mut Socket {
         match self {
-            Self::Plain(socket) => socket.set_deadline(deadline),
-            Self::Tls(stream) => stream.sock.set_deadline(deadline),
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &mut stream.sock,
         }
     }
 }

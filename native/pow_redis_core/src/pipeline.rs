@@ -9,6 +9,8 @@ use crate::operation::Round;
 use crate::request::Request;
 use crate::upkeep::Upkeep;
 
+/// Most requests at a time.
+const MAX_REQUESTS: usize = 4_096;
 /// Nothing is sent while so many bytes of commands are under way.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -55,6 +57,11 @@ impl Pipeline {
         self.len() == 0
     }
 
+    /// Whether no more are to be taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= MAX_REQUESTS
+    }
+
     /// Whether replies are to come.
     pub(crate) fn has_sent(&self) -> bool {
         !self.sent.is_empty()
@@ -75,20 +82,29 @@ impl Pipeline {
         deadlines.max()
     }
 
-    /// Appends the commands of what may be sent now.
-    pub(crate) fn write(&mut self, clock: Clock, upkeep: &mut Upkeep, commands: &mut Commands) {
+    /// Appends the commands of what may be sent now, up to about so many bytes.
+    pub(crate) fn write(
+        &mut self,
+        clock: Clock,
+        piece: usize,
+        upkeep: &mut Upkeep,
+        commands: &mut Commands,
+    ) {
         let now_ms = clock.now_ms();
         // A write of several rounds holds up those behind it, so that they keep their order.
         let mut writes_wait = self.sent.iter().any(Sent::is_long_write);
+        let mut passed = 0;
         for _ in 0..self.waiting.len() {
+            if self.bytes >= MAX_BYTES || commands.as_bytes().len() >= piece {
+                break;
+            }
             let Some(mut numbered) = self.waiting.pop_front() else {
                 break;
             };
             let operation = &mut numbered.request.operation;
-            let is_full = self.bytes >= MAX_BYTES;
-            if is_full || operation.is_write() && writes_wait {
-                writes_wait |= is_full;
+            if operation.is_write() && writes_wait {
                 self.waiting.push_back(numbered);
+                passed += 1;
                 continue;
             }
             writes_wait |= operation.is_long_write();
@@ -107,6 +123,8 @@ impl Pipeline {
                 bytes,
             });
         }
+        // Those that were passed over go back in front of those that were not reached.
+        self.waiting.rotate_right(passed);
     }
 
     /// The request whose replies come next, and how many these are.
@@ -202,6 +220,17 @@ mod tests {
         Operation::Put(put.unwrap())
     }
 
+    /// A put of 768 records: 512 are a round.
+    fn long_put() -> Operation {
+        let mut records = Vec::new();
+        for of in 0..3 {
+            for record in 0..=255 {
+                records.push((key(&[&number(of), &number(record)]), vec![131, 97, 0]));
+            }
+        }
+        Operation::Put(Put::new(records, Life::Infinite, Layout::Plain).unwrap())
+    }
+
     fn pipeline(operations: Vec<Operation>) -> Pipeline {
         let mut pipeline = Pipeline::default();
         for operation in operations {
@@ -213,9 +242,13 @@ mod tests {
 
     /// The names of the commands that are sent.
     fn write(pipeline: &mut Pipeline) -> Vec<String> {
+        write_piece(pipeline, usize::MAX)
+    }
+
+    fn write_piece(pipeline: &mut Pipeline, piece: usize) -> Vec<String> {
         let mut commands = Commands::new();
         let clock = Clock::local(Duration::ZERO);
-        pipeline.write(clock, &mut Upkeep::default(), &mut commands);
+        pipeline.write(clock, piece, &mut Upkeep::default(), &mut commands);
         let name = |line: &String| line.split(' ').next().unwrap().to_owned();
         lines(commands.as_bytes()).iter().map(name).collect()
     }
@@ -235,15 +268,7 @@ mod tests {
 
     #[test]
     fn a_write_of_several_rounds_holds_up_those_behind_it() {
-        // 512 records are a round.
-        let mut many = Vec::new();
-        for of in 0..3 {
-            for record in 0..=255 {
-                many.push((key(&[&number(of), &number(record)]), vec![131, 97, 0]));
-            }
-        }
-        let long = Put::new(many, Life::Infinite, Layout::Plain).unwrap();
-        let mut pipeline = pipeline(vec![Operation::Put(long), put(4, 1, 1), get(1)]);
+        let mut pipeline = pipeline(vec![long_put(), put(4, 1, 1), get(1)]);
         let first = write(&mut pipeline);
         assert_eq!((first.len(), first.last().unwrap().as_str()), (513, "GET"));
         assert!(write(&mut pipeline).is_empty());
@@ -283,6 +308,24 @@ mod tests {
         pipeline.pop_front();
         assert_eq!(write(&mut pipeline), ["SET", "GET"]);
         assert_eq!(pipeline.requests().count(), 3);
+    }
+
+    #[test]
+    fn what_is_sent_in_pieces_keeps_its_order() {
+        let operations = vec![long_put(), put(4, 1, 1), get(1), put(5, 1, 1), get(2)];
+        let mut pipeline = pipeline(operations);
+        let waiting = |pipeline: &Pipeline| -> Vec<u64> {
+            let numbers = pipeline.waiting.iter().map(|numbered| numbered.number);
+            numbers.collect()
+        };
+        assert_eq!(write_piece(&mut pipeline, 1).len(), 512);
+        assert_eq!(waiting(&pipeline), [1, 2, 3, 4]);
+        // Past the first of the puts that wait.
+        assert_eq!(write_piece(&mut pipeline, 1), ["GET"]);
+        assert_eq!(waiting(&pipeline), [1, 3, 4]);
+        assert_eq!(write_piece(&mut pipeline, 1), ["GET"]);
+        assert!(write_piece(&mut pipeline, 1).is_empty());
+        assert_eq!(waiting(&pipeline), [1, 3]);
     }
 
     #[test]

@@ -14,6 +14,10 @@ use crate::options::{Options, Topology};
 use crate::sentinel;
 use crate::server::Server;
 
+/// So many bytes of commands are sent at a time: a server reads no more at once, and has begun with them while
+/// the next are written.
+const PIECE: usize = 16 << 10;
+
 /// A way to Redis. After any error but an error reply, drop it.
 pub(crate) enum Route {
     Server(Box<(Server, Connection)>),
@@ -39,6 +43,15 @@ impl Route {
                 let cluster = Cluster::open(&servers, deadline)?;
                 Ok(Self::Cluster(Box::new(cluster)))
             }
+        }
+    }
+
+    /// How many bytes of commands to send at a time. A cluster gets all at once, since it is sent no more until
+    /// all replies were read.
+    pub(crate) const fn piece(&self) -> usize {
+        match self {
+            Self::Server(_) => PIECE,
+            Self::Cluster(_) => usize::MAX,
         }
     }
 

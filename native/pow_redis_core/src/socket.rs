@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::address::Address;
+use crate::spin::Spin;
 
 /// A silent peer is taken for dead after about this long.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
@@ -21,6 +22,10 @@ pub(crate) struct Socket {
     deadline: Instant,
     read_timeout: Timeout,
     write_timeout: Timeout,
+    /// Whether the stream sleeps until it can do what it is asked, or says at once that it cannot.
+    sleeps: bool,
+    spins: bool,
+    spin: Spin,
 }
 
 /// The timeout that is set. Setting it takes a system call, so it is set anew only where it is too
@@ -46,27 +51,68 @@ impl Socket {
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        Ok(Self {
-            stream,
-            deadline,
-            read_timeout: Timeout::default(),
-            write_timeout: Timeout::default(),
-        })
+        Ok(Self::over(stream, deadline))
     }
 
     /// Tries each of the addresses that a name has.
     pub(crate) fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<Self> {
         let stream = Stream::Tcp(connect(addresses, deadline)?);
-        Ok(Self {
+        Ok(Self::over(stream, deadline))
+    }
+
+    fn over(stream: Stream, deadline: Instant) -> Self {
+        Self {
             stream,
             deadline,
             read_timeout: Timeout::default(),
             write_timeout: Timeout::default(),
-        })
+            sleeps: true,
+            spins: false,
+            spin: Spin::default(),
+        }
     }
 
     pub(crate) const fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;
+    }
+
+    /// Whether to look for what comes before sleeping, if that pays.
+    pub(crate) const fn set_spins(&mut self, spins: bool) {
+        self.spins = spins;
+    }
+
+    fn set_sleeps(&mut self, sleeps: bool) -> io::Result<()> {
+        if self.sleeps != sleeps {
+            self.stream.set_nonblocking(!sleeps)?;
+            self.sleeps = sleeps;
+        }
+        Ok(())
+    }
+
+    /// Reads what has come.
+    fn read_now(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        let outcome = self
+            .set_sleeps(false)
+            .and_then(|()| self.stream.read(buffer));
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            outcome => Some(outcome),
+        }
+    }
+
+    /// Sleeps until something has come, and reads it.
+    fn read_later(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.set_sleeps(true)?;
+        loop {
+            if let Some(timeout) = self.read_timeout.for_wait(left(self.deadline)?) {
+                self.stream.set_read_timeout(timeout)?;
+                self.read_timeout = Timeout(Some(timeout));
+            }
+            let outcome = self.stream.read(buffer);
+            if !ended_early(&outcome) {
+                return outcome;
+            }
+        }
     }
 }
 
@@ -111,6 +157,30 @@ impl Timeout {
 }
 
 impl Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(nonblocking),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.set_nonblocking(nonblocking),
+        }
+    }
+
     fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
@@ -135,35 +205,25 @@ fn ended_early(outcome: &io::Result<usize>) -> bool {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(timeout) = self.read_timeout.for_wait(left(self.deadline)?) {
-                self.stream.set_read_timeout(timeout)?;
-                self.read_timeout = Timeout(Some(timeout));
-            }
-            let outcome = match &mut self.stream {
-                Stream::Tcp(stream) => stream.read(buffer),
-                #[cfg(unix)]
-                Stream::Unix(stream) => stream.read(buffer),
-            };
-            if !ended_early(&outcome) {
-                return outcome;
-            }
-        }
+        left(self.deadline)?;
+        let begin = Instant::now();
+        let spin = self.spin;
+        let soon = self.spins.then(|| spin.look(|| self.read_now(buffer)));
+        let outcome = soon.flatten().unwrap_or_else(|| self.read_later(buffer));
+        self.spin.waited(begin.elapsed());
+        outcome
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.set_sleeps(true)?;
         loop {
             if let Some(timeout) = self.write_timeout.for_wait(left(self.deadline)?) {
                 self.stream.set_write_timeout(timeout)?;
                 self.write_timeout = Timeout(Some(timeout));
             }
-            let outcome = match &mut self.stream {
-                Stream::Tcp(stream) => stream.write(bytes),
-                #[cfg(unix)]
-                Stream::Unix(stream) => stream.write(bytes),
-            };
+            let outcome = self.stream.write(bytes);
             if !ended_early(&outcome) {
                 return outcome;
             }

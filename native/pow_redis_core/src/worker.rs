@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 use redis::Value;
 
 use crate::backoff::Backoff;
 use crate::commands::{Commands, Replies};
 use crate::error::{Error, ErrorKind, ServerCode};
+use crate::inbox::Inbox;
 use crate::operation::{LookAfter, Operation, Outcome, Step};
 use crate::pipeline::Pipeline;
 use crate::repairs::Repairs;
@@ -20,8 +20,6 @@ use crate::route::Route;
 use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
-/// Most requests that a worker has at a time.
-const MAX_REQUESTS: usize = 4_096;
 /// Several requests, but fewer than these, are the first of more: processes that are about to call get
 /// the processor before they are sent.
 const SHORT_ROUND: usize = 32;
@@ -34,10 +32,7 @@ const MIN_PATIENCE: Duration = Duration::from_secs(1);
 /// A thread that holds a connection and serves requests on it.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
-    /// The queue that all workers share, then those that are its alone.
-    queues: Vec<Receiver<Request>>,
-    /// Closed when the cache stops.
-    stop: Receiver<()>,
+    inbox: Inbox,
     route: Option<Route>,
     connected_before: bool,
     backoff: Backoff,
@@ -56,17 +51,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        queues: Vec<Receiver<Request>>,
-        stop: Receiver<()>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, inbox: Inbox) -> Self {
         // No put that was under way when a repair was found is under way after this time.
         let repairs = Repairs::new(shared.options.timeout);
         Self {
             shared,
-            queues,
-            stop,
+            inbox,
             route: None,
             connected_before: false,
             backoff: Backoff::new(),
@@ -127,40 +117,20 @@ impl Worker {
 
     /// Takes what waits; when there is nothing at all to do, waits for something. `false` at the end.
     fn gather(&mut self) -> bool {
-        let first = if self.pipeline.is_empty() {
-            self.wait()
-        } else {
-            0
-        };
-        self.take(first);
+        if self.pipeline.is_empty() {
+            let (skipped, until) = (self.skipped_queues(), self.next_due());
+            if let Some(request) = self.inbox.wait(skipped, until, self.route.is_some()) {
+                self.pipeline.push(request);
+            }
+        }
+        self.inbox.take(self.skipped_queues(), &mut self.pipeline);
         if !self.pipeline.has_sent() && (2..SHORT_ROUND).contains(&self.pipeline.len()) {
             thread::yield_now();
-            self.take(0);
+            self.inbox.take(self.skipped_queues(), &mut self.pipeline);
         }
-        let idle = self.pipeline.is_empty()
-            && self.queues.iter().all(Receiver::is_empty)
-            && self.upkeep.next_due().is_none();
-        !(idle && self.is_stopping())
-    }
-
-    /// Takes what waits, beginning with the queue of this number.
-    fn take(&mut self, first: usize) {
-        let skipped = self.skipped_queues();
-        let queues = self.queues.len() - skipped;
-        let mut empty = 0;
-        // One of each queue in turn, so that neither holds up the other.
-        for queue in self.queues.iter().skip(skipped).cycle().skip(first) {
-            if empty >= queues || self.pipeline.len() >= MAX_REQUESTS {
-                break;
-            }
-            match queue.try_recv() {
-                Ok(request) => {
-                    empty = 0;
-                    self.pipeline.push(request);
-                }
-                Err(_) => empty += 1,
-            }
-        }
+        let idle =
+            self.pipeline.is_empty() && self.inbox.is_empty() && self.upkeep.next_due().is_none();
+        !(idle && self.inbox.is_closed())
     }
 
     /// The queue that all share is left to other workers where these can serve it better: without a
@@ -172,7 +142,7 @@ impl Worker {
         } else {
             self.is_listing && self.shared.free_workers() > 0
         };
-        usize::from(leave && !self.is_stopping())
+        usize::from(leave && !self.inbox.is_closed())
     }
 
     /// Tells the others whether this worker can serve what they leave.
@@ -186,42 +156,16 @@ impl Worker {
         }
     }
 
-    fn is_stopping(&self) -> bool {
-        self.stop.try_recv() == Err(TryRecvError::Disconnected)
-    }
-
-    /// Waits for a request, until there is something else to do. Which queue's turn is next.
-    ///
-    /// A request wakes one worker: to wait for readiness alone would wake them all.
-    fn wait(&mut self) -> usize {
+    /// Until when to wait for a request, while there is nothing to do.
+    fn next_due(&self) -> Instant {
         let due = [
             self.route.is_some().then(|| self.used_at + IDLE),
             self.route.is_none().then(|| self.backoff.next(false)),
             self.repairs.next_due(),
             self.upkeep.next_due(),
         ];
-        let until = due.into_iter().flatten().min();
-        let until = until.unwrap_or_else(|| Instant::now() + IDLE);
-        let queues = self.queues.get(self.skipped_queues()..).unwrap_or_default();
-        let mut select = Select::new();
-        for queue in queues {
-            select.recv(queue);
-        }
-        select.recv(&self.stop);
-        let Ok(ready) = select.select_deadline(until) else {
-            return 0;
-        };
-        let number = ready.index();
-        match queues.get(number) {
-            // Closed when the cache stops.
-            Some(queue) => {
-                if let Ok(request) = ready.recv(queue) {
-                    self.pipeline.push(request);
-                }
-            }
-            None => drop(ready.recv(&self.stop)),
-        }
-        number + 1
+        let first = due.into_iter().flatten().min();
+        first.unwrap_or_else(|| Instant::now() + IDLE)
     }
 
     fn take_due_housekeeping(&mut self) {
@@ -229,7 +173,7 @@ impl Worker {
             self.keep_house(Operation::Repair(repair));
         }
         let due = self.upkeep.next_due();
-        if due.is_some_and(|due| due <= Instant::now() || self.is_stopping()) {
+        if due.is_some_and(|due| due <= Instant::now() || self.inbox.is_closed()) {
             let owed = self.upkeep.take_owed();
             self.keep_house(Operation::LookAfter(LookAfter::new(owed)));
         }
@@ -267,8 +211,8 @@ impl Worker {
             if !self.pipeline.is_empty() {
                 let late = self.pipeline.requests().map(Request::deadline).min();
                 let until = late.unwrap_or(now).min(next);
-                let wait = self.stop.recv_timeout(until.saturating_duration_since(now));
-                if wait == Err(RecvTimeoutError::Disconnected) {
+                let wait = until.saturating_duration_since(now);
+                if self.inbox.closes_within(wait) {
                     self.answer_all(&ErrorKind::Closed.into());
                 }
             }
@@ -341,19 +285,22 @@ impl Worker {
 
     /// Sends the commands of what waits, as far as it may be sent now.
     fn send(&mut self) -> Result<(), Error> {
-        let Some(clock) = self.route.as_ref().map(Route::clock) else {
+        let Some(route) = &self.route else {
             return Ok(());
         };
-        self.commands.clear();
-        self.pipeline
-            .write(clock, &mut self.upkeep, &mut self.commands);
-        let deadline = self.patience();
-        match &mut self.route {
-            Some(route) if !self.commands.is_empty() => {
-                self.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
-                route.send(&self.commands, deadline)
+        let (clock, piece) = (route.clock(), route.piece());
+        loop {
+            self.commands.clear();
+            self.pipeline
+                .write(clock, piece, &mut self.upkeep, &mut self.commands);
+            let deadline = self.patience();
+            match &mut self.route {
+                Some(route) if !self.commands.is_empty() => {
+                    self.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
+                    route.send(&self.commands, deadline)?;
+                }
+                _ => return Ok(()),
             }
-            _ => Ok(()),
         }
     }
 
