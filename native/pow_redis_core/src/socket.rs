@@ -94,10 +94,7 @@ impl Socket {
         let outcome = self
             .set_sleeps(false)
             .and_then(|()| self.stream.read(buffer));
-        match outcome {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            outcome => Some(outcome),
-        }
+        (!ended_early(&outcome)).then_some(outcome)
     }
 
     /// Sleeps until something has come, and reads it.
@@ -198,9 +195,10 @@ impl Stream {
     }
 }
 
-/// Whether a wait ended at its timeout, which may be before the deadline.
+/// Whether there is nothing yet: a wait ended at its timeout, which may be before the deadline, or at a signal.
 fn ended_early(outcome: &io::Result<usize>) -> bool {
-    matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    let early = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
+    matches!(outcome, Err(error) if early.contains(&error.kind()))
 }
 
 impl Read for Socket {
