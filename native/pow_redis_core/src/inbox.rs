@@ -92,15 +92,16 @@ impl Inbox {
         }
         select.recv(&self.stop);
         let begin = Instant::now();
-        let lookout = self.lookout.as_ref().filter(|_| looks && self.spin.pays());
+        let spin = &mut self.spin;
+        let lookout = self.lookout.as_ref().filter(|_| looks && spin.pays());
         let soon = lookout.and_then(|lookout| {
             lookout.set(true);
-            let ready = self.spin.look(|| select.try_select().ok());
+            let ready = spin.look(|| select.try_select().ok());
             lookout.set(false);
             ready
         });
         let ready = soon.or_else(|| select.select_deadline(until).ok());
-        self.spin.waited(begin.elapsed());
+        spin.waited(begin.elapsed());
         let ready = ready?;
         let number = ready.index();
         self.next = number + 1;

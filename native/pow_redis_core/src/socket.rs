@@ -205,8 +205,9 @@ impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         left(self.deadline)?;
         let begin = Instant::now();
-        let spin = self.spin;
+        let mut spin = self.spin;
         let soon = self.spins.then(|| spin.look(|| self.read_now(buffer)));
+        self.spin = spin;
         let outcome = soon.flatten().unwrap_or_else(|| self.read_later(buffer));
         self.spin.waited(begin.elapsed());
         outcome

@@ -3,7 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -18,6 +17,7 @@ use crate::repairs::Repairs;
 use crate::request::Request;
 use crate::route::Route;
 use crate::shared::Shared;
+use crate::spin::Courtesy;
 use crate::upkeep::Upkeep;
 
 /// Several requests, but fewer than these, are the first of more: processes that are about to call get
@@ -44,6 +44,7 @@ pub(crate) struct Worker {
     upkeep: Upkeep,
     commands: Commands,
     used_at: Instant,
+    courtesy: Courtesy,
     /// Among its requests is a listing of many keys.
     is_listing: bool,
     /// What the other workers were told of this one.
@@ -66,6 +67,7 @@ impl Worker {
             upkeep: Upkeep::default(),
             commands: Commands::new(),
             used_at: Instant::now(),
+            courtesy: Courtesy::default(),
             is_listing: false,
             is_free: false,
         }
@@ -124,8 +126,9 @@ impl Worker {
             }
         }
         self.inbox.take(self.skipped_queues(), &mut self.pipeline);
-        if !self.pipeline.has_sent() && (2..SHORT_ROUND).contains(&self.pipeline.len()) {
-            thread::yield_now();
+        let is_short = (2..SHORT_ROUND).contains(&self.pipeline.len());
+        if is_short && !self.pipeline.has_sent() && self.courtesy.pays() {
+            self.courtesy.give_way();
             self.inbox.take(self.skipped_queues(), &mut self.pipeline);
         }
         let idle =
