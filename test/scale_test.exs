@@ -54,24 +54,4 @@ defmodule PowRedisCache.ScaleTest do
       assert PowRedisCache.all(config, match) == ets_all(namespace, records, match)
     end
   end
-
-  @tag instance: [pool_size: 1]
-  test "a get does not wait for an all that is under way", %{config: config, client: client} do
-    put_many(config, for(i <- 1..20_000, do: {["u", i], i}))
-    PowRedisCache.put(config, {"key", 1})
-    test = self()
-
-    lister =
-      Task.async(fn ->
-        records = PowRedisCache.all(config, ["u", :_])
-        send(test, :listed)
-        length(records)
-      end)
-
-    scanned = fn -> Map.get(RedisClient.command_counts(client), "zscan", 0) end
-    Wait.until(fn -> scanned.() > 0 end)
-    assert PowRedisCache.get(config, "key") == 1
-    refute_received :listed
-    assert Task.await(lister, 60_000) == 20_000
-  end
 end

@@ -6,13 +6,46 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use pow_redis_core::operation::Layout;
 
 use crate::calls::*;
-use crate::peer::{self, Peer};
+use crate::peer::{Answer, Peer};
 use crate::server::eventually;
 
 /// Pages that never end, until they are told to.
 const ONE_PAGE_OF_MANY: &[u8] = b"*2\r\n$1\r\n7\r\n*0\r\n";
 const LAST_PAGE: &[u8] = b"*2\r\n$1\r\n0\r\n*0\r\n";
 const NO_CONNECTION: usize = usize::MAX;
+
+#[test]
+fn a_read_does_not_wait_for_a_listing_on_its_connection() {
+    let listed = Arc::new(AtomicUsize::new(0));
+    let read = Arc::new(AtomicBool::new(false));
+    let seen = (Arc::clone(&listed), Arc::clone(&read));
+    // There is no last page before the read has come.
+    let peer = Peer::start(move |_, command| {
+        let (listed, read) = &seen;
+        match command {
+            "ZSCAN" => {
+                listed.fetch_add(1, Ordering::SeqCst);
+                let end = read.load(Ordering::SeqCst);
+                Some(Answer::Reply(if end {
+                    LAST_PAGE
+                } else {
+                    ONE_PAGE_OF_MANY
+                }))
+            }
+            "GET" => {
+                read.store(true, Ordering::SeqCst);
+                None
+            }
+            _ => None,
+        }
+    });
+    let cache = start_at(&peer.url());
+    let listing = send(&cache, all(&[ANY], Layout::Indexed));
+    eventually("it lists", || listed.load(Ordering::SeqCst) > 0);
+    assert!(value_of(&cache, 1).is_some());
+    assert!(records(wait(&listing)).is_empty());
+    assert_eq!(peer.connections(), 1);
+}
 
 #[test]
 fn reads_are_left_to_the_free_worker() {
@@ -26,7 +59,7 @@ fn reads_are_left_to_the_free_worker() {
             "ZSCAN" => {
                 lister.store(connection, Ordering::SeqCst);
                 let end = ended.load(Ordering::SeqCst);
-                Some(peer::Answer::Reply(if end {
+                Some(Answer::Reply(if end {
                     LAST_PAGE
                 } else {
                     ONE_PAGE_OF_MANY
