@@ -8,7 +8,6 @@ defmodule PowRedisCache.AuthTest do
   alias PowRedisCache.{RedisClient, RedisServer, Stalls, Wait}
 
   @password "pa:ss@w/o?r#d %"
-  @timeout 1_000
 
   setup context do
     node = RedisServer.start!(context[:server] || [], password: context[:password])
@@ -219,7 +218,8 @@ defmodule PowRedisCache.AuthTest do
     end
 
     test "that is not there" do
-      assert %{reason: :disconnected} = failure(url: "unix:///nonexistent/redis.sock")
+      assert %{reason: :disconnected} =
+               failure(url: "unix:///nonexistent/redis.sock", timeout: 1_000)
     end
   end
 
@@ -257,8 +257,7 @@ defmodule PowRedisCache.AuthTest do
 
   defp start(options) do
     name = unique_name()
-    options = Keyword.merge([name: name, timeout: @timeout], options)
-    start_supervised!({PowRedisCache, options}, id: name)
+    start_supervised!({PowRedisCache, [name: name] ++ options}, id: name)
     [name: name, namespace: "auth", ttl: 60_000]
   end
 

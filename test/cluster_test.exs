@@ -129,7 +129,7 @@ defmodule PowRedisCache.ClusterTest do
     end
 
     test "a wrong password", %{cluster: cluster} do
-      config = start(cluster, password: "wrong", timeout: 500)
+      config = start(cluster, password: "wrong")
       assert {:error, error} = PowRedisCache.ping(config[:name])
       assert %{reason: :unauthenticated, code: "WRONGPASS"} = error
     end
@@ -185,14 +185,14 @@ defmodule PowRedisCache.ClusterTest do
     assert PowRedisCache.all(config, ["b", :_]) == [{["b", 1], 1}]
     assert %{"MOVED" => _, "ASK" => _} = redirections(cluster)
 
-    config = start(cluster, cluster: Cluster.secure_urls(cluster), timeout: 1_000)
+    config = start(cluster, cluster: Cluster.secure_urls(cluster))
     error = catch_error(PowRedisCache.put(config, {"key", 1}))
     assert %PowRedisCache.Error{reason: :tls, code: "unknown_ca"} = error
   end
 
   describe "slots that move under load" do
-    setup do
-      cluster = Cluster.start!()
+    setup context do
+      cluster = Cluster.start!(node_timeout: context[:node_timeout])
       on_exit(fn -> Cluster.stop(cluster) end)
       config = start(cluster, password: nil, timeout: @timeout)
       Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
@@ -234,6 +234,7 @@ defmodule PowRedisCache.ClusterTest do
     end
 
     @tag :long
+    @tag node_timeout: 1_000
     test "nor does a master that is killed stop the calls", %{cluster: cluster, load: load} do
       [master | _] = Cluster.masters(cluster)
       RedisServer.kill(master)

@@ -15,9 +15,10 @@ defmodule PowRedisCache.ConcurrencyTest do
   @tag server: [], instance: [timeout: 50]
   test "a call that timed out leaves nothing in the mailbox", %{config: config, client: client} do
     Wait.until(fn -> PowRedisCache.info(config[:name]).connected end)
-    RedisClient.command!(client, ["CLIENT", "PAUSE", "300", "WRITE"])
+    RedisClient.command!(client, ["CLIENT", "PAUSE", "60000", "WRITE"])
+    timeouts = :counters.new(1, [])
 
-    outcomes =
+    callers =
       1..200
       |> Enum.map(fn number ->
         Task.async(fn ->
@@ -25,7 +26,9 @@ defmodule PowRedisCache.ConcurrencyTest do
             try do
               PowRedisCache.put(config, {"key#{number}", number})
             rescue
-              error in PowRedisCache.Error -> error.reason
+              error in PowRedisCache.Error ->
+                :counters.add(timeouts, 1, if(error.reason == :timeout, do: 1, else: 0))
+                error.reason
             end
 
           # Whatever was on its way has come by now: this call is behind it.
@@ -33,8 +36,10 @@ defmodule PowRedisCache.ConcurrencyTest do
           {outcome, messages()}
         end)
       end)
-      |> Task.await_many(60_000)
 
+    Wait.until(fn -> :counters.get(timeouts, 1) > 0 end)
+    RedisClient.command!(client, ["CLIENT", "UNPAUSE"])
+    outcomes = Task.await_many(callers, 60_000)
     assert Enum.all?(outcomes, &match?({_outcome, []}, &1))
     assert Enum.any?(outcomes, &match?({:timeout, []}, &1))
   end

@@ -72,17 +72,17 @@ defmodule PowRedisCache.DoctorTest do
 
     test "that says nothing, in time" do
       peer = Peer.start!([:silence], at: :login)
-      options = [url: Peer.url(peer), connect_timeout: 200]
+      options = [url: Peer.url(peer), connect_timeout: 1_000]
       {checks, took} = Stalls.time(fn -> Doctor.check(options) end)
-      assert took < 2_000
+      assert took < 5_000
       assert failed(checks) == ["login"]
-      assert detail(checks, "login") == "no answer within 200 ms"
+      assert detail(checks, "login") == "no answer within 1000 ms"
     end
 
     test "that ends halfway" do
       greeting = [:default, :next, :default, :next, :default, :next, :default]
       peer = Peer.start!(greeting ++ [:next, :close], at: :login)
-      checks = Doctor.check(url: Peer.url(peer), connect_timeout: 500)
+      checks = Doctor.check(url: Peer.url(peer))
       assert failed(checks) == ["latency"]
       assert detail(checks, "permissions") == "needs latency"
     end

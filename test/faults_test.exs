@@ -92,7 +92,7 @@ defmodule PowRedisCache.FaultsTest do
       assert PowRedisCache.all(config, ["k", :_]) == []
     end
 
-    @tag server: [], instance: [timeout: 700]
+    @tag server: [], instance: [timeout: 2_000]
     test "says :ok to a delete on a read-only replica", %{
       config: config,
       client: client,
@@ -111,7 +111,7 @@ defmodule PowRedisCache.FaultsTest do
       assert PowRedisCache.get(config, ["a", "key"]) == 1
     end
 
-    @tag server: [], instance: [timeout: 700]
+    @tag server: [], instance: [timeout: 2_000]
     test "cannot list on a read-only replica, since listing writes", %{
       config: config,
       client: client,

@@ -113,7 +113,13 @@ defmodule PowRedisCache.SentinelTest do
 
   describe "under load" do
     setup do
-      sentinels = Sentinels.start!(password: @password, sentinel_password: @sentinel_password)
+      sentinels =
+        Sentinels.start!(
+          password: @password,
+          sentinel_password: @sentinel_password,
+          down_after: 500
+        )
+
       on_exit(fn -> Sentinels.stop(sentinels) end)
       config = start(sentinels, [], timeout: @timeout)
       Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
@@ -206,7 +212,7 @@ defmodule PowRedisCache.SentinelTest do
   end
 
   defp failure(sentinels, sentinel, options) do
-    config = start(sentinels, sentinel, [timeout: 500] ++ options)
+    config = start(sentinels, sentinel, [timeout: 2_000] ++ options)
     error = catch_error(PowRedisCache.put(config, {"key", 1}))
     assert %PowRedisCache.Error{} = error
     error

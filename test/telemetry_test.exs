@@ -96,7 +96,7 @@ defmodule PowRedisCache.TelemetryTest do
       node = RedisServer.start!()
       on_exit(fn -> RedisServer.stop(node) end)
       name = unique_name()
-      start_supervised!({PowRedisCache, name: name, url: RedisServer.url(node), timeout: 1_000})
+      start_supervised!({PowRedisCache, name: name, url: RedisServer.url(node), timeout: 3_000})
       assert PowRedisCache.ping(name) == :ok
       assert_receive {:telemetry, [:connection, :up], _, %{name: ^name}}, 5_000
       RedisServer.kill(node)

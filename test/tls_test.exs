@@ -6,6 +6,7 @@ defmodule PowRedisCache.TlsTest do
 
   alias PowRedisCache.{Certificates, Ports, RedisClient, RedisServer, Stalls, Wait}
 
+  # Of calls that are to fail; others have the time that they have by default.
   @timeout 400
 
   setup context do
@@ -25,7 +26,7 @@ defmodule PowRedisCache.TlsTest do
 
   describe "with a certificate of an authority that we trust" do
     test "all works", %{url: url, ca: ca} do
-      config = start(url: url, cacertfile: ca, timeout: 5_000)
+      config = start(url: url, cacertfile: ca)
       large = String.duplicate("x", 2_000_000)
       assert PowRedisCache.put(config, [{["a", 1], large}, {["a", 2], :small}]) == :ok
       assert PowRedisCache.get(config, ["a", 1]) == large
@@ -42,7 +43,7 @@ defmodule PowRedisCache.TlsTest do
     end
 
     test "many callers at once", %{url: url, ca: ca} do
-      config = start(url: url, cacertfile: ca, timeout: 5_000)
+      config = start(url: url, cacertfile: ca)
 
       1..100
       |> Enum.map(fn number ->
@@ -57,7 +58,7 @@ defmodule PowRedisCache.TlsTest do
     end
 
     test "a lost connection is opened again", %{url: url, ca: ca, server: server} do
-      config = start(url: url, cacertfile: ca, timeout: 5_000)
+      config = start(url: url, cacertfile: ca)
       PowRedisCache.put(config, {"key", 1})
       client = RedisClient.connect!(server.port)
       RedisClient.command!(client, ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
@@ -75,9 +76,10 @@ defmodule PowRedisCache.TlsTest do
     end
 
     test "wrongly is an error in time", %{port: port, server: server, ca: ca} do
-      config = start(url: "redis://localhost:#{port}")
+      config = start(url: "redis://localhost:#{port}", timeout: @timeout)
       assert_failure(config, [:disconnected, :timeout, :protocol])
-      config = start(url: "rediss://localhost:#{server.port}", cacertfile: ca)
+      url = "rediss://localhost:#{server.port}"
+      config = start(url: url, cacertfile: ca, timeout: @timeout)
       assert_failure(config, [:tls, :disconnected, :timeout])
     end
   end
@@ -88,14 +90,14 @@ defmodule PowRedisCache.TlsTest do
     end
 
     test "is told to each call, not to the first alone", %{url: url} do
-      config = start(url: url, timeout: 400)
+      config = start(url: url, timeout: 1_500)
 
       for _ <- 1..20 do
         assert {:error, %{reason: :tls, code: "unknown_ca"}} = PowRedisCache.ping(config[:name])
       end
 
       # Longer than `timeout` after the first.
-      until = System.monotonic_time(:millisecond) + 600
+      until = System.monotonic_time(:millisecond) + 2_000
 
       Wait.until(fn ->
         assert {:error, %{reason: :tls}} = PowRedisCache.ping(config[:name])
@@ -185,7 +187,7 @@ defmodule PowRedisCache.TlsTest do
       file = Path.join(server.folder, "ca.pem")
       File.cp!(Certificates.path(:other_ca), file)
       config = start(url: url, cacertfile: file)
-      assert_failure(config, [:tls])
+      assert {:error, %{reason: :tls}} = PowRedisCache.ping(config[:name])
       File.cp!(ca, file)
       Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
     end
@@ -195,20 +197,23 @@ defmodule PowRedisCache.TlsTest do
     test "while the handshake is not answered" do
       {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1}, backlog: 16)
       {:ok, port} = :inet.port(listener)
-      config = start(url: "rediss://127.0.0.1:#{port}", cacertfile: Certificates.path(:ca))
+      url = "rediss://127.0.0.1:#{port}"
+      config = start(url: url, cacertfile: Certificates.path(:ca), timeout: @timeout)
       assert_failure(config, [:timeout, :disconnected, :tls])
     end
 
     test "while the handshake is answered byte by byte" do
       # The head of a TLS record that is long, and never gets complete.
       port = answer_slowly(<<22, 3, 3, 64, 0>> <> String.duplicate(<<0>>, 10_000))
-      config = start(url: "rediss://127.0.0.1:#{port}", cacertfile: Certificates.path(:ca))
+      url = "rediss://127.0.0.1:#{port}"
+      config = start(url: url, cacertfile: Certificates.path(:ca), timeout: @timeout)
       assert_failure(config, [:timeout, :disconnected, :tls])
     end
 
     test "with garbage in place of a handshake" do
       port = answer_slowly("HTTP/1.1 400 Bad Request\r\n\r\n")
-      config = start(url: "rediss://127.0.0.1:#{port}", cacertfile: Certificates.path(:ca))
+      url = "rediss://127.0.0.1:#{port}"
+      config = start(url: url, cacertfile: Certificates.path(:ca), timeout: @timeout)
       assert_failure(config, [:timeout, :disconnected, :tls])
     end
   end
@@ -227,14 +232,12 @@ defmodule PowRedisCache.TlsTest do
 
   defp start(options) do
     name = unique_name()
-    options = Keyword.merge([name: name, timeout: @timeout], options)
-    start_supervised!({PowRedisCache, options}, id: name)
+    start_supervised!({PowRedisCache, [name: name] ++ options}, id: name)
     [name: name, namespace: "tls", ttl: 60_000]
   end
 
-  # With time for one more try, however long the wait before it is.
   defp assert_refused(options, code, message) do
-    config = start(options ++ [timeout: 1_000])
+    config = start(options)
     error = catch_error(PowRedisCache.put(config, {"key", 1}))
     assert %PowRedisCache.Error{reason: :tls, code: ^code, operation: :put} = error
     assert Exception.message(error) =~ message

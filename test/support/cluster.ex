@@ -13,8 +13,6 @@ defmodule PowRedisCache.Cluster do
   @arguments [
     "--cluster-enabled",
     "yes",
-    "--cluster-node-timeout",
-    "1000",
     "--cluster-replica-validity-factor",
     "0",
     "--repl-diskless-sync",
@@ -25,7 +23,8 @@ defmodule PowRedisCache.Cluster do
 
   @doc """
   Starts a cluster and waits until it is whole. Options: `:password`; `:tls`, whether it speaks TLS
-  too, on the ports of `secure_urls/1`.
+  too, on the ports of `secure_urls/1`; `:node_timeout`, how many milliseconds of silence cost a master
+  its place, for tests in which one is to lose it.
   """
   def start!(options \\ []) do
     password = options[:password]
@@ -36,10 +35,12 @@ defmodule PowRedisCache.Cluster do
 
     secure_ports = if options[:tls], do: for(_ <- 1..6, do: Ports.free([10_000])), else: []
 
+    timeout = ["--cluster-node-timeout", "#{options[:node_timeout] || 15_000}"]
+
     nodes =
       for {port, position} <- Enum.with_index(ports) do
         tls = secure_ports |> Enum.at(position) |> tls_arguments()
-        RedisServer.start!(@arguments ++ login ++ tls, port: port, password: password)
+        RedisServer.start!(@arguments ++ timeout ++ login ++ tls, port: port, password: password)
       end
 
     cluster = %__MODULE__{nodes: nodes, password: password, secure_ports: secure_ports}

@@ -10,7 +10,7 @@ defmodule PowRedisCache.Load do
   alias PowRedisCache.{Error, Stalls, Wait}
 
   @keys 4
-  @grace 100
+  @grace 500
 
   defstruct [:workers, :config, :timeout, :done]
 
@@ -62,7 +62,7 @@ defmodule PowRedisCache.Load do
   Ends the load, and answers with what came of it:
 
     * `:calls`, `:errors` (by reason), `:slowest` (milliseconds);
-    * `:late` - calls that took 100 ms longer than the timeout;
+    * `:late` - calls that took half a second longer than the timeout;
     * `:missing` - acknowledged records that a later call did not find;
     * `:back` - records found after an acknowledged delete, or after a later record;
     * `:left` - messages left in mailboxes;

@@ -13,7 +13,8 @@ defmodule PowRedisCache.Sentinels do
 
   @doc """
   Starts all of them and waits until a failover would work. Options: `:group`, `"mymaster"` by
-  default; `:password`, of the Redis servers; `:sentinel_password`.
+  default; `:password`, of the Redis servers; `:sentinel_password`; `:down_after`, how many
+  milliseconds of silence cost a master its place, for tests in which one is to lose it.
   """
   def start!(options \\ []) do
     group = options[:group] || "mymaster"
@@ -127,7 +128,7 @@ defmodule PowRedisCache.Sentinels do
     bind 127.0.0.1
     dir #{folder}
     sentinel monitor #{group} 127.0.0.1 #{master.port} 2
-    sentinel down-after-milliseconds #{group} 500
+    sentinel down-after-milliseconds #{group} #{options[:down_after] || 30_000}
     sentinel failover-timeout #{group} 2000
     sentinel parallel-syncs #{group} 2
     #{logins}

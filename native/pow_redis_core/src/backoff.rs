@@ -82,8 +82,9 @@ mod tests {
         let mut backoff = Backoff::new();
         backoff.failed();
         assert!(backoff.next(false) <= Instant::now());
+        let before = Instant::now();
         backoff.failed();
-        assert!(backoff.next(false) > Instant::now() + Duration::from_millis(200));
+        assert!(backoff.next(false) >= before + SHORTEST / 2);
         backoff.succeeded();
         backoff.failed();
         assert!(backoff.next(false) <= Instant::now());
@@ -92,10 +93,11 @@ mod tests {
     #[test]
     fn whoever_waits_is_not_kept_waiting_for_long() {
         let mut backoff = Backoff::new();
+        let before = Instant::now();
         for _ in 0..10 {
             backoff.failed();
         }
-        assert!(backoff.next(false) > Instant::now() + 10 * SHORTEST);
+        assert!(backoff.next(false) >= before + LONGEST / 2);
         assert!(backoff.next(true) <= Instant::now() + SHORTEST);
     }
 }

@@ -103,7 +103,10 @@ mod tests {
     fn gives_way_to_nobody_for_a_while_who_keeps_the_processor() {
         let mut spin = Spin::default();
         spin.waited(Duration::ZERO);
+        let before = Instant::now();
         spin.courtesy.was_away(CROWDED);
+        assert!(spin.courtesy.crowded_until >= Some(before + PAUSE));
+        spin.courtesy.crowded_until = Some(before + Duration::from_secs(60));
         assert!(!spin.pays() && spin.look(|| Some(1)).is_none());
         spin.courtesy.crowded_until = Some(Instant::now());
         assert!(spin.pays());

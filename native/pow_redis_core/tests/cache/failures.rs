@@ -158,7 +158,7 @@ fn a_reply_of_another_kind_costs_its_caller_and_the_connection() {
 fn a_silent_peer_costs_one_timeout() {
     let peer = first_answers(Answer::Silence);
     let mut options = options(&peer.url());
-    options.timeout = Duration::from_millis(300);
+    options.timeout = Duration::from_millis(900);
     let (cache, _events) = start(options);
     assert_eq!(error_of(call(&cache, get(1))), ErrorKind::Timeout);
     // The answer to the first call may still come: on a connection that nobody reads any more.
@@ -172,7 +172,7 @@ fn a_silent_peer_costs_one_timeout() {
 fn a_peer_that_is_silent_at_the_login_costs_one_timeout() {
     let peer = Peer::start(|connection, _| (connection == 0).then_some(Answer::Silence));
     let mut options = options(&peer.url());
-    options.connect_timeout = Duration::from_millis(300);
+    options.connect_timeout = Duration::from_millis(1_500);
     let (cache, _events) = start(options);
     let outcome = call(&cache, get(1));
     assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");

@@ -49,7 +49,7 @@ fn connections_that_were_closed_while_idle_are_no_error() {
 fn an_outage_ends_in_refusals_at_once_and_then_in_answers() {
     let mut server = Server::start();
     let mut options = options(&server.url());
-    options.timeout = Duration::from_millis(300);
+    options.timeout = Duration::from_millis(900);
     let (cache, events) = start(options);
     let event = || events.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(event(), Event::Connected { version: Some(_) }));
