@@ -27,6 +27,7 @@ pub mod key;
 mod link;
 pub mod operation;
 pub mod options;
+mod pace;
 pub mod path;
 pub mod pattern;
 mod pipeline;

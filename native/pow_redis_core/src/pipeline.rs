@@ -38,6 +38,7 @@ struct Sent {
     numbered: Numbered,
     replies: usize,
     bytes: usize,
+    at: Instant,
 }
 
 impl Pipeline {
@@ -91,6 +92,7 @@ impl Pipeline {
         commands: &mut Commands,
     ) {
         let now_ms = clock.now_ms();
+        let at = Instant::now();
         // A write of several rounds holds up those behind it, so that they keep their order.
         let mut writes_wait = self.sent.iter().any(Sent::is_long_write);
         let mut passed = 0;
@@ -121,6 +123,7 @@ impl Pipeline {
                 numbered,
                 replies: commands.len() - before.0,
                 bytes,
+                at,
             });
         }
         // Those that were passed over go back in front of those that were not reached.
@@ -131,6 +134,11 @@ impl Pipeline {
     pub(crate) fn front(&mut self) -> Option<(&mut Request, usize)> {
         let sent = self.sent.front_mut()?;
         Some((&mut sent.numbered.request, sent.replies))
+    }
+
+    /// When that request was sent.
+    pub(crate) fn front_sent_at(&self) -> Option<Instant> {
+        self.sent.front().map(|sent| sent.at)
     }
 
     /// Takes that request out: its replies were read.

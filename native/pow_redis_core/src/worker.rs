@@ -1,5 +1,6 @@
 //! A thread that holds a connection and serves requests on it.
 
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +13,7 @@ use crate::commands::{Commands, Replies};
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::inbox::Inbox;
 use crate::operation::{LookAfter, Operation, Outcome, Step};
+use crate::pace::Pace;
 use crate::pipeline::Pipeline;
 use crate::repairs::Repairs;
 use crate::request::Request;
@@ -23,6 +25,9 @@ use crate::upkeep::Upkeep;
 /// Several requests, but fewer than these, are the first of more: processes that are about to call get
 /// the processor before they are sent.
 const SHORT_ROUND: usize = 32;
+/// With so many requests, some come while the others are on their way. One alone has nobody to wait
+/// for; more leave no time.
+const SPREAD: RangeInclusive<usize> = 2..=64;
 /// How long a connection may be idle before the server is asked whether it is still there.
 const IDLE: Duration = Duration::from_secs(5);
 /// A server that is silent for half of a call's time, and for so long at the least, is given up: the
@@ -45,6 +50,7 @@ pub(crate) struct Worker {
     commands: Commands,
     used_at: Instant,
     courtesy: Courtesy,
+    pace: Pace,
     /// Among its requests is a listing of many keys.
     is_listing: bool,
     /// What the other workers were told of this one.
@@ -68,6 +74,7 @@ impl Worker {
             commands: Commands::new(),
             used_at: Instant::now(),
             courtesy: Courtesy::default(),
+            pace: Pace::default(),
             is_listing: false,
             is_free: false,
         }
@@ -134,6 +141,23 @@ impl Worker {
         let idle =
             self.pipeline.is_empty() && self.inbox.is_empty() && self.upkeep.next_due().is_none();
         !(idle && self.inbox.is_closed())
+    }
+
+    /// While no reply can have come yet, waits for requests instead. Whether one came.
+    fn gather_meanwhile(&mut self) -> bool {
+        let sent = self.pipeline.front_sent_at();
+        let until = sent.filter(|_| SPREAD.contains(&self.pipeline.len()));
+        let until = until.and_then(|sent| self.pace.no_reply_until(sent));
+        let Some(until) = until.filter(|until| *until > Instant::now()) else {
+            return false;
+        };
+        let skipped = self.skipped_queues();
+        let Some(request) = self.inbox.wait(skipped, until, false) else {
+            return false;
+        };
+        self.pipeline.push(request);
+        self.inbox.take(skipped, &mut self.pipeline);
+        true
     }
 
     /// The queue that all share is left to other workers where these can serve it better: without a
@@ -259,6 +283,9 @@ impl Worker {
         }
         if self.refusal.is_none() {
             self.send()?;
+            while self.gather_meanwhile() {
+                self.send()?;
+            }
         }
         let outcome = self.read();
         self.used_at = Instant::now();
@@ -310,13 +337,14 @@ impl Worker {
     /// Reads replies: those of one request, and then what has come already.
     fn read(&mut self) -> Result<(), Error> {
         let deadline = self.patience();
-        loop {
+        if let Some(sent) = self.pipeline.front_sent_at() {
             self.read_front(deadline)?;
-            let has_more = self.route.as_ref().is_some_and(Route::has_more);
-            if !(has_more && self.pipeline.has_sent()) {
-                return Ok(());
-            }
+            self.pace.took(sent.elapsed());
         }
+        while self.pipeline.has_sent() && self.route.as_ref().is_some_and(Route::has_more) {
+            self.read_front(deadline)?;
+        }
+        Ok(())
     }
 
     /// Reads the replies of the first request that was sent, and steps it, or sends it again.

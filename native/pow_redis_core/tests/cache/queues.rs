@@ -1,13 +1,16 @@
 //! What waits: how long, how much of it, and what happens to those that give up.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{bounded, unbounded};
 use pow_redis_core::cache::Cache;
 use pow_redis_core::error::ErrorKind;
-use pow_redis_core::operation::Layout;
+use pow_redis_core::operation::{Layout, Operation, Ping};
 
 use crate::calls::*;
+use crate::peer::Peer;
 use crate::server::{Server, eventually};
 
 /// Sends a put that the paused server does not answer, so that what is submitted next waits.
@@ -49,6 +52,45 @@ fn a_get_beside_a_long_all_waits_for_one_batch() {
     assert!(batches > before + 20, "{batches}");
     // The one that occupied the worker is there too.
     assert_eq!(records(outcome).len(), usize::try_from(KEYS).unwrap() + 1);
+}
+
+#[test]
+fn what_comes_while_replies_are_far_is_sent_at_once() {
+    const FAR: Duration = Duration::from_millis(15);
+    let (let_go, gate) = bounded::<()>(0);
+    let peer = Peer::start(move |_, command| {
+        match command {
+            "GET" => thread::sleep(FAR),
+            "PING" => drop(gate.recv()),
+            _ => {}
+        }
+        None
+    });
+    let cache = start_at(&peer.url());
+    // So many replies show how far they are.
+    (0..64).for_each(|of| drop(value_of(&cache, of)));
+
+    // Nothing is answered until we let go. Should we be late, once more.
+    eventually("one is sent while others are under way", || {
+        let before = cache.info().batches;
+        let ping = || send(&cache, Operation::Ping(Ping));
+        let answer_one = || {
+            thread::sleep(FAR);
+            let_go.send(()).unwrap();
+        };
+        let first = ping();
+        eventually("the first is sent", || cache.info().batches == before + 1);
+        let two = [ping(), ping()];
+        answer_one();
+        wait_done(&first);
+        eventually("two are sent", || cache.info().batches == before + 2);
+        let last = ping();
+        thread::sleep(FAR);
+        let sent = cache.info().batches == before + 3;
+        (0..3).for_each(|_| answer_one());
+        two.iter().chain([&last]).for_each(wait_done);
+        sent
+    });
 }
 
 #[test]
