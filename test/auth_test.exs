@@ -214,7 +214,7 @@ defmodule PowRedisCache.AuthTest do
       call = Task.async(fn -> PowRedisCache.get(config, "key") end)
       node = RedisServer.start_again!(node)
       on_exit(fn -> RedisServer.stop(node) end)
-      assert Task.await(call, 10_000) == :not_found
+      assert Task.await(call, 60_000) == :not_found
     end
 
     test "that is not there" do

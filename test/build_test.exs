@@ -6,8 +6,6 @@ defmodule PowRedisCache.BuildTest do
 
   alias PowRedisCache.{NativeLibrary, RedisServer}
 
-  @moduletag timeout: 600_000
-
   setup do
     folder = folder!()
     package = copy_package!(Path.join(folder, "package"))

@@ -11,8 +11,6 @@ defmodule PowRedisCache.ChaosTest do
   # Calls that are made before the trouble, and again after it.
   @some 1_000
 
-  @moduletag timeout: 180_000
-
   setup do
     node = RedisServer.start!(["--enable-debug-command", "yes" | RedisServer.durable()])
     on_exit(fn -> RedisServer.stop(node) end)
@@ -124,7 +122,7 @@ defmodule PowRedisCache.ChaosTest do
     # Refused at once, not after five seconds.
     {refused, took} = Stalls.time(fn -> PowRedisCache.ping(name) end)
     assert {:error, %PowRedisCache.Error{reason: :disconnected}} = refused
-    assert took < 100
+    assert took < 1_000
     node = RedisServer.start_again!(node)
     on_exit(fn -> RedisServer.stop(node) end)
     Load.await(load, @some)

@@ -18,8 +18,6 @@ defmodule PowRedisCache.ClusterTest do
   @password "cluster-pw"
   @timeout 5_000
 
-  @moduletag timeout: 120_000
-
   # Of tests that kill nobody; the others have their own.
   setup_all do
     cluster = Cluster.start!(password: @password)

@@ -4,8 +4,6 @@ defmodule PowRedisCache.DoctorTaskTest do
 
   alias PowRedisCache.{Certificates, Ports, RedisServer}
 
-  @moduletag timeout: 120_000
-
   @root Path.expand("..", __DIR__)
   @password "s3cret-p4ssword"
 

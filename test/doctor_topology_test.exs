@@ -17,8 +17,6 @@ defmodule PowRedisCache.DoctorTopologyTest do
 
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  @moduletag timeout: 120_000
-
   setup_all do
     sentinels = Sentinels.start!(password: "redis-pw")
     on_exit(fn -> Sentinels.stop(sentinels) end)

@@ -7,8 +7,6 @@ defmodule PowRedisCache.HerokuTest do
 
   alias PowRedisCache.RedisServer
 
-  @moduletag timeout: 600_000
-
   setup do
     [folder: folder!()]
   end

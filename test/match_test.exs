@@ -17,7 +17,6 @@ defmodule PowRedisCache.MatchTest do
   # Each case is a pattern matched against the keys of its round.
   for index <- [true, false] do
     @tag instance: [index: index]
-    @tag timeout: 300_000
     test "answers as :ets does, with index: #{index}", context do
       cases =
         for round <- 1..@rounds do

@@ -415,7 +415,7 @@ defmodule PowRedisCacheTest do
       :gen_tcp.connect({127, 0, 0, 1}, server.port, [:binary, active: false, packet: :line])
 
     :ok = :gen_tcp.send(socket, "MONITOR\r\n")
-    {:ok, "+OK\r\n"} = :gen_tcp.recv(socket, 0, 5_000)
+    {:ok, "+OK\r\n"} = :gen_tcp.recv(socket, 0, 30_000)
     function.()
     client = RedisClient.connect!(server.port)
     mark = "mark#{System.unique_integer([:positive])}"
@@ -427,7 +427,7 @@ defmodule PowRedisCacheTest do
   end
 
   defp read_lines(socket, mark, lines) do
-    {:ok, line} = :gen_tcp.recv(socket, 0, 5_000)
+    {:ok, line} = :gen_tcp.recv(socket, 0, 30_000)
     if line =~ mark, do: lines, else: read_lines(socket, mark, [line | lines])
   end
 end

@@ -8,8 +8,6 @@ defmodule PowRedisCache.PrebuiltTest do
   alias PowRedisCache.NativeLibrary.Prebuilt
   alias PowRedisCache.RedisServer
 
-  @moduletag timeout: 600_000
-
   # In a name.
   @target ~r/(x86_64|aarch64)-[a-z-]+(?=-[0-9a-f]{12})/
 

@@ -131,7 +131,7 @@ defmodule PowRedisCache.ReindexTest do
     end
 
     runner = spawn(fn -> PowRedisCache.reindex(name: name, progress: stop_half_way) end)
-    assert_receive {:half_way, numbers}, 15_000
+    assert_receive {:half_way, numbers}, 30_000
     Process.exit(runner, :kill)
     assert numbers.renamed in 1..4_999
     set = Guide.index_set(context.guide, [context.namespace, :user])

@@ -6,8 +6,6 @@ defmodule PowRedisCache.ReleaseTest do
 
   alias PowRedisCache.RedisServer
 
-  @moduletag timeout: 600_000
-
   test "a release runs where there is neither source nor cargo, and writes nothing there" do
     folder = folder!()
     package = copy_package!(Path.join(folder, "package"))

@@ -2,7 +2,7 @@ defmodule PowRedisCache.ScaleTest do
   # Many keys.
   use PowRedisCache.Case, async: true
 
-  @moduletag server: [], timeout: 300_000
+  @moduletag server: []
 
   @keys 100_000
 

@@ -9,8 +9,6 @@ defmodule PowRedisCache.SentinelTest do
   @sentinel_password "sentinel-pw"
   @timeout 5_000
 
-  @moduletag timeout: 120_000
-
   # Of tests that kill nobody; the others have their own.
   setup_all do
     sentinels = Sentinels.start!(password: @password, sentinel_password: @sentinel_password)

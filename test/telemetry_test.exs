@@ -98,14 +98,14 @@ defmodule PowRedisCache.TelemetryTest do
       name = unique_name()
       start_supervised!({PowRedisCache, name: name, url: RedisServer.url(node), timeout: 3_000})
       assert PowRedisCache.ping(name) == :ok
-      assert_receive {:telemetry, [:connection, :up], _, %{name: ^name}}, 5_000
+      assert_receive {:telemetry, [:connection, :up], _, %{name: ^name}}, 30_000
       RedisServer.kill(node)
       assert {:error, _} = PowRedisCache.ping(name)
-      assert_receive {:telemetry, [:connection, :down], _, %{name: ^name, reason: reason}}, 5_000
+      assert_receive {:telemetry, [:connection, :down], _, %{name: ^name, reason: reason}}, 30_000
       assert reason == :disconnected
       node = RedisServer.start_again!(node)
       on_exit(fn -> RedisServer.stop(node) end)
-      assert_receive {:telemetry, [:connection, :up], _, %{name: ^name}}, 15_000
+      assert_receive {:telemetry, [:connection, :up], _, %{name: ^name}}, 30_000
       assert PowRedisCache.ping(name) == :ok
       refute_received {:telemetry, [:connection, _], _, %{name: ^name}}
     end
@@ -115,7 +115,7 @@ defmodule PowRedisCache.TelemetryTest do
       name = unique_name()
       url = "redis://127.0.0.1:#{Ports.free()}"
       start_supervised!({PowRedisCache, name: name, url: url})
-      assert_receive {:telemetry, [:connection, :down], _, metadata}, 5_000
+      assert_receive {:telemetry, [:connection, :down], _, metadata}, 30_000
       assert metadata == %{name: name, reason: :disconnected}
     end
 
@@ -124,7 +124,7 @@ defmodule PowRedisCache.TelemetryTest do
       name = unique_name()
       url = "redis://ann:#{@secret}@127.0.0.1:#{server.port}"
       start_supervised!({PowRedisCache, name: name, url: url})
-      assert_receive {:telemetry, [:connection, :down], _, metadata}, 5_000
+      assert_receive {:telemetry, [:connection, :down], _, metadata}, 30_000
       assert metadata == %{name: name, reason: :unauthenticated}
     end
   end
@@ -139,10 +139,13 @@ defmodule PowRedisCache.TelemetryTest do
     end
 
     assert PowRedisCache.get(config, ["a", 1]) == :not_found
-    assert_receive {:telemetry, [:value, :refused], %{count: 1}, %{name: ^name} = metadata}, 5_000
+
+    assert_receive {:telemetry, [:value, :refused], %{count: 1}, %{name: ^name} = metadata},
+                   30_000
+
     refute inspect(metadata) =~ @secret
     assert [_] = PowRedisCache.all(config, ["a", :_])
-    assert_receive {:telemetry, [:value, :refused], %{count: 2}, %{name: ^name}}, 5_000
+    assert_receive {:telemetry, [:value, :refused], %{count: 2}, %{name: ^name}}, 30_000
   end
 
   @tag server: ["--maxmemory", "1mb"]
@@ -150,7 +153,7 @@ defmodule PowRedisCache.TelemetryTest do
     name = config[:name]
     async = Keyword.put(config, :writes, :async)
     for i <- 1..20, do: PowRedisCache.put(async, {["a", i], String.duplicate("x", 100_000)})
-    assert_receive {:telemetry, [:write, :lost], %{count: 1}, metadata}, 5_000
+    assert_receive {:telemetry, [:write, :lost], %{count: 1}, metadata}, 30_000
     assert metadata == %{name: name, operation: :put, reason: :out_of_memory}
   end
 

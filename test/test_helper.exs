@@ -20,4 +20,5 @@ Logger.configure(level: :warning)
 exclude = if System.get_env("POW_REDIS_CACHE_LONG"), do: [], else: [:long]
 ExUnit.after_suite(fn _results -> PowRedisCache.Failures.print() end)
 formatters = [ExUnit.CLIFormatter, PowRedisCache.Failures]
-ExUnit.start(capture_log: true, exclude: exclude, formatters: formatters)
+# A busy machine takes its time. What waits for something in a test has limits of its own.
+ExUnit.start(capture_log: true, exclude: exclude, formatters: formatters, timeout: 600_000)

@@ -54,7 +54,7 @@ defmodule PowRedisCache.TlsTest do
           end
         end)
       end)
-      |> Task.await_many(30_000)
+      |> Task.await_many(60_000)
     end
 
     test "a lost connection is opened again", %{url: url, ca: ca, server: server} do

@@ -41,7 +41,7 @@ defmodule PowRedisCache.Processes do
         [pid, born] = String.split(line)
         %__MODULE__{pid: String.to_integer(pid), born: born, shell: shell}
     after
-      15_000 -> raise "#{program} did not start"
+      60_000 -> raise "#{program} did not start"
     end
   end
 
