@@ -90,7 +90,7 @@ impl Cluster {
         let mut replies = vec![Value::Nil; commands.len()];
         for _ in 0..=MAX_REDIRECTIONS {
             if errands.is_empty() {
-                self.replies = replies.into();
+                self.replies.extend(replies);
                 return Ok(());
             }
             errands = self.run(errands, &mut replies, deadline)?;
@@ -331,12 +331,66 @@ fn crc16(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::thread;
 
     fn address(host: &str, port: u16) -> Address {
         Address::Tcp {
             host: host.to_owned(),
             port,
         }
+    }
+
+    /// The only node of a cluster: numbers what it is asked.
+    fn node() -> (Server, thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let slots = format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:{port}\r\n");
+        let handle = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let mut asked = 0;
+            while let Some(Ok(words)) = lines.next() {
+                let number: usize = words[1..].parse().unwrap();
+                let words: Vec<_> = lines.by_ref().take(2 * number).collect();
+                let reply = match words[1].as_deref().unwrap() {
+                    "INFO" => "$22\r\nredis_version:7.0.15\r\n\r\n".to_owned(),
+                    "TIME" => "*2\r\n$4\r\n1700\r\n$6\r\n500000\r\n".to_owned(),
+                    "CLUSTER" => slots.clone(),
+                    _ => {
+                        asked += 1;
+                        format!(":{asked}\r\n")
+                    }
+                };
+                (&stream).write_all(reply.as_bytes()).unwrap();
+            }
+        });
+        let url = format!("redis://127.0.0.1:{port}");
+        (Server::from_url(&url).unwrap(), handle)
+    }
+
+    #[test]
+    fn replies_come_in_the_order_of_all_commands() {
+        let (server, handle) = node();
+        let soon = Instant::now() + Duration::from_secs(30);
+        let mut cluster = Cluster::open(&[server], soon).unwrap();
+        for number in [2, 1] {
+            let mut commands = Commands::new();
+            for _ in 0..number {
+                commands.push("GET", |command| {
+                    command.arg("key");
+                });
+            }
+            cluster.send(&commands, soon).unwrap();
+        }
+        for number in [1, 2, 3] {
+            assert!(cluster.has_more());
+            assert_eq!(cluster.receive(), Ok(Value::Int(number)));
+        }
+        assert!(!cluster.has_more());
+        drop(cluster);
+        handle.join().unwrap();
     }
 
     #[test]

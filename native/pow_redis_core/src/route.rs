@@ -46,8 +46,7 @@ impl Route {
         }
     }
 
-    /// How many bytes of commands to send at a time. A cluster gets all at once, since it is sent no more until
-    /// all replies were read.
+    /// How many bytes of commands to send at a time. A cluster gets all at once, since it waits for the replies.
     pub(crate) const fn piece(&self) -> usize {
         match self {
             Self::Server(_) => PIECE,
@@ -55,7 +54,7 @@ impl Route {
         }
     }
 
-    /// Sends commands. To a cluster only when all replies were read.
+    /// Sends commands. A cluster has all replies then.
     pub(crate) fn send(&mut self, commands: &Commands, deadline: Instant) -> Result<(), Error> {
         match self {
             Self::Server(server) => server.1.send(commands.as_bytes(), commands.len(), deadline),

@@ -145,19 +145,23 @@ impl Worker {
 
     /// While no reply can have come yet, waits for requests instead. Whether one came.
     fn gather_meanwhile(&mut self) -> bool {
-        let sent = self.pipeline.front_sent_at();
-        let until = sent.filter(|_| SPREAD.contains(&self.pipeline.len()));
-        let until = until.and_then(|sent| self.pace.no_reply_until(sent));
-        let Some(until) = until.filter(|until| *until > Instant::now()) else {
-            return false;
-        };
-        let skipped = self.skipped_queues();
-        let Some(request) = self.inbox.wait(skipped, until, false) else {
+        let (skipped, until) = (self.skipped_queues(), self.no_reply_until());
+        let Some(request) = until.and_then(|until| self.inbox.wait(skipped, until, false)) else {
             return false;
         };
         self.pipeline.push(request);
         self.inbox.take(skipped, &mut self.pipeline);
         true
+    }
+
+    /// Until when no reply comes, if requests may.
+    fn no_reply_until(&self) -> Option<Instant> {
+        let has_replies = self.route.as_ref().is_none_or(Route::has_more);
+        if has_replies || !SPREAD.contains(&self.pipeline.len()) {
+            return None;
+        }
+        let until = self.pace.no_reply_until(self.pipeline.front_sent_at()?)?;
+        (until > Instant::now()).then_some(until)
     }
 
     /// The queue that all share is left to other workers where these can serve it better: without a
