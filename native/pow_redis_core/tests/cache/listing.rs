@@ -14,6 +14,10 @@ const ONE_PAGE_OF_MANY: &[u8] = b"*2\r\n$1\r\n7\r\n*0\r\n";
 const LAST_PAGE: &[u8] = b"*2\r\n$1\r\n0\r\n*0\r\n";
 const NO_CONNECTION: usize = usize::MAX;
 
+fn page(is_last: bool) -> Answer {
+    Answer::Reply(if is_last { LAST_PAGE } else { ONE_PAGE_OF_MANY })
+}
+
 #[test]
 fn a_read_does_not_wait_for_a_listing_on_its_connection() {
     let listed = Arc::new(AtomicUsize::new(0));
@@ -25,12 +29,7 @@ fn a_read_does_not_wait_for_a_listing_on_its_connection() {
         match command {
             "ZSCAN" => {
                 listed.fetch_add(1, Ordering::SeqCst);
-                let end = read.load(Ordering::SeqCst);
-                Some(Answer::Reply(if end {
-                    LAST_PAGE
-                } else {
-                    ONE_PAGE_OF_MANY
-                }))
+                Some(page(read.load(Ordering::SeqCst)))
             }
             "GET" => {
                 read.store(true, Ordering::SeqCst);
@@ -58,12 +57,7 @@ fn reads_are_left_to_the_free_worker() {
         match command {
             "ZSCAN" => {
                 lister.store(connection, Ordering::SeqCst);
-                let end = ended.load(Ordering::SeqCst);
-                Some(Answer::Reply(if end {
-                    LAST_PAGE
-                } else {
-                    ONE_PAGE_OF_MANY
-                }))
+                Some(page(ended.load(Ordering::SeqCst)))
             }
             "GET" => {
                 reads[connection].fetch_add(1, Ordering::SeqCst);
