@@ -168,18 +168,20 @@ defmodule PowRedisCache.ClusterTest do
     assert PowRedisCache.put(config, records) == :ok
     assert PowRedisCache.all(config, ["a", :_]) == records
 
-    # A slot without keys moves, and the key that is put meanwhile is asked for where it goes (ASK),
-    # then is there (MOVED).
-    slot = Cluster.slot(cluster, Guide.path(%Guide{}, [config[:namespace], "b", 1]))
-    source = Cluster.owner(cluster, slot)
-    target = Enum.find(Cluster.masters(cluster), &(&1.port != source.port))
+    # A key that is put while its slot moves is asked for where it goes (ASK), then is there (MOVED);
+    # a key that is already there goes with its slot.
+    for key <- [["b", 1], ["a", 1]] do
+      slot = Cluster.slot(cluster, Guide.path(%Guide{}, [config[:namespace] | key]))
+      source = Cluster.owner(cluster, slot)
+      target = Enum.find(Cluster.masters(cluster), &(&1.port != source.port))
 
-    meanwhile = fn ->
-      assert PowRedisCache.put(config, {["b", 1], 1}) == :ok
-      assert PowRedisCache.get(config, ["b", 1]) == 1
+      Cluster.move_slot(cluster, slot, target, fn ->
+        assert PowRedisCache.put(config, {key, 1}) == :ok
+        assert PowRedisCache.get(config, key) == 1
+      end)
     end
 
-    Cluster.move_slot(cluster, slot, target, meanwhile)
+    assert PowRedisCache.all(config, ["a", :_]) == records
     assert PowRedisCache.all(config, ["b", :_]) == [{["b", 1], 1}]
     assert %{"MOVED" => _, "ASK" => _} = redirections(cluster)
 

@@ -147,14 +147,12 @@ defmodule PowRedisCache.Cluster do
   defp create(cluster) do
     login = if cluster.password, do: ["-a", cluster.password, "--no-auth-warning"], else: []
 
-    # What servers tell each other, they tell over TLS where they can.
-    {ports, tls} =
-      case cluster.secure_ports do
-        [] -> {Enum.map(cluster.nodes, & &1.port), []}
-        ports -> {ports, ["--tls", "--cacert", Certificates.path(:ca)]}
-      end
+    tls =
+      if cluster.secure_ports == [],
+        do: [],
+        else: ["--tls", "--cacert", Certificates.path(:ca)]
 
-    addresses = for port <- ports, do: "127.0.0.1:#{port}"
+    addresses = for node <- cluster.nodes, do: "127.0.0.1:#{cluster_port(cluster, node)}"
 
     {output, status} =
       System.cmd(
@@ -194,10 +192,17 @@ defmodule PowRedisCache.Cluster do
 
       keys ->
         login = if cluster.password, do: ["AUTH", cluster.password], else: []
-        migrate = ["MIGRATE", "127.0.0.1", target.port, "", 0, 5_000 | login] ++ ["KEYS" | keys]
+        port = cluster_port(cluster, target)
+        migrate = ["MIGRATE", "127.0.0.1", port, "", 0, 5_000 | login] ++ ["KEYS" | keys]
         RedisServer.command!(source, migrate)
         move_keys(cluster, slot, source, target)
     end
+  end
+
+  # Where the others of its cluster speak to a server: over TLS where they can.
+  defp cluster_port(cluster, node) do
+    position = Enum.find_index(cluster.nodes, &(&1.port == node.port))
+    Enum.at(cluster.secure_ports, position) || node.port
   end
 
   defp id(node), do: RedisServer.command!(node, ["CLUSTER", "MYID"])
