@@ -20,7 +20,7 @@ defmodule PowRedisCache.Case do
     server = server(context)
     name = unique_name()
 
-    options = Keyword.merge([where(server), name: name], context[:instance] || [])
+    options = options(server, name, context[:instance] || [])
 
     if options[:name], do: start_supervised!({PowRedisCache, options})
     client = RedisClient.connect!(server.port)
@@ -44,7 +44,7 @@ defmodule PowRedisCache.Case do
   def start_instance(context, options) do
     name = unique_name()
 
-    child = {PowRedisCache, Keyword.merge([where(context.server), name: name], options)}
+    child = {PowRedisCache, options(context.server, name, options)}
 
     start_supervised!(Supervisor.child_spec(child, id: name))
     Keyword.put(context.config, :name, name)
@@ -63,6 +63,11 @@ defmodule PowRedisCache.Case do
       {[_namespace, key], value} -> {key, value}
       {[_namespace | key], value} -> {key, value}
     end)
+  end
+
+  # Calls end early only where a test is about that: the machine may be busy.
+  defp options(server, name, options) do
+    Keyword.merge([where(server), name: name, timeout: 60_000], options)
   end
 
   # The option with which an instance finds a server; of the one that all share, maybe a cluster.
