@@ -2,6 +2,9 @@ defmodule PowRedisCache.BuildTest do
   # Building the package: as the top project, and as a dependency of an app.
   use ExUnit.Case, async: true
 
+  # A slow machine builds for long.
+  @moduletag timeout: :infinity
+
   import PowRedisCache.Build
 
   alias PowRedisCache.{NativeLibrary, RedisServer}

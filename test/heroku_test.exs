@@ -3,6 +3,9 @@ defmodule PowRedisCache.HerokuTest do
   # has another folder, and run in a third, where there is no cargo.
   use ExUnit.Case, async: true
 
+  # A slow machine builds for long.
+  @moduletag timeout: :infinity
+
   import PowRedisCache.Build
 
   alias PowRedisCache.RedisServer

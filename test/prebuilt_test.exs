@@ -2,6 +2,9 @@ defmodule PowRedisCache.PrebuiltTest do
   # Libraries that were built elsewhere: how one is made, taken, and refused.
   use ExUnit.Case, async: true
 
+  # A slow machine builds for long.
+  @moduletag timeout: :infinity
+
   import PowRedisCache.Build
 
   alias PowRedisCache.NativeLibrary

@@ -2,6 +2,9 @@ defmodule PowRedisCache.ReleaseTest do
   # A release of an app, made and run without Rust, as in a container: only the release is there.
   use ExUnit.Case, async: true
 
+  # A slow machine builds for long.
+  @moduletag timeout: :infinity
+
   import PowRedisCache.Build
 
   alias PowRedisCache.RedisServer

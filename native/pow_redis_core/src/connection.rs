@@ -321,12 +321,12 @@ mod tests {
 
     #[test]
     fn many_small_reads_share_one_deadline() {
-        let (server, handle) = peer(GREETING, Duration::from_millis(20));
+        // Who gives up before it connects leaves the peer waiting: nobody joins it.
+        let (server, _handle) = peer(GREETING, Duration::from_millis(20));
         let begin = Instant::now();
         let outcome = Connection::open(&server, begin + Duration::from_millis(200));
         assert_eq!(outcome.err(), Some(ErrorKind::Timeout.into()));
         assert!(begin.elapsed() >= Duration::from_millis(200));
-        handle.join().unwrap();
     }
 
     #[test]

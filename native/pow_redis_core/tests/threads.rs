@@ -45,7 +45,7 @@ fn end_with_the_cache() {
         let options = Options {
             pool_size: 4,
             max_queue: 16,
-            timeout: Duration::from_millis(500),
+            timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_millis(500),
             ..Options::for_url(&url)
         };

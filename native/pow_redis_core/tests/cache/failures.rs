@@ -57,7 +57,7 @@ fn garbage_is_not_read_on() {
 fn who_talks_garbage_for_ever_is_given_up() {
     let peer = Peer::start(|_, command| (command == "GET").then_some(Answer::Reply(b"?\r\n")));
     let mut options = options(&peer.url());
-    options.timeout = Duration::from_secs(1);
+    options.timeout = Duration::from_secs(3);
     let (cache, _events) = start(options);
     let error = error_of(call(&cache, get(1)));
     assert!(

@@ -88,7 +88,10 @@ fn starts_without_a_server() {
     let mut options = options(&format!("redis://127.0.0.1:{}", free_port()));
     options.timeout = Duration::from_millis(300);
     let (cache, events) = start(options);
-    let error = error_of(call(&cache, get(1)));
+    let error = match submit(&cache, get(1)) {
+        Ok((_, answer)) => error_of(wait(&answer)),
+        Err(refused) => refused.kind().clone(),
+    };
     assert!(matches!(
         error,
         ErrorKind::Disconnected | ErrorKind::Timeout

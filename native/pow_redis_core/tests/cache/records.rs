@@ -135,15 +135,17 @@ fn what_is_no_safe_term_is_refused_and_reported() {
 #[test]
 fn members_without_a_value_leave_the_index() {
     let server = Server::start();
-    let mut options = options(&server.url());
-    // A repair waits for that long.
-    options.timeout = Duration::from_secs(1);
-    let (cache, _events) = start(options);
+    let cache = start_at(&server.url());
     wait_done(&send(&cache, put(1, 1)));
     wait_done(&send(&cache, put(2, 2)));
     server.run::<()>(cmd("DEL").arg(numbered(1).path().as_bytes()));
-    let found = records(call(&cache, all(&[ANY], Layout::Indexed)));
-    assert_eq!(found.len(), 1);
+    let mut options = options(&server.url());
+    // A repair waits for that long.
+    options.timeout = Duration::from_secs(1);
+    let (lister, _events) = start(options);
+    eventually("the other is found", || {
+        call(&lister, all(&[ANY], Layout::Indexed)).is_ok_and(|found| records(Ok(found)).len() == 1)
+    });
     let index = numbered(1).path().memberships().next().unwrap().0;
     eventually("the member is removed", || {
         server.run::<u64>(cmd("ZCARD").arg(&index)) == 1

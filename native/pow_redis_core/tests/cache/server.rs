@@ -35,9 +35,9 @@ impl Server {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("pow_redis_core-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
-        fs::create_dir_all(&directory).unwrap();
         let deadline = Instant::now() + PATIENCE;
         loop {
+            fs::create_dir_all(&directory).unwrap();
             let port = free_port();
             let process = spawn(&directory, port);
             let mut server = Self {

@@ -96,6 +96,10 @@ fn each_request_is_answered_though_the_peer_is_silent() {
     let mut options = options(&peer.url());
     options.timeout = std::time::Duration::from_millis(300);
     let (cache, events) = start(options);
+    assert!(matches!(
+        events.recv_timeout(PATIENCE),
+        Ok(Event::Connected { .. })
+    ));
     let answers: Vec<_> = (0..10).map(|_| send(&cache, get(1))).collect();
     drop(cache);
     for answer in &answers {
