@@ -252,6 +252,7 @@ defmodule PowRedisCache.ClusterTest do
       assert {report.late, report.left} == {0, 0}
 
       # It comes back as a replica.
+      Cluster.be_patient(cluster)
       load = load(Keyword.put(load.config, :namespace, "second"))
       master = RedisServer.start_again!(master)
       on_exit(fn -> RedisServer.stop(master) end)

@@ -78,7 +78,8 @@ defmodule PowRedisCache.DoctorTaskTest do
 
     test "has colours on a terminal only", %{url: url} do
       assert {output, 0} = mix(["pow_redis_cache.doctor", "--url", url])
-      refute output =~ "\e["
+      # Mix itself may end a colour.
+      refute output =~ ~r/\e\[[^0]/
       # What Elixir takes standard output for.
       terminal = [{"ELIXIR_ERL_OPTIONS", "-elixir ansi_enabled true"}]
       assert {output, 0} = mix(["pow_redis_cache.doctor", "--url", url], terminal)

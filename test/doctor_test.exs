@@ -48,9 +48,11 @@ defmodule PowRedisCache.DoctorTest do
 
   describe "the way to the server" do
     test "of a host that nobody knows" do
-      checks = Doctor.check(url: "redis://:#{@password}@nobody.invalid")
+      # Too long a name, of which no name server is asked.
+      nobody = String.duplicate("x", 64)
+      checks = Doctor.check(url: "redis://:#{@password}@#{nobody}")
       assert failed(checks) == ["DNS"]
-      assert detail(checks, "DNS") == "nobody.invalid has no address"
+      assert detail(checks, "DNS") == "#{nobody} has no address"
       assert advice(checks, "DNS") =~ ":url"
       assert skipped(checks) |> hd() == "connection"
       assert detail(checks, "index") == "needs DNS"
@@ -191,9 +193,10 @@ defmodule PowRedisCache.DoctorTest do
         assert detail(checks, "login") == "needs TLS"
       end
 
-      yesterday = Date.utc_today() |> Date.add(-1) |> to_string()
       checks = secure(:expired, cacertfile: Certificates.path(:ca))
-      assert detail(checks, "TLS") =~ "expires #{yesterday}"
+      # A day before it was made, which may have been yesterday.
+      assert [_, date] = Regex.run(~r/expires ([\d-]+)/, detail(checks, "TLS"))
+      assert Date.diff(Date.utc_today(), Date.from_iso8601!(date)) in 1..2
     end
 
     test "that is not verified" do
@@ -216,10 +219,13 @@ defmodule PowRedisCache.DoctorTest do
       arguments = Certificates.server_arguments(port, :server, ["--tls-auth-clients", "yes"])
       server = RedisServer.start!(arguments)
       options = [url: "rediss://localhost:#{port}", cacertfile: Certificates.path(:ca)]
-      checks = Doctor.check(options)
-      assert [failed] = failed(checks)
-      assert failed in ["TLS", "login"]
-      assert advice(checks, failed) =~ ":certfile"
+      # Who is hung up on before it has read why is told something else.
+      Wait.until(fn ->
+        checks = Doctor.check(options)
+        assert [failed] = failed(checks)
+        assert failed in ["TLS", "login"]
+        advice(checks, failed) =~ ":certfile"
+      end)
 
       own = [certfile: Certificates.path(:client), keyfile: Certificates.key(:client)]
       assert failed(Doctor.check(options ++ own)) == []
@@ -257,7 +263,7 @@ defmodule PowRedisCache.DoctorTest do
       checks = Doctor.check(url: RedisServer.url(server))
       assert failed(checks) == ["memory"]
       used = client |> RedisClient.command!(["INFO", "memory"]) |> line("used_memory")
-      set(client, "maxmemory", div(String.to_integer(used) * 105, 100))
+      set(client, "maxmemory", div(String.to_integer(used) * 108, 100))
       checks = Doctor.check(url: RedisServer.url(server))
       assert warned(checks) == ["memory"]
       assert advice(checks, "memory") =~ "maxmemory"

@@ -41,6 +41,7 @@ defmodule PowRedisCache.InstanceTest do
       use PowRedisCache
     end
 
+    @tag server: []
     test "of a module with `use PowRedisCache` is another one", %{config: config, server: server} do
       start_supervised!({AdminSessions, url: RedisServer.url(server) <> "/1"})
       admin = Keyword.delete(config, :name)

@@ -29,7 +29,7 @@ defmodule PowRedisCache.NativeTest do
     folder =
       Path.join(
         System.tmp_dir!(),
-        "pow_redis_cache_#{System.unique_integer([:positive])}_#{change}"
+        "pow_redis_cache_#{System.pid()}_#{System.unique_integer([:positive])}_#{change}"
       )
 
     application = Path.join(folder, "pow_redis_cache")

@@ -213,8 +213,9 @@ defmodule PowRedisCacheTest do
         PowRedisCache.get(config, "key1") == "1"
       end)
 
-      Wait.until(fn -> PowRedisCache.get(config, ["namespace", "key2"]) == :not_found end)
-      assert PowRedisCache.get(config, "key1") == :not_found
+      for key <- ["key1", ["namespace", "key2"]],
+          do: Wait.until(fn -> PowRedisCache.get(config, key) == :not_found end)
+
       assert PowRedisCache.all(config, ["namespace", :_]) == [{["namespace", "key3"], "3"}]
     end
 

@@ -137,6 +137,7 @@ defmodule PowRedisCache.SentinelTest do
       assert {report.late, report.left} == {0, 0}
       assert PowRedisCache.info(config[:name]).server == "127.0.0.1:#{new.port}"
 
+      Sentinels.be_patient(sentinels)
       load = load(Keyword.put(config, :namespace, "second"))
       old = RedisServer.start_again!(old)
       on_exit(fn -> RedisServer.stop(old) end)
@@ -162,6 +163,7 @@ defmodule PowRedisCache.SentinelTest do
       assert Load.only_waited?(report, took, 2_300)
       assert {report.late, report.left} == {0, 0}
 
+      Sentinels.be_patient(sentinels)
       load = load(Keyword.put(config, :namespace, "second"))
       RedisServer.resume(old)
       Wait.until(fn -> Sentinels.follows?(old) end)

@@ -181,6 +181,10 @@ defmodule PowRedisCache.TelemetryTest do
     name = config[:name]
     instance = PowRedisCache.Instance.fetch!(name, :get)
     assert instance.telemetry?
+    # Nothing is told of the connection any more.
+    :ok = PowRedisCache.ping(name)
+    assert [_start, _stop] = calls(name)
+    :sys.get_state(name)
     :code.delete(:telemetry)
     :code.purge(:telemetry)
 

@@ -20,5 +20,15 @@ Logger.configure(level: :warning)
 exclude = if System.get_env("POW_REDIS_CACHE_LONG"), do: [], else: [:long]
 ExUnit.after_suite(fn _results -> PowRedisCache.Failures.print() end)
 formatters = [ExUnit.CLIFormatter, PowRedisCache.Failures]
-# A busy machine takes its time. What waits for something in a test has limits of its own.
-ExUnit.start(capture_log: true, exclude: exclude, formatters: formatters, timeout: 600_000)
+
+ExUnit.start(
+  capture_log: true,
+  exclude: exclude,
+  formatters: formatters,
+  colors: [enabled: IO.ANSI.enabled?()],
+  # A busy machine takes its time. What waits for something in a test has limits of its own.
+  timeout: 600_000
+)
+
+# What is tested writes as it does where there is no terminal.
+Application.put_env(:elixir, :ansi_enabled, false)

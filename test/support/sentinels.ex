@@ -8,6 +8,9 @@ defmodule PowRedisCache.Sentinels do
 
   defstruct [:nodes, :sentinels, :group, :options]
 
+  # In milliseconds.
+  @patience 60_000
+
   # Replicas follow at once, instead of after the seconds in which others may join.
   @arguments ["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"]
 
@@ -78,6 +81,14 @@ defmodule PowRedisCache.Sentinels do
     end)
   end
 
+  @doc "From now on a silent master keeps its place for a minute."
+  def be_patient(setup) do
+    for sentinel <- setup.sentinels do
+      command = ["SENTINEL", "SET", setup.group, "down-after-milliseconds", @patience]
+      {:ok, "OK"} = ask(setup, sentinel, command)
+    end
+  end
+
   @doc "Puts a server that was started again in the place of the one on the same port."
   def replace(setup, node) do
     nodes = for old <- setup.nodes, do: if(old.port == node.port, do: node, else: old)
@@ -128,8 +139,8 @@ defmodule PowRedisCache.Sentinels do
     bind 127.0.0.1
     dir #{folder}
     sentinel monitor #{group} 127.0.0.1 #{master.port} 2
-    sentinel down-after-milliseconds #{group} #{options[:down_after] || 30_000}
-    sentinel failover-timeout #{group} 2000
+    sentinel down-after-milliseconds #{group} #{options[:down_after] || @patience}
+    sentinel failover-timeout #{group} 10000
     sentinel parallel-syncs #{group} 2
     #{logins}
     """)

@@ -1,7 +1,7 @@
 defmodule PowRedisCache.Wait do
   @moduledoc "Waiting for a condition, with a deadline."
 
-  @deadline 30_000
+  @deadline 300_000
   @pause 5
 
   @doc "Waits until the function returns something true, and returns that."
