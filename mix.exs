@@ -10,11 +10,11 @@ defmodule PowRedisCache.MixProject do
       elixir: "~> 1.14",
       compilers: [:pow_redis_cache | Mix.compilers()],
       elixirc_paths: elixirc_paths(Mix.env()),
-      deps: deps(Code.ensure_loaded?(Hex)),
+      deps: deps(hex?()),
+      # Where it can't be declared, Pow may be there all the same.
+      prune_code_paths: hex?(),
       description: "Pow's sessions in Redis: a cache store backend with a native core",
       package: package(),
-      # The benchmarks' clients, which are not dependencies.
-      xref: [exclude: [:eredis, Redix]],
       name: "PowRedisCache",
       docs: docs()
     ]
@@ -28,7 +28,9 @@ defmodule PowRedisCache.MixProject do
   defp elixirc_paths(:bench), do: ["lib", "test/support", "bench/lib"]
   defp elixirc_paths(_env), do: ["lib"]
 
-  # Used where it is present. A machine without Hex builds and tests without it.
+  # A machine without Hex builds and tests without what comes from there.
+  defp hex?, do: Code.ensure_loaded?(Hex)
+
   defp deps(true) do
     [
       {:pow, "~> 1.0", optional: true},

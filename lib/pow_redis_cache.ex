@@ -25,9 +25,6 @@ defmodule PowRedisCache do
   @typedoc "A key: a binary or atom, or a list of parts, each any term but a function."
   @type key :: term()
 
-  @typedoc "A key with its value."
-  @type record :: {key(), term()}
-
   @doc """
   A child of a supervisor: `{PowRedisCache, url: "redis://localhost:6379"}`.
   """
@@ -65,7 +62,7 @@ defmodule PowRedisCache do
   Raises `PowRedisCache.Error`, `ArgumentError` on a key or value with a function in it, and a
   configuration error without `:ttl`.
   """
-  @spec put(config(), record() | [record()]) :: :ok
+  @spec put(config(), {key(), term()} | [{key(), term()}]) :: :ok
   def put(config, record_or_records), do: Call.put(name(config), config, record_or_records)
 
   @doc """
@@ -94,7 +91,7 @@ defmodule PowRedisCache do
 
   Raises `PowRedisCache.Error`.
   """
-  @spec all(config(), term()) :: [record()]
+  @spec all(config(), term()) :: [{key(), term()}]
   def all(config, match), do: Call.all(name(config), config, match)
 
   @doc """

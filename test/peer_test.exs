@@ -340,7 +340,8 @@ defmodule PowRedisCache.PeerTest do
 
   defp changed(bytes) do
     place = :rand.uniform(byte_size(bytes)) - 1
-    <<front::binary-size(place), _byte, back::binary>> = bytes
+    front = binary_part(bytes, 0, place)
+    back = binary_part(bytes, place + 1, byte_size(bytes) - place - 1)
     <<front::binary, :rand.uniform(256) - 1, back::binary>>
   end
 

@@ -211,17 +211,20 @@ defmodule PowRedisCache.Peer do
 
   defp arguments(left, "$" <> rest, arguments) do
     with {:ok, size, rest} <- number(rest) do
-      case rest do
-        <<argument::binary-size(size), "\r\n", rest::binary>> ->
-          arguments(left - 1, rest, [argument | arguments])
-
-        _ ->
-          :more
+      if byte_size(rest) >= size + 2 do
+        {argument, "\r\n" <> rest} = split_at(rest, size)
+        arguments(left - 1, rest, [argument | arguments])
+      else
+        :more
       end
     end
   end
 
   defp arguments(_left, "", _arguments), do: :more
+
+  defp split_at(bytes, size) do
+    {binary_part(bytes, 0, size), binary_part(bytes, size, byte_size(bytes) - size)}
+  end
 
   defp number(bytes) do
     case String.split(bytes, "\r\n", parts: 2) do

@@ -93,8 +93,9 @@ defmodule PowRedisCache.RedisClient do
 
   defp read_bulk(client, size) do
     :ok = :inet.setopts(client, packet: :raw)
-    {:ok, <<bulk::binary-size(size), "\r\n">>} = :gen_tcp.recv(client, size + 2, @timeout)
+    {:ok, bulk} = :gen_tcp.recv(client, size + 2, @timeout)
+    "\r\n" = binary_part(bulk, size, 2)
     :ok = :inet.setopts(client, packet: :line)
-    {:ok, bulk}
+    {:ok, binary_part(bulk, 0, size)}
   end
 end
