@@ -10,6 +10,7 @@ defmodule PowRedisCache.MixProject do
       elixir: "~> 1.14",
       compilers: [:pow_redis_cache | Mix.compilers()],
       elixirc_paths: elixirc_paths(Mix.env()),
+      test_ignore_filters: [&String.starts_with?(&1, "test/fixtures/")],
       deps: deps(hex?()),
       # Where it can't be declared, Pow may be there all the same.
       prune_code_paths: hex?(),
