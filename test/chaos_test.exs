@@ -7,7 +7,7 @@ defmodule PowRedisCache.ChaosTest do
 
   alias PowRedisCache.{Load, Peer, RedisServer, Stalls, Wait}
 
-  @timeout 10_000
+  @timeout 5_000
   # Calls that are made before the trouble, and again after it.
   @some 1_000
 
@@ -109,7 +109,7 @@ defmodule PowRedisCache.ChaosTest do
     Process.sleep(@timeout + 2_000)
     RedisServer.resume(node)
     Load.await(load, @some)
-    report = finish(load, "SIGSTOP for 12 s")
+    report = finish(load, "SIGSTOP for 7 s")
     assert report.errors != %{}
     assert Map.keys(report.errors) -- [:timeout, :disconnected] == []
   end
@@ -126,7 +126,7 @@ defmodule PowRedisCache.ChaosTest do
     node = RedisServer.start_again!(node)
     on_exit(fn -> RedisServer.stop(node) end)
     Load.await(load, @some)
-    report = finish(load, "gone for 11 s")
+    report = finish(load, "gone for 6 s")
     assert report.errors != %{}
     assert Map.keys(report.errors) -- [:timeout, :disconnected] == []
   end

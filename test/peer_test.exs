@@ -33,7 +33,6 @@ defmodule PowRedisCache.PeerTest do
           {"the end of the connection", [:timeout, :disconnected]},
           {"a reset of the connection", [:timeout, :disconnected]},
           {"half a reply and the end", [:timeout, :disconnected]},
-          {"an error reply", [:timeout, :server]},
           {"a server that loads for ever", [:timeout, :server]}
         ] do
       test title do
@@ -45,6 +44,13 @@ defmodule PowRedisCache.PeerTest do
         end
       end
     end
+  end
+
+  test "an error reply ends every call with that error" do
+    name = start(30_000, Peer.start!(script("an error reply")))
+
+    for {operation, outcome, _took} <- call_all(name),
+        do: assert({operation, outcome} == {operation, :server})
   end
 
   describe "the deadline is kept" do
