@@ -1,6 +1,6 @@
 # Measures and writes what it saw as JSON. Run it with bin/bench.
 
-alias PowRedisCache.Bench.{Contender, Extras, Json, Machine, Row, Runner}
+alias PowRedisCache.Bench.{Client, OtherMetrics, Json, SystemInfo, Scenario, Runner}
 
 {options, []} =
   OptionParser.parse!(System.argv(),
@@ -21,14 +21,14 @@ settings = %{
   proxy: Keyword.fetch!(options, :proxy)
 }
 
-rows = Runner.run(Row.all(), settings)
-extras = if Keyword.get(options, :extras, true), do: Extras.run(settings), else: %{}
+rows = Runner.run(Scenario.all(), settings)
+extras = if Keyword.get(options, :extras, true), do: OtherMetrics.run(settings), else: %{}
 
 run = %{
-  machine: Machine.read(),
-  versions: Machine.versions(),
+  machine: SystemInfo.read(),
+  versions: SystemInfo.versions(),
   settings: Map.take(settings, [:rounds, :ms]),
-  contenders: Contender.names(),
+  contenders: Client.names(),
   rows: rows,
   extras: extras
 }

@@ -44,7 +44,7 @@ defmodule PowRedisCache do
   @doc """
   Starts an instance. This does not need Redis: workers connect, and connect again, on their own.
 
-  Raises `ArgumentError` on a wrong option, and `PowRedisCache.Error` with reason `:library` when
+  Raises `ArgumentError` on a wrong option, and `PowRedisCache.Error` with reason `:nif_not_loaded` when
   the native library cannot be loaded.
   """
   @spec start_link(keyword() | (() -> keyword())) :: GenServer.on_start()
@@ -119,9 +119,9 @@ defmodule PowRedisCache do
   """
   @spec info(atom()) :: map()
   def info(name \\ __MODULE__) do
-    Instance.fetch!(name, :info)
+    instance = Instance.fetch!(name, :info)
 
-    with {:error, :not_started} <- Native.info(name) do
+    with {:error, :not_started} <- Native.info(instance.native) do
       Instance.not_started!(name, :info)
     end
   end

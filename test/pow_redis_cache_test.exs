@@ -111,7 +111,7 @@ defmodule PowRedisCacheTest do
 
       assert RedisClient.command!(client, [
                "EXISTS",
-               Guide.path(context.guide, ["cache", context.namespace])
+               PowGuideStore.path(context.guide, ["cache", context.namespace])
              ]) == 1
 
       PowRedisCache.delete(default, context.namespace)
@@ -193,10 +193,19 @@ defmodule PowRedisCacheTest do
     } do
       records = for i <- 1..50, do: {[MyApp.User, :user, i], i}
       PowRedisCache.put(config, records)
-      RedisClient.command!(client, ["SET", Guide.path(guide, [namespace]) <> ":not-base64!", "x"])
+
+      RedisClient.command!(client, [
+        "SET",
+        PowGuideStore.path(guide, [namespace]) <> ":not-base64!",
+        "x"
+      ])
+
       assert PowRedisCache.all(config, [MyApp.User, :user, :_]) == records
       assert PowRedisCache.all(config, [MyApp.User, :_, 7]) == [{[MyApp.User, :user, 7], 7}]
-      assert RedisClient.command!(client, ["EXISTS", Guide.index_set(guide, [namespace])]) == 0
+
+      assert RedisClient.command!(client, ["EXISTS", PowGuideStore.index_set(guide, [namespace])]) ==
+               0
+
       PowRedisCache.delete(config, [MyApp.User, :user, 1])
       assert PowRedisCache.all(config, [MyApp.User, :user, :_]) == tl(records)
     end
@@ -227,7 +236,7 @@ defmodule PowRedisCacheTest do
     } do
       PowRedisCache.put(config, {"key", 1})
 
-      assert RedisClient.command!(client, ["PTTL", Guide.path(guide, [namespace, "key"])]) in 3_590_000..3_600_000
+      assert RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [namespace, "key"])]) in 3_590_000..3_600_000
     end
 
     test "is required", %{config: config} do
@@ -259,7 +268,7 @@ defmodule PowRedisCacheTest do
     } do
       config |> Keyword.delete(:ttl) |> PowRedisCache.put({"key", 1})
 
-      assert RedisClient.command!(client, ["PTTL", Guide.path(guide, [namespace, "key"])]) in 50_000..60_000
+      assert RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [namespace, "key"])]) in 50_000..60_000
     end
 
     @tag instance: [default_ttl: :infinity]
@@ -272,16 +281,22 @@ defmodule PowRedisCacheTest do
       endless = Keyword.delete(config, :ttl)
       PowRedisCache.put(endless, {["a", "key"], 1})
 
-      assert RedisClient.command!(client, ["PTTL", Guide.path(guide, [namespace, "a", "key"])]) ==
+      assert RedisClient.command!(client, [
+               "PTTL",
+               PowGuideStore.path(guide, [namespace, "a", "key"])
+             ]) ==
                -1
 
-      set = Guide.index_set(guide, [namespace, "a"])
+      set = PowGuideStore.index_set(guide, [namespace, "a"])
       # Not none at all: that would be for the next put to set.
       assert RedisClient.command!(client, ["PTTL", set]) > :timer.hours(24 * 365 * 1_000)
       PowRedisCache.put(config, {["a", "short"], 2})
       assert RedisClient.command!(client, ["PTTL", set]) > :timer.hours(24 * 365 * 1_000)
       PowRedisCache.delete(config, ["a", "short"])
-      assert RedisClient.command!(client, ["ZSCORE", set, Guide.path(guide, ["key"])]) == "inf"
+
+      assert RedisClient.command!(client, ["ZSCORE", set, PowGuideStore.path(guide, ["key"])]) ==
+               "inf"
+
       assert PowRedisCache.all(endless, ["a", :_]) == [{["a", "key"], 1}]
     end
   end
@@ -293,11 +308,11 @@ defmodule PowRedisCacheTest do
       namespace: ns
     } do
       PowRedisCache.put(config, [{["a", "k1"], 1}, {["a", "k2"], 2}])
-      assert Guide.members(guide, [ns]) == [["a", "k1"], ["a", "k2"]]
-      assert Guide.members(guide, [ns, "a"]) == [["k1"], ["k2"]]
+      assert PowGuideStore.members(guide, [ns]) == [["a", "k1"], ["a", "k2"]]
+      assert PowGuideStore.members(guide, [ns, "a"]) == [["k1"], ["k2"]]
       PowRedisCache.delete(config, ["a", "k1"])
-      assert Guide.members(guide, [ns]) == [["a", "k2"]]
-      assert Guide.members(guide, [ns, "a"]) == [["k2"]]
+      assert PowGuideStore.members(guide, [ns]) == [["a", "k2"]]
+      assert PowGuideStore.members(guide, [ns, "a"]) == [["k2"]]
     end
 
     test "a put drops members that expired", %{
@@ -308,13 +323,13 @@ defmodule PowRedisCacheTest do
     } do
       PowRedisCache.put(config, {["a", "k1"], 1})
       long_ago = System.os_time(:millisecond) - 60_000
-      set = Guide.index_set(guide, [ns, "a"])
-      RedisClient.command!(client, ["ZADD", set, long_ago, Guide.path(guide, ["old"])])
-      assert Guide.members(guide, [ns, "a"]) == [["old"], ["k1"]]
+      set = PowGuideStore.index_set(guide, [ns, "a"])
+      RedisClient.command!(client, ["ZADD", set, long_ago, PowGuideStore.path(guide, ["old"])])
+      assert PowGuideStore.members(guide, [ns, "a"]) == [["old"], ["k1"]]
 
       Wait.until(fn ->
         PowRedisCache.put(config, {["a", "k2"], 2})
-        Guide.members(guide, [ns, "a"]) == [["k1"], ["k2"]]
+        PowGuideStore.members(guide, [ns, "a"]) == [["k1"], ["k2"]]
       end)
     end
 
@@ -326,19 +341,19 @@ defmodule PowRedisCacheTest do
       namespace: ns
     } do
       PowRedisCache.put(config, [{["a", "k1"], 1}, {["a", "k2"], 2}, {["a", "k3"], 3}])
-      RedisClient.command!(client, ["DEL", Guide.path(guide, [ns, "a", "k1"])])
-      RedisClient.command!(client, ["DEL", Guide.path(guide, [ns, "a", "k3"])])
+      RedisClient.command!(client, ["DEL", PowGuideStore.path(guide, [ns, "a", "k1"])])
+      RedisClient.command!(client, ["DEL", PowGuideStore.path(guide, [ns, "a", "k3"])])
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "k2"], 2}]
       # One comes back before the repair: it stays.
       PowRedisCache.put(config, {["a", "k3"], 4})
-      Wait.until(fn -> Guide.members(guide, [ns, "a"]) == [["k2"], ["k3"]] end)
+      Wait.until(fn -> PowGuideStore.members(guide, [ns, "a"]) == [["k2"], ["k3"]] end)
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "k2"], 2}, {["a", "k3"], 4}]
     end
 
     @tag :standalone
     test "a sign-in takes 18 commands, one of many 12", %{config: config, server: server} do
       PowRedisCache.ping(config[:name])
-      namespace = Guide.path(%Guide{}, [config[:namespace]])
+      namespace = PowGuideStore.path(%PowGuideStore{}, [config[:namespace]])
 
       sign_in = fn user ->
         session = "s#{user}"
@@ -360,7 +375,7 @@ defmodule PowRedisCacheTest do
 
     test "is looked after a second after a put at the latest", context do
       %{config: config, guide: guide, client: client, namespace: ns} = context
-      set = Guide.index_set(guide, [ns])
+      set = PowGuideStore.index_set(guide, [ns])
 
       # Emptied, a set loses its expiry; the guide's module gives it that of its own records.
       for lives <- ["DEL #{set}", "PEXPIRE #{set} 9000"] do

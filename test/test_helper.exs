@@ -1,4 +1,4 @@
-alias PowRedisCache.{Cluster, RedisServer, Stalls}
+alias PowRedisCache.{Cluster, RedisServer, SchedulerStalls}
 
 # With REDIS_TOPOLOGY=cluster, what all tests share is a cluster, of which this is one node.
 server =
@@ -14,12 +14,12 @@ server =
   end
 
 :persistent_term.put(RedisServer, server)
-{:ok, _pid} = Stalls.start_link([])
+{:ok, _pid} = SchedulerStalls.start_link([])
 Logger.configure(level: :warning)
 # What takes long runs where bin/test-matrix asks for it.
 exclude = if System.get_env("POW_REDIS_CACHE_LONG"), do: [], else: [:long]
-ExUnit.after_suite(fn _results -> PowRedisCache.Failures.print() end)
-formatters = [ExUnit.CLIFormatter, PowRedisCache.Failures]
+ExUnit.after_suite(fn _results -> PowRedisCache.FailureSummary.print() end)
+formatters = [ExUnit.CLIFormatter, PowRedisCache.FailureSummary]
 
 ExUnit.start(
   capture_log: true,

@@ -2,13 +2,13 @@ defmodule PowRedisCache.Bench.ColdStart do
   @moduledoc "How long a VM that has just started takes from starting a client to its first answer."
 
   alias PowRedisCache.RedisServer
-  alias PowRedisCache.Bench.{Contender, Dataset, Runner}
+  alias PowRedisCache.Bench.{Client, Dataset, Runner}
 
   def run(settings) do
     server = RedisServer.start!()
     Runner.load(server, 1, 1)
 
-    names = Enum.filter(Contender.names(), &(&1 != "ets" and not String.contains?(&1, "first")))
+    names = Enum.filter(Client.names(), &(&1 != "ets" and not String.contains?(&1, "first")))
 
     rounds =
       for _round <- 1..settings.rounds, name <- names, do: {name, start_vm(name, server.port)}
@@ -31,11 +31,11 @@ defmodule PowRedisCache.Bench.ColdStart do
   @doc "Prints the milliseconds."
   def first_answer(name, port) do
     # A Redix on the code path is put there when its name is asked for.
-    true = name in Contender.names()
+    true = name in Client.names()
     {:ok, _started} = Application.ensure_all_started(:logger)
     Logger.configure(level: :error)
     begin = System.monotonic_time(:microsecond)
-    [contender] = Contender.start([name], port, 0, [])
+    [contender] = Client.start([name], port, 0, [])
     {_user, _metadata} = contender.get.(Dataset.session(1, 1))
     IO.puts((System.monotonic_time(:microsecond) - begin) / 1_000)
   end

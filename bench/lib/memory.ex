@@ -2,13 +2,13 @@ defmodule PowRedisCache.Bench.Memory do
   @moduledoc "What waiting calls and idle connections take, in bytes."
 
   alias PowRedisCache.{RedisClient, RedisServer, Wait}
-  alias PowRedisCache.Bench.{Contender, Dataset, Meter}
+  alias PowRedisCache.Bench.{Client, Dataset, Counters}
 
   @callers 10_000
   @connections 64
 
   def run do
-    names = Enum.reject(Contender.names(), &(&1 == "ets" or String.contains?(&1, "first")))
+    names = Enum.reject(Client.names(), &(&1 == "ets" or String.contains?(&1, "first")))
 
     %{
       per_waiting_call: Map.new(names, &{&1, waiting(&1)}),
@@ -21,8 +21,8 @@ defmodule PowRedisCache.Bench.Memory do
   defp waiting(name) do
     server = RedisServer.start!()
     client = RedisClient.connect!(server.port)
-    pid = Meter.info(client, "server")["process_id"]
-    [contender] = Contender.start([name], server.port, 0, [])
+    pid = Counters.info(client, "server")["process_id"]
+    [contender] = Client.start([name], server.port, 0, [])
     :not_found = contender.get.(Dataset.session(1, 1))
     parked = spawn_parked(fn -> :ok end)
     signal("STOP", pid)
@@ -34,7 +34,7 @@ defmodule PowRedisCache.Bench.Memory do
     signal("CONT", pid)
     Wait.until(fn -> not Enum.any?(callers, &Process.alive?/1) end)
     Enum.each(parked, &send(&1, :go))
-    Contender.stop([contender])
+    Client.stop([contender])
     RedisServer.stop(server)
     Map.new(waiting, fn {kind, bytes} -> {kind, (bytes - before[kind]) / @callers} end)
   end
@@ -56,7 +56,7 @@ defmodule PowRedisCache.Bench.Memory do
 
   defp memory do
     :erlang.garbage_collect()
-    %{vm: :erlang.memory(:total), resident: Meter.resident_bytes()}
+    %{vm: :erlang.memory(:total), resident: Counters.resident_bytes()}
   end
 
   defp signal(name, pid), do: {_output, 0} = System.cmd("kill", ["-#{name}", pid])
@@ -76,13 +76,13 @@ defmodule PowRedisCache.Bench.Memory do
   end
 
   defp resident_with(server, client, size) do
-    before = Meter.resident_bytes()
+    before = Counters.resident_bytes()
 
     {:ok, pid} =
       PowRedisCache.start_link(name: __MODULE__, url: RedisServer.url(server), pool_size: size)
 
     Wait.until(fn -> connections(client) == size + 1 end)
-    resident = Meter.resident_bytes() - before
+    resident = Counters.resident_bytes() - before
 
     redis = redis_bytes(client)
     GenServer.stop(pid)
@@ -98,6 +98,6 @@ defmodule PowRedisCache.Bench.Memory do
   end
 
   defp connections(client) do
-    client |> Meter.info("clients") |> Map.fetch!("connected_clients") |> String.to_integer()
+    client |> Counters.info("clients") |> Map.fetch!("connected_clients") |> String.to_integer()
   end
 end

@@ -1,10 +1,10 @@
 defmodule PowRedisCache.Bench.RedisBenchmark do
   @moduledoc "`redis-benchmark`, Redis's own load generator, in C: the limit of Redis itself."
 
-  alias PowRedisCache.Guide
+  alias PowRedisCache.PowGuideStore
 
   @name "redis-benchmark"
-  @guide %Guide{edition: :current}
+  @guide %PowGuideStore{edition: :current}
   @ttl "1800000"
 
   def name, do: @name
@@ -29,5 +29,5 @@ defmodule PowRedisCache.Bench.RedisBenchmark do
   defp arguments({:get, key}), do: ["GET", path(key)]
   defp arguments({:set, key}), do: ["SET", path(key), String.duplicate("x", 100), "PX", @ttl]
 
-  defp path(key), do: Guide.path(@guide, ["credentials", key])
+  defp path(key), do: PowGuideStore.path(@guide, ["credentials", key])
 end

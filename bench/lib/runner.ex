@@ -5,7 +5,16 @@ defmodule PowRedisCache.Bench.Runner do
   """
 
   alias PowRedisCache.{RedisClient, RedisServer}
-  alias PowRedisCache.Bench.{Contender, Dataset, Load, Meter, Network, RedisBenchmark, Row}
+
+  alias PowRedisCache.Bench.{
+    Client,
+    Dataset,
+    LoadGenerator,
+    Counters,
+    Network,
+    RedisBenchmark,
+    Scenario
+  }
 
   @shared 0
   @own 1
@@ -22,7 +31,7 @@ defmodule PowRedisCache.Bench.Runner do
   end
 
   # Rows on the same records.
-  defp run_group([%Row{users: users, sessions: sessions} | _] = rows, settings) do
+  defp run_group([%Scenario{users: users, sessions: sessions} | _] = rows, settings) do
     server = RedisServer.start!()
     client = RedisClient.connect!(server.port)
     networks = Network.start_all(server, settings.proxy)
@@ -41,13 +50,13 @@ defmodule PowRedisCache.Bench.Runner do
   end
 
   defp run_on(network, writes, rows, client, settings) do
-    %Row{users: users, sessions: sessions} = hd(rows)
-    names = for name <- Contender.names(), network.name == "loopback" or name != "ets", do: name
+    %Scenario{users: users, sessions: sessions} = hd(rows)
+    names = for name <- Client.names(), network.name == "loopback" or name != "ets", do: name
     database = if writes, do: @own, else: @shared
     records = Dataset.stream(users, sessions)
-    contenders = Contender.start(names, network.port, database, records)
+    contenders = Client.start(names, network.port, database, records)
     results = Enum.flat_map(rows, &run_row(&1, network, contenders, client, settings))
-    Contender.stop(contenders)
+    Client.stop(contenders)
     results
   end
 
@@ -88,12 +97,12 @@ defmodule PowRedisCache.Bench.Runner do
     prepare = row.prepare || fn _row, _contender, _caller -> nil end
 
     {times, duration, costs} =
-      Load.run(
+      LoadGenerator.run(
         row.callers,
         extent,
         &prepare.(row, contender, &1),
         fn caller, number, _prepared -> row.call.(row, contender, caller, number) end,
-        fn -> Meter.read(client) end
+        fn -> Counters.read(client) end
       )
 
     calls = length(times)
@@ -112,10 +121,10 @@ defmodule PowRedisCache.Bench.Runner do
   defp empty(client) do
     RedisClient.command!(client, ["SELECT", @own])
     RedisClient.command!(client, ["FLUSHDB", "SYNC"])
-    Process.put(Meter, Process.get(Meter, 0) + 2)
+    Process.put(Counters, Process.get(Counters, 0) + 2)
   end
 
-  defp redis_benchmark(%Row{command: nil}, _network, _settings), do: []
+  defp redis_benchmark(%Scenario{command: nil}, _network, _settings), do: []
 
   defp redis_benchmark(row, network, settings) do
     per_caller = if network.name == "loopback", do: 20, else: 0.8
@@ -164,13 +173,13 @@ defmodule PowRedisCache.Bench.Runner do
 
   @doc "Writes the records of so many users into a server's database of records to read."
   def load(server, users, sessions) do
-    [contender] = Contender.start(["pow_redis_cache"], server.port, @shared, [])
+    [contender] = Client.start(["pow_redis_cache"], server.port, @shared, [])
 
     users
     |> Dataset.stream(sessions)
     |> Stream.chunk_every(@chunk)
     |> Enum.each(fn records -> :ok = contender.put.(records) end)
 
-    Contender.stop([contender])
+    Client.stop([contender])
   end
 end

@@ -2,7 +2,7 @@ defmodule PowRedisCache.Bench.SchedulerTime do
   @moduledoc "How long the native library holds a scheduler for a get."
 
   alias PowRedisCache.{Native, RedisServer}
-  alias PowRedisCache.Bench.{Dataset, Load, Runner}
+  alias PowRedisCache.Bench.{Dataset, LoadGenerator, Runner}
 
   @name __MODULE__
   @users 1_000
@@ -20,11 +20,11 @@ defmodule PowRedisCache.Bench.SchedulerTime do
 
   defp measure(callers, ms) do
     prepare = fn _caller -> nil end
-    Load.run(callers, {:times, @warm_up}, prepare, &call/3, &Map.new/0)
+    LoadGenerator.run(callers, {:times, @warm_up}, prepare, &call/3, &Map.new/0)
     collector = self()
-    # What Load tells are the times of whole calls.
+    # What LoadGenerator tells are the times of whole calls.
     call = fn caller, number, prepared -> send(collector, call(caller, number, prepared)) end
-    Load.run(callers, {:for, ms}, prepare, call, &Map.new/0)
+    LoadGenerator.run(callers, {:for, ms}, prepare, call, &Map.new/0)
     sorted = Enum.sort(received([]))
     number = length(sorted)
 
@@ -37,11 +37,12 @@ defmodule PowRedisCache.Bench.SchedulerTime do
   end
 
   defp call(caller, number, _prepared) do
+    %{native: instance} = PowRedisCache.Instance.fetch!(@name, :get)
     session = Dataset.session(rem(caller * 7919 + number, @users) + 1, 1)
     key = :erlang.term_to_binary(["credentials", session])
     reference = make_ref()
     begin = :erlang.monotonic_time(:nanosecond)
-    {:ok, _ticket} = Native.get(@name, reference, key)
+    {:ok, _handle} = Native.get(instance, reference, key)
     time = :erlang.monotonic_time(:nanosecond) - begin
     receive(do: ({^reference, {:value, _session}} -> time))
   end

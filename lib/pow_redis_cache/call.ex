@@ -17,9 +17,9 @@ defmodule PowRedisCache.Call do
 
     submit(name, instance, :put, writes(config, instance), fn reference ->
       if length(records) <= @few_records do
-        Native.put(name, reference, records, ttl)
+        Native.put(instance.native, reference, records, ttl)
       else
-        Native.put_many(name, reference, records, ttl)
+        Native.put_many(instance.native, reference, records, ttl)
       end
     end)
   end
@@ -29,7 +29,7 @@ defmodule PowRedisCache.Call do
     key = encode_key(namespace(config), key)
 
     submit(name, instance, :delete, writes(config, instance), fn reference ->
-      Native.delete(name, reference, key)
+      Native.delete(instance.native, reference, key)
     end)
   end
 
@@ -37,12 +37,12 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :get)
     key = encode_key(namespace(config), key)
 
-    case read(name, instance, :get, :not_found, &Native.get(name, &1, key)) do
+    case read(name, instance, :get, :not_found, &Native.get(instance.native, &1, key)) do
       {:value, value} ->
         value
 
-      :refused ->
-        Instance.report(name, {:refused, 1})
+      :invalid ->
+        Instance.report(name, {:invalid_values, 1})
         :not_found
 
       :not_found ->
@@ -54,9 +54,9 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :all)
     pattern = encode_key(namespace(config), match)
 
-    case read(name, instance, :all, [], &Native.all(name, &1, pattern)) do
-      {:records, records, refused} ->
-        if refused > 0, do: Instance.report(name, {:refused, refused})
+    case read(name, instance, :all, [], &Native.all(instance.native, &1, pattern)) do
+      {:records, records, invalid} ->
+        if invalid > 0, do: Instance.report(name, {:invalid_values, invalid})
 
         # Stable: keys that are equal but not the same, as 1 and 1.0, keep the order of their bytes.
         for {parts, value} <- List.keysort(records, 0), do: {unwrap(parts), value}
@@ -68,12 +68,12 @@ defmodule PowRedisCache.Call do
 
   def ping(name) do
     instance = Instance.fetch!(name, :ping)
-    submit(name, instance, :ping, :sync, &Native.ping(name, &1))
+    submit(name, instance, :ping, :sync, &Native.ping(instance.native, &1))
   end
 
   def reindex_page(name, cursor, dry_run) do
     instance = Instance.fetch!(name, :reindex)
-    native = &Native.reindex(name, &1, cursor, dry_run)
+    native = &Native.reindex(instance.native, &1, cursor, dry_run)
     {:page, page} = submit(name, instance, :reindex, :sync, native)
     page
   end
@@ -105,30 +105,30 @@ defmodule PowRedisCache.Call do
   defp answer!(answer), do: answer
 
   defp outcome(name, instance, operation, writes, native) do
-    with {:error, reason} <- exchange(name, instance, writes, native) do
+    with {:error, reason} <- exchange(instance, writes, native) do
       {:error, error(name, operation, reason)}
     end
   end
 
-  defp exchange(_name, _instance, :async, native) do
-    with {:ok, _ticket} <- native.(:async), do: :ok
+  defp exchange(_instance, :async, native) do
+    with {:ok, _handle} <- native.(:async), do: :ok
   end
 
-  defp exchange(name, instance, :sync, native) do
+  defp exchange(instance, :sync, native) do
     reference = make_ref()
 
-    with {:ok, ticket} <- native.(reference) do
-      await(reference, name, ticket, instance.timeout)
+    with {:ok, handle} <- native.(reference) do
+      await(reference, instance.native, handle, instance.timeout)
     end
   end
 
   # Either the answer wins or the cancellation: nothing is left in the mailbox.
-  defp await(reference, name, ticket, timeout) do
+  defp await(reference, native, handle, timeout) do
     receive do
       {^reference, result} -> result
     after
       timeout ->
-        with :answered <- Native.cancel(name, ticket) do
+        with :completed <- Native.cancel(native, handle) do
           receive do
             {^reference, result} -> result
           end

@@ -11,8 +11,8 @@ defmodule PowRedisCache.Doctor do
   It writes nothing, has a connection and a thread of its own, and shows no key, value or password.
   """
 
-  alias PowRedisCache.{Access, Commands, Instance, Native, Options, Server}
-  alias PowRedisCache.Doctor.{Check, Checks, Contents, Report}
+  alias PowRedisCache.{Commands, Endpoint, Instance, Native, Options, Server}
+  alias PowRedisCache.Doctor.{Check, Checks, KeyspaceStats, Report}
 
   # Steps of an examination, each of which may take `:connect_timeout`, for each of a few servers.
   @steps 50
@@ -115,27 +115,28 @@ defmodule PowRedisCache.Doctor do
     task =
       Task.async(fn ->
         reference = make_ref()
-        probes = Commands.probes(Server.topology(options))
+        probes = Commands.probes(Options.topology(options))
 
-        with :ok <- Native.examine(Server.native(options), probes, Contents.time(), reference) do
-          patience = min(options.connect_timeout * @steps + 2 * Contents.time(), @longest)
-          await(reference, Access.source(options), options.name, patience)
+        with :ok <-
+               Native.doctor(Options.to_native(options), probes, KeyspaceStats.time(), reference) do
+          timeout = min(options.connect_timeout * @steps + 2 * KeyspaceStats.time(), @longest)
+          await(reference, Endpoint.provider(options), options.name, timeout)
         end
       end)
 
     Task.await(task, :infinity)
   end
 
-  defp await(reference, source, name, patience) do
+  defp await(reference, provider, name, timeout) do
     receive do
       {^reference, outcome} ->
         outcome
 
-      {:pow_redis_cache, {:access, question}} ->
-        Access.answer(name, source, question)
-        await(reference, source, name, patience)
+      {:pow_redis_cache, {:resolve, request}} ->
+        Endpoint.resolve(name, provider, request)
+        await(reference, provider, name, timeout)
     after
-      patience -> {:error, {:timeout, %{}}}
+      timeout -> {:error, {:timeout, %{}}}
     end
   end
 end

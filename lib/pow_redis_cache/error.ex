@@ -6,7 +6,7 @@ defmodule PowRedisCache.Error do
   `:code` is the first word of Redis's error reply, where there was one. `:reason` is one of:
 
     * `:not_started` - the instance is not running.
-    * `:library` - the native library could not be loaded.
+    * `:nif_not_loaded` - the native library could not be loaded.
     * `:busy` - the queue of the instance is full (`:max_queue`).
     * `:timeout` - there was no answer within `:timeout`.
     * `:disconnected` - Redis cannot be reached.
@@ -19,12 +19,12 @@ defmodule PowRedisCache.Error do
     * `:server` - any other error reply.
     * `:tls` - TLS failed; `:code` says at what: `"unknown_ca"`, `"expired"`, `"wrong_host"`,
       `"certificate_file"` or `"handshake"`.
-    * `:no_master` - the sentinels know no master of the group.
-    * `:unresolved` - the function for `:url`, `:username` or `:password` gave no usable answer.
-    * `:not_on_cluster` - the call is not for clusters.
+    * `:no_primary` - the sentinels know no master of the group.
+    * `:endpoint_unavailable` - the function for `:url`, `:username` or `:password` gave no usable answer.
+    * `:cluster_unsupported` - the call is not for clusters.
     * `:invalid_url` - what the function for `:url` answered is not the URL of a Redis server.
     * `:protocol` - what came back is not what Redis answers.
-    * `:crashed` - a worker thread panicked. Please report it.
+    * `:worker_panicked` - a worker thread panicked. Please report it.
   """
 
   alias PowRedisCache.Commands
@@ -70,7 +70,7 @@ defmodule PowRedisCache.Error do
       "the children of your application's supervisor, in front of the endpoint"
   end
 
-  defp explain(%{reason: :library, detail: detail}) do
+  defp explain(%{reason: :nif_not_loaded, detail: detail}) do
     "#{detail} Run `mix deps.compile pow_redis_cache --force` on the machine, or for the " <>
       "operating system and processor, that the app runs on"
   end
@@ -139,11 +139,11 @@ defmodule PowRedisCache.Error do
       "certificate (`:certfile`, `:keyfile`)?"
   end
 
-  defp explain(%{reason: :no_master}) do
+  defp explain(%{reason: :no_primary}) do
     "the sentinels know no master of the group. Check `:sentinels` and `:group`"
   end
 
-  defp explain(%{reason: :unresolved}) do
+  defp explain(%{reason: :endpoint_unavailable}) do
     "the function for `:url`, `:username` or `:password` failed or answered with no string"
   end
 
@@ -151,7 +151,7 @@ defmodule PowRedisCache.Error do
     "`:url` is not the URL of a Redis server. Expected one like `redis://localhost:6379/0`"
   end
 
-  defp explain(%{reason: :not_on_cluster}) do
+  defp explain(%{reason: :cluster_unsupported}) do
     "keys of a cluster can't be renamed across slots. Run it on a server alone"
   end
 
@@ -159,7 +159,7 @@ defmodule PowRedisCache.Error do
     "what came back is not what Redis answers. Does `:url` name a Redis server?"
   end
 
-  defp explain(%{reason: :crashed}) do
+  defp explain(%{reason: :worker_panicked}) do
     "a worker thread panicked; it goes on. Please report this, with what the VM wrote to stderr"
   end
 end

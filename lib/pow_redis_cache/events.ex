@@ -15,14 +15,18 @@ defmodule PowRedisCache.Events do
   def new(name), do: %__MODULE__{name: name}
 
   def handle(events, {:connected, version}) do
-    Telemetry.execute([:connection, :up], %{}, %{name: events.name})
+    Telemetry.execute([:connection, :connected], %{}, %{name: events.name})
     Logger.info("#{inspect(events.name)}: connected to #{version || "Redis"}")
     events
   end
 
   def handle(events, {:disconnected, reason}) do
     error = Error.from_native(:connect, reason)
-    Telemetry.execute([:connection, :down], %{}, %{name: events.name, reason: error.reason})
+
+    Telemetry.execute([:connection, :disconnected], %{}, %{
+      name: events.name,
+      reason: error.reason
+    })
 
     Logger.error(
       "#{inspect(events.name)}: #{Exception.message(error)}. Trying again in the background"
@@ -31,19 +35,19 @@ defmodule PowRedisCache.Events do
     events
   end
 
-  def handle(events, {:refused, number}) do
-    Telemetry.execute([:value, :refused], %{count: number}, %{name: events.name})
+  def handle(events, {:invalid_values, number}) do
+    Telemetry.execute([:value, :invalid], %{count: number}, %{name: events.name})
 
-    log(events, :refused, :warning, fn ->
-      "left out #{number} value(s) from Redis that are not fit to become terms"
+    log(events, :invalid_values, :warning, fn ->
+      "ignored #{number} invalid values read from Redis"
     end)
   end
 
-  def handle(events, {:lost_write, operation, reason}) do
+  def handle(events, {:write_failed, operation, reason}) do
     error = Error.from_native(operation, reason)
     metadata = %{name: events.name, operation: operation, reason: error.reason}
-    Telemetry.execute([:write, :lost], %{count: 1}, metadata)
-    log(events, :lost_write, :error, fn -> "asynchronous #{Exception.message(error)}" end)
+    Telemetry.execute([:write, :failed], %{count: 1}, metadata)
+    log(events, :write_failed, :error, fn -> "asynchronous #{Exception.message(error)}" end)
   end
 
   def handle(events, {:missed, error}) do

@@ -1,15 +1,22 @@
 defmodule PowRedisCache.Instance do
   @moduledoc false
-  # What callers need to know of a running instance, kept where every process reads it for free.
+  # What callers need to know about a running instance, in a persistent term: one lookup per call.
+  #
+  # `:native` refers to the instance in the native library without keeping it running, so a term that is left
+  # behind by a killed owner does no harm.
 
   alias PowRedisCache.{Error, Telemetry}
 
   @options [:timeout, :writes, :on_error, :default_ttl]
-  @enforce_keys [:telemetry? | @options]
+  @enforce_keys [:native, :telemetry? | @options]
   defstruct @enforce_keys
 
-  def put(name, options) do
-    fields = options |> Map.take(@options) |> Map.put(:telemetry?, Telemetry.present?())
+  def put(name, native, options) do
+    fields =
+      options
+      |> Map.take(@options)
+      |> Map.merge(%{native: native, telemetry?: Telemetry.present?()})
+
     :persistent_term.put(key(name), struct!(__MODULE__, fields))
   end
 

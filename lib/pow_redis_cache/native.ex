@@ -2,10 +2,10 @@ defmodule PowRedisCache.Native do
   @moduledoc false
   # The functions of the native library.
   #
-  # Those that take a reference return {:ok, ticket} and send {reference, result} to the caller, or
-  # return {:error, {reason, details}} and send nothing. With :async for the reference, only a
-  # failure is told, to the process that started the instance. examine/4 needs no instance, and returns
-  # :ok in place of the ticket.
+  # A function that takes a reference returns {:ok, cancel_handle} and sends {reference, result} to the
+  # caller, or returns {:error, {reason, details}} and sends nothing. With :async as the reference, only a
+  # failure is reported, to the process that started the instance. doctor/4 needs no instance, and returns
+  # :ok instead of the handle.
 
   @on_load :load
 
@@ -45,20 +45,20 @@ defmodule PowRedisCache.Native do
     end
   end
 
-  def start(_name, _options), do: not_loaded()
-  def answer(_question, _access), do: not_loaded()
+  def start(_options), do: not_loaded()
+  def resolve(_request, _credentials), do: not_loaded()
   def stop(_handle), do: not_loaded()
-  def info(_name), do: not_loaded()
-  def get(_name, _reference, _key), do: not_loaded()
-  def all(_name, _reference, _pattern), do: not_loaded()
-  def put(_name, _reference, _records, _ttl), do: not_loaded()
-  def put_many(_name, _reference, _records, _ttl), do: not_loaded()
-  def delete(_name, _reference, _key), do: not_loaded()
-  def ping(_name, _reference), do: not_loaded()
-  def reindex(_name, _reference, _cursor, _dry_run), do: not_loaded()
-  def examine(_options, _probes, _counting, _reference), do: not_loaded()
+  def info(_instance), do: not_loaded()
+  def get(_instance, _reference, _key), do: not_loaded()
+  def all(_instance, _reference, _pattern), do: not_loaded()
+  def put(_instance, _reference, _records, _ttl), do: not_loaded()
+  def put_many(_instance, _reference, _records, _ttl), do: not_loaded()
+  def delete(_instance, _reference, _key), do: not_loaded()
+  def ping(_instance, _reference), do: not_loaded()
+  def reindex(_instance, _reference, _cursor, _dry_run), do: not_loaded()
+  def doctor(_options, _probes, _count_timeout, _reference), do: not_loaded()
   def built, do: not_loaded()
-  def cancel(_name, _ticket), do: not_loaded()
+  def cancel(_instance, _handle), do: not_loaded()
 
   defp not_loaded, do: :erlang.nif_error(:nif_not_loaded)
 end

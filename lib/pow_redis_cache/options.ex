@@ -2,6 +2,8 @@ defmodule PowRedisCache.Options do
   @moduledoc false
   # The options of an instance, declared once: validation, defaults and documentation come from here.
 
+  alias PowRedisCache.Endpoint
+
   # TLS, for the servers and, apart from these, for the sentinels.
   @tls [
     tls: [
@@ -217,6 +219,39 @@ defmodule PowRedisCache.Options do
     if is_nil(certificate) != is_nil(key) do
       raise ArgumentError, "expected :certfile and :keyfile together, got one of them"
     end
+  end
+
+  @doc "Standalone, Sentinel or Cluster."
+  def topology(%{sentinel: %{}}), do: :sentinel
+  def topology(%{cluster: [_ | _]}), do: :cluster
+  def topology(_options), do: :standalone
+
+  @doc "Valid options as the native library takes them."
+  def to_native(options) do
+    sentinel = options.sentinel || %{sentinels: [], group: nil}
+
+    options
+    |> Map.take([:database, :tls, :index, :decode])
+    |> Map.merge(Map.take(options, [:pool_size, :max_queue, :timeout, :connect_timeout]))
+    |> Map.merge(%{
+      credentials: Endpoint.credentials(options),
+      topology: topology(options),
+      tls_config: tls_config(options),
+      sentinels: Enum.map(sentinel.sentinels, &sentinel_to_native(&1, sentinel)),
+      group: sentinel.group
+    })
+  end
+
+  defp sentinel_to_native(url, options) do
+    options
+    |> Map.take([:username, :password, :tls])
+    |> Map.merge(%{url: url, tls_config: tls_config(options)})
+  end
+
+  defp tls_config(options) do
+    options
+    |> Map.take([:cacertfile, :certfile, :keyfile])
+    |> Map.put(:verify, options.verify == :verify_peer)
   end
 
   @doc "The options as a Markdown list."

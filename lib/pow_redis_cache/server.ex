@@ -10,11 +10,11 @@ defmodule PowRedisCache.Server do
 
   require Logger
 
-  alias PowRedisCache.{Access, Error, Events, Instance, Native}
+  alias PowRedisCache.{Endpoint, Error, Events, Instance, Native, Options}
 
   def start_link(options) do
     if error = Native.load_error() do
-      raise Error, reason: :library, operation: :start, detail: error
+      raise Error, reason: :nif_not_loaded, operation: :start, detail: error
     end
 
     GenServer.start_link(__MODULE__, options, name: options.name)
@@ -29,9 +29,9 @@ defmodule PowRedisCache.Server do
     # Loads it, where the app has it and loads modules when they are first used.
     Code.ensure_loaded?(:telemetry)
 
-    case Native.start(options.name, native(options)) do
-      {:ok, handle} ->
-        Instance.put(options.name, options)
+    case Native.start(Options.to_native(options)) do
+      {:ok, handle, instance} ->
+        Instance.put(options.name, instance, options)
         warn_of_unverified(options)
 
         {:ok,
@@ -40,7 +40,7 @@ defmodule PowRedisCache.Server do
            timeout: options.timeout,
            # Behind a function: they may hold a password.
            options: fn -> options end,
-           source: Access.source(options),
+           provider: Endpoint.provider(options),
            events: Events.new(options.name)
          }}
 
@@ -56,8 +56,8 @@ defmodule PowRedisCache.Server do
   def handle_call(:options, _from, state), do: {:reply, state.options, state}
 
   @impl true
-  def handle_info({:pow_redis_cache, {:access, question}}, state) do
-    Access.answer(state.events.name, state.source, question)
+  def handle_info({:pow_redis_cache, {:resolve, request}}, state) do
+    Endpoint.resolve(state.events.name, state.provider, request)
     {:noreply, state}
   end
 
@@ -78,7 +78,7 @@ defmodule PowRedisCache.Server do
   defp drain(events, deadline) do
     receive do
       {:pow_redis_cache, :stopped} -> :ok
-      {:pow_redis_cache, {:access, _question}} -> drain(events, deadline)
+      {:pow_redis_cache, {:resolve, _request}} -> drain(events, deadline)
       {:pow_redis_cache, event} -> events |> Events.handle(event) |> drain(deadline)
     after
       max(deadline - System.monotonic_time(:millisecond), 0) ->
@@ -86,44 +86,11 @@ defmodule PowRedisCache.Server do
     end
   end
 
-  @doc "The options as the native library takes them."
-  def native(options) do
-    sentinel = options.sentinel || %{sentinels: [], group: nil}
-
-    options
-    |> Map.take([:database, :tls, :index, :decode])
-    |> Map.merge(Map.take(options, [:pool_size, :max_queue, :timeout, :connect_timeout]))
-    |> Map.merge(%{
-      access: Access.fixed(options),
-      topology: topology(options),
-      certificates: certificates(options),
-      sentinels: Enum.map(sentinel.sentinels, &sentinel(&1, sentinel)),
-      group: sentinel.group
-    })
-  end
-
-  @doc "What Redis is made of."
-  def topology(%{sentinel: %{}}), do: :sentinel
-  def topology(%{cluster: [_ | _]}), do: :cluster
-  def topology(_options), do: :standalone
-
-  defp sentinel(url, options) do
-    options
-    |> Map.take([:username, :password, :tls])
-    |> Map.merge(%{url: url, certificates: certificates(options)})
-  end
-
-  defp certificates(options) do
-    options
-    |> Map.take([:cacertfile, :certfile, :keyfile])
-    |> Map.put(:insecure, options.verify == :verify_none)
-  end
-
   defp warn_of_unverified(options) do
     if :verify_none in [options.verify, options.sentinel && options.sentinel.verify] do
       Logger.warning(
-        "#{inspect(options.name)}: with verify: :verify_none, whoever is in the way of the " <>
-          "connection to Redis can pose as it and read every session"
+        "#{inspect(options.name)}: TLS certificate verification is off (verify: :verify_none): a " <>
+          "man-in-the-middle can impersonate Redis and read every session"
       )
     end
   end

@@ -11,12 +11,12 @@ defmodule PowRedisCache.Telemetry do
       units. Metadata: the same.
     * `[:pow_redis_cache, :call, :exception]` - it failed. Measurement: `:duration`. Metadata: the same
       and `:reason`, or `:argument` where a key or value can't be stored.
-    * `[:pow_redis_cache, :connection, :up]` - Redis can be reached. Metadata: `:name`.
-    * `[:pow_redis_cache, :connection, :down]` - it cannot, and connecting again has failed once.
+    * `[:pow_redis_cache, :connection, :connected]` - Redis can be reached. Metadata: `:name`.
+    * `[:pow_redis_cache, :connection, :disconnected]` - it cannot, and connecting again has failed once.
       Metadata: `:name`, `:reason`.
-    * `[:pow_redis_cache, :value, :refused]` - values from Redis were not fit to become terms.
+    * `[:pow_redis_cache, :value, :invalid]` - values from Redis were not fit to become terms.
       Measurement: `:count`. Metadata: `:name`.
-    * `[:pow_redis_cache, :write, :lost]` - an asynchronous write failed. Measurement: `:count`.
+    * `[:pow_redis_cache, :write, :failed]` - an asynchronous write failed. Measurement: `:count`.
       Metadata: `:name`, `:operation`, `:reason`.
   """
 

@@ -7,12 +7,12 @@ defmodule PowRedisCache.Case do
 
   use ExUnit.CaseTemplate
 
-  alias PowRedisCache.{Cluster, Guide, RedisClient, RedisServer}
+  alias PowRedisCache.{Cluster, PowGuideStore, RedisClient, RedisServer}
 
   using do
     quote do
       import PowRedisCache.Case
-      alias PowRedisCache.{Guide, Ports, RedisClient, RedisServer, Wait}
+      alias PowRedisCache.{PowGuideStore, Ports, RedisClient, RedisServer, Wait}
     end
   end
 
@@ -33,7 +33,7 @@ defmodule PowRedisCache.Case do
       name: name,
       namespace: namespace,
       config: [name: name, namespace: namespace, ttl: :timer.hours(1)],
-      guide: %Guide{client: client, edition: :current}
+      guide: %PowGuideStore{client: client, edition: :current}
     ]
   end
 

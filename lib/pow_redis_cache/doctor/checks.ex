@@ -4,8 +4,8 @@ defmodule PowRedisCache.Doctor.Checks do
 
   import PowRedisCache.Doctor.Failure, only: [failed: 2, not_told: 2]
 
-  alias PowRedisCache.{Native, Server}
-  alias PowRedisCache.Doctor.{Check, Contents, Failure, Permissions, ServerInfo, Way}
+  alias PowRedisCache.{Native, Options}
+  alias PowRedisCache.Doctor.{Check, ConnectReport, Denied, Failure, KeyspaceStats, ServerInfo}
 
   # In the order in which each needs those before. Those that the server's own words answer are skipped
   # where it does not tell.
@@ -35,8 +35,8 @@ defmodule PowRedisCache.Doctor.Checks do
   @skewed 2_000
 
   @doc "All checks, given the options and what the native library answered."
-  def all(options, {:ok, findings}) do
-    subject = Map.put(findings, :options, options)
+  def all(options, {:ok, report}) do
+    subject = Map.put(report, :options, options)
 
     {checks, _blocker} =
       Enum.map_reduce(@names, nil, fn name, blocker ->
@@ -101,11 +101,11 @@ defmodule PowRedisCache.Doctor.Checks do
         "#{name}: #{inspect(options[name])}"
       end)
 
-    {:ok, "#{Server.topology(options)}, #{shown}"}
+    {:ok, "#{Options.topology(options)}, #{shown}"}
   end
 
   defp check(name, subject) when name in ["location", "DNS", "connection", "TLS", "login"] do
-    Way.check(name, subject)
+    ConnectReport.check(name, subject)
   end
 
   defp check(name, subject) when name in ["server", "role", "memory", "eviction", "clients"] do
@@ -114,7 +114,7 @@ defmodule PowRedisCache.Doctor.Checks do
 
   defp check("latency", %{latency: {:ok, latency}}) do
     found =
-      "median #{Way.milliseconds(latency.median)}, slowest #{Way.milliseconds(latency.slowest)} of #{latency.pings} pings"
+      "median #{ConnectReport.milliseconds(latency.median)}, slowest #{ConnectReport.milliseconds(latency.slowest)} of #{latency.pings} pings"
 
     if latency.median >= @slow,
       do:
@@ -124,25 +124,25 @@ defmodule PowRedisCache.Doctor.Checks do
 
   defp check("latency", %{latency: {:error, reason}} = subject), do: not_told(reason, subject)
 
-  defp check("permissions", %{refusals: {:ok, refusals}} = subject) do
-    Permissions.check(refusals, subject.way.user, Server.topology(subject.options))
+  defp check("permissions", %{denied: {:ok, denied}} = subject) do
+    Denied.check(denied, subject.connect.user, Options.topology(subject.options))
   end
 
-  defp check("permissions", %{refusals: {:error, reason}}),
+  defp check("permissions", %{denied: {:error, reason}}),
     do: failed("could not be tried", reason)
 
-  defp check("clock", %{skew_ms: {:ok, skew}}) when abs(skew) >= @skewed do
+  defp check("clock", %{clock_skew_ms: {:ok, skew}}) when abs(skew) >= @skewed do
     {:warning,
      "the server's is #{abs(skew)} ms #{if skew > 0, do: "ahead of", else: "behind"} this host's",
      "Run NTP on both. This package goes by the server's clock, the pasted module by the host's."}
   end
 
-  defp check("clock", %{skew_ms: {:ok, skew}}), do: {:ok, "#{skew} ms apart"}
-  defp check("clock", %{skew_ms: {:error, reason}} = subject), do: not_told(reason, subject)
+  defp check("clock", %{clock_skew_ms: {:ok, skew}}), do: {:ok, "#{skew} ms apart"}
+  defp check("clock", %{clock_skew_ms: {:error, reason}} = subject), do: not_told(reason, subject)
 
-  defp check(name, %{census: %{} = census, options: options})
+  defp check(name, %{keyspace_stats: %{} = keyspace_stats, options: options})
        when name in ["keys", "atoms", "index"] do
-    Contents.check(name, census, options)
+    KeyspaceStats.check(name, keyspace_stats, options)
   end
 
   defp check(_name, _subject), do: nil

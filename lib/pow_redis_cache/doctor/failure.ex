@@ -5,9 +5,9 @@ defmodule PowRedisCache.Doctor.Failure do
   alias PowRedisCache.Error
 
   @doc "The check of what a user may lack the permission to ask, and is not needed."
-  def not_told({:server, %{code: "NOPERM"}}, %{way: way}) do
+  def not_told({:server, %{code: "NOPERM"}}, %{connect: connect}) do
     {:warning, "not known: the user may not ask",
-     "To see this, let it: `ACL SETUSER #{way.user} +info +ping +time`"}
+     "To see this, let it: `ACL SETUSER #{connect.user} +info +ping +time`"}
   end
 
   def not_told(reason, _subject), do: failed("not known", reason)

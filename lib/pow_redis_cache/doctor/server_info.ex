@@ -4,7 +4,7 @@ defmodule PowRedisCache.Doctor.ServerInfo do
 
   import PowRedisCache.Doctor.Failure, only: [not_told: 2]
 
-  alias PowRedisCache.Server
+  alias PowRedisCache.Options
 
   # Less than this part of the memory left is a warning.
   @tenth 10
@@ -15,7 +15,7 @@ defmodule PowRedisCache.Doctor.ServerInfo do
   end
 
   def check("server", %{info: {:ok, info}, options: options}) do
-    case {info.mode, Server.topology(options)} do
+    case {info.mode, Options.topology(options)} do
       {"cluster", topology} when topology != :cluster ->
         {:error, "#{info.version} is a node of a Cluster", "Use :cluster in place of :url."}
 
@@ -35,7 +35,7 @@ defmodule PowRedisCache.Doctor.ServerInfo do
     do: {:warning, "the server does not tell", "Let :url name a master."}
 
   def check("role", %{info: {:ok, %{role: _replica}}, options: options}) do
-    case Server.topology(options) do
+    case Options.topology(options) do
       :standalone ->
         {:error, "replica: it takes no writes", "Let :url name the master, or use :sentinel."}
 

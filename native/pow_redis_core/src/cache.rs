@@ -8,35 +8,38 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, TrySendError, bounded};
 
 use crate::error::{Error, ErrorKind};
-use crate::inbox::{Inbox, Lookout};
-use crate::operation::{Layout, Operation};
-use crate::options::{Options, Topology};
-use crate::request::{Reply, Request, Ticket};
-use crate::shared::Shared;
+use crate::keyspace::layout::Layout;
+use crate::net::config::Topology;
+use crate::operation::Operation;
+use crate::options::Options;
 use crate::worker::Worker;
+use crate::worker::queue::{Queue, SpinningFlag};
+use crate::worker::request::Request;
+use crate::worker::shared::Shared;
 
-pub use crate::shared::{Event, Info, Observer};
+pub use crate::worker::request::{CancelHandle, Reply};
+pub use crate::worker::shared::{Event, Info, Observer};
 
-/// A running cache. When it is dropped, the workers finish what is queued and end.
+/// A running cache. When it is dropped, the workers serve what is queued and end.
 ///
-/// Invariant: puts and deletes are sent in the order in which they were submitted, all over the
-/// first worker's connection. Everything else goes to the first worker if that is awake and looks for
-/// a request, else to whichever worker is free.
+/// Invariant: puts and deletes are sent in the order in which they were submitted, all over the first
+/// worker's connection. Other requests go to the first worker if it is spinning, else to whichever worker
+/// is free.
 #[derive(Debug)]
 pub struct Cache {
-    /// To any of the workers.
+    /// To any worker.
     any: Sender<Request>,
-    /// To the first of them.
+    /// To the first worker.
     first: Sender<Request>,
-    /// The first one's.
-    lookout: Lookout,
-    /// Held for its drop alone: it interrupts workers that wait to connect again.
+    /// Whether the first worker is spinning.
+    spinning_flag: SpinningFlag,
+    /// Its drop wakes workers that wait to reconnect.
     _stop: Sender<()>,
     shared: Arc<Shared>,
 }
 
 impl Cache {
-    /// Starts the workers. They connect on their own: this does not need Redis.
+    /// Starts the workers. They connect in the background: this needs no Redis.
     pub fn start(options: Options, observer: Observer) -> io::Result<Self> {
         let (any, any_queue) = bounded(options.max_queue);
         let (first, first_queue) = bounded(options.max_queue);
@@ -46,62 +49,63 @@ impl Cache {
         let cache = Self {
             any,
             first,
-            lookout: Lookout::default(),
+            spinning_flag: SpinningFlag::default(),
             _stop: stop,
             shared,
         };
-        let inbox = Inbox::new(any_queue.clone(), stopped.clone());
-        cache.start_worker(0, inbox.with_own(first_queue, cache.lookout.clone()))?;
+        let queue = Queue::new(any_queue.clone(), stopped.clone());
+        cache.start_worker(0, queue.with_own(first_queue, cache.spinning_flag.clone()))?;
         for number in 1..pool_size {
-            let inbox = Inbox::new(any_queue.clone(), stopped.clone());
-            cache.start_worker(number, inbox)?;
+            let queue = Queue::new(any_queue.clone(), stopped.clone());
+            cache.start_worker(number, queue)?;
         }
         Ok(cache)
     }
 
-    fn start_worker(&self, number: usize, inbox: Inbox) -> io::Result<()> {
+    fn start_worker(&self, number: usize, queue: Queue) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         shared.worker_starts();
         thread::Builder::new()
             .name(format!("pow_redis_{number}"))
             .spawn(move || {
-                Worker::new(Arc::clone(&shared), inbox).run();
+                Worker::new(Arc::clone(&shared), queue).run();
                 shared.worker_ended();
             })
             .inspect_err(|_| self.shared.worker_ended())
             .map(drop)
     }
 
-    /// Submits an operation. `reply` is called from a worker, unless this fails. Never blocks.
-    pub fn submit(&self, operation: Operation, reply: Reply) -> Result<Arc<Ticket>, Error> {
+    /// Submits an operation. A worker calls `reply`, unless this fails. Never blocks.
+    pub fn submit(&self, operation: Operation, reply: Reply) -> Result<Arc<CancelHandle>, Error> {
         self.shared.count_call();
         let options = &self.shared.options;
-        let queue = if operation.is_write() || self.lookout.take() {
+        let queue = if operation.is_write() || self.spinning_flag.take() {
             &self.first
         } else {
             &self.any
         };
         let request = Request::new(operation, Instant::now() + options.timeout, reply);
-        let down_for = self.shared.link.down_for();
+        let down_for = self.shared.availability.down_for();
         if down_for.is_some_and(|duration| duration > options.timeout) {
-            request.withdraw();
-            let known = self.shared.link.failure();
+            request.discard();
+            let known = self.shared.availability.failure();
             return Err(known.unwrap_or_else(|| ErrorKind::Disconnected.into()));
         }
-        let ticket = request.ticket();
-        queue.try_send(request).map(|()| ticket).map_err(|refused| {
+        let handle = request.cancel_handle();
+        queue.try_send(request).map(|()| handle).map_err(|refused| {
             let kind = match refused {
                 TrySendError::Full(_) => ErrorKind::Busy,
                 TrySendError::Disconnected(_) => ErrorKind::Closed,
             };
-            refused.into_inner().withdraw();
+            refused.into_inner().discard();
             kind.into()
         })
     }
 
-    /// Gives up waiting: why, or `None` if the answer was sent or is just being sent.
-    pub fn cancel(&self, ticket: &Ticket) -> Option<Error> {
-        ticket.cancel().then(|| self.shared.too_late())
+    /// Stops waiting. Returns why the call has timed out, or `None` if the outcome has been sent or is being
+    /// sent.
+    pub fn cancel(&self, handle: &CancelHandle) -> Option<Error> {
+        handle.cancel().then(|| self.shared.timeout_error())
     }
 
     /// How long a call may take.
@@ -111,10 +115,10 @@ impl Cache {
 
     /// Whether Redis is a cluster.
     pub fn is_cluster(&self) -> bool {
-        matches!(self.shared.options.topology, Topology::Cluster)
+        matches!(self.shared.options.connect.topology, Topology::Cluster)
     }
 
-    /// How keys lie in Redis.
+    /// Which keys the store keeps.
     pub fn layout(&self) -> Layout {
         self.shared.options.layout
     }

@@ -1,6 +1,8 @@
 //! Why a call failed.
 
-use std::fmt;
+use std::{fmt, io};
+
+use rustls::CertificateError;
 
 use crate::etf;
 
@@ -29,13 +31,13 @@ pub enum ErrorKind {
     /// TLS failed.
     Tls(TlsProblem),
     /// The sentinels know no master of the group.
-    NoMaster,
+    NoPrimary,
     /// Nobody could tell where Redis is.
-    Unresolved,
+    EndpointUnavailable,
     /// The operation is not for clusters.
-    NotOnCluster,
+    ClusterUnsupported,
     /// A worker panicked.
-    Crashed,
+    WorkerPanicked,
     /// A key is not a term that we take.
     Key(etf::Error),
     /// A key is not a proper list that starts with the namespace.
@@ -93,7 +95,7 @@ impl ServerCode {
 
     /// Whether another server, or the same one later, would take the command: looked up again like
     /// after a lost connection.
-    pub(crate) fn calls_for_reconnect(&self) -> bool {
+    pub(crate) fn requires_reconnect(&self) -> bool {
         matches!(
             self.as_str(),
             "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN"
@@ -107,31 +109,31 @@ impl Error {
         &self.kind
     }
 
-    /// Whether trying again, on this connection or another, cannot be expected to help.
-    pub(crate) fn is_final(&self) -> bool {
+    /// Whether another try, over this connection or another, may succeed.
+    pub(crate) fn is_retryable(&self) -> bool {
         match &self.kind {
-            ErrorKind::Server(code) => !code.calls_for_reconnect(),
+            ErrorKind::Server(code) => code.requires_reconnect(),
             ErrorKind::Busy
             | ErrorKind::Closed
             | ErrorKind::Tls(_)
-            | ErrorKind::NotOnCluster
-            | ErrorKind::Crashed
+            | ErrorKind::ClusterUnsupported
+            | ErrorKind::WorkerPanicked
             | ErrorKind::Key(_)
             | ErrorKind::KeyShape
             | ErrorKind::Value(_)
             | ErrorKind::Pattern(_)
             | ErrorKind::PatternMapKey
-            | ErrorKind::Url => true,
+            | ErrorKind::Url => false,
             ErrorKind::Timeout
             | ErrorKind::Disconnected
             | ErrorKind::Protocol
-            | ErrorKind::NoMaster
-            | ErrorKind::Unresolved => false,
+            | ErrorKind::NoPrimary
+            | ErrorKind::EndpointUnavailable => true,
         }
     }
 
     /// Whether the connection goes on after it, in order.
-    pub(crate) const fn leaves_stream_in_order(&self) -> bool {
+    pub(crate) const fn keeps_connection(&self) -> bool {
         matches!(self.kind, ErrorKind::Server(_))
     }
 }
@@ -140,6 +142,37 @@ impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
         Self { kind }
     }
+}
+
+/// A failed read or write.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match (tls_problem(&error), error.kind()) {
+            (Some(problem), _) => ErrorKind::Tls(problem),
+            (None, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => ErrorKind::Timeout,
+            (None, _) => ErrorKind::Disconnected,
+        }
+        .into()
+    }
+}
+
+/// What went wrong in TLS, if it was TLS that failed.
+fn tls_problem(error: &io::Error) -> Option<TlsProblem> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidCertificate(error) => match error {
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => TlsProblem::Expired,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                TlsProblem::WrongHost
+            }
+            CertificateError::UnknownIssuer => TlsProblem::UnknownCa,
+            _ => TlsProblem::Handshake,
+        },
+        _ => TlsProblem::Handshake,
+    })
 }
 
 impl fmt::Display for Error {
@@ -152,10 +185,10 @@ impl fmt::Display for Error {
             ErrorKind::Server(code) => write!(f, "redis answered {}", code.as_str()),
             ErrorKind::Protocol => f.write_str("unexpected reply"),
             ErrorKind::Tls(problem) => write!(f, "tls: {problem:?}"),
-            ErrorKind::NoMaster => f.write_str("the sentinels know no master"),
-            ErrorKind::Unresolved => f.write_str("nobody could tell where redis is"),
-            ErrorKind::NotOnCluster => f.write_str("not on a cluster"),
-            ErrorKind::Crashed => f.write_str("a worker panicked"),
+            ErrorKind::NoPrimary => f.write_str("the sentinels know no master"),
+            ErrorKind::EndpointUnavailable => f.write_str("nobody could tell where redis is"),
+            ErrorKind::ClusterUnsupported => f.write_str("not on a cluster"),
+            ErrorKind::WorkerPanicked => f.write_str("a worker panicked"),
             ErrorKind::Key(error) => write!(f, "key: {error}"),
             ErrorKind::KeyShape => f.write_str("key: expected a proper list with a namespace"),
             ErrorKind::Value(error) => write!(f, "value: {error}"),
@@ -177,5 +210,26 @@ mod tests {
         assert_eq!(ServerCode::new("OOM").as_str(), "OOM");
         assert_eq!(ServerCode::new("key:secret").as_str(), "ERR");
         assert_eq!(ServerCode::new("").as_str(), "ERR");
+    }
+
+    #[test]
+    fn distinguishes_timeouts_certificates_and_lost_connections() {
+        let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
+        for (error, kind) in [
+            (io::ErrorKind::WouldBlock.into(), ErrorKind::Timeout),
+            (io::ErrorKind::TimedOut.into(), ErrorKind::Timeout),
+            (
+                io::ErrorKind::ConnectionReset.into(),
+                ErrorKind::Disconnected,
+            ),
+            (
+                io::Error::other(expired),
+                ErrorKind::Tls(TlsProblem::Expired),
+            ),
+            (io::Error::other("other"), ErrorKind::Disconnected),
+        ] {
+            let name = format!("{error:?}");
+            assert_eq!(Error::from(error), kind.into(), "{name}");
+        }
     }
 }

@@ -1,73 +1,88 @@
-//! Looking again for a short time before a thread sleeps.
+//! Waiting without putting the thread to sleep.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long to look. To wake a thread takes about as long.
-const LONGEST: Duration = Duration::from_micros(50);
-/// What came within this time, with the waking of threads, may come sooner to one who is awake.
-const SHORT: Duration = Duration::from_micros(200);
-/// Who gets the processor back only after this time shares it with others who keep it.
-const CROWDED: Duration = Duration::from_millis(1);
-/// Giving way among them costs their turns: for so long nobody does.
-const PAUSE: Duration = Duration::from_millis(250);
+/// How long to spin. Waking a sleeping thread takes about as long.
+const MAX_SPIN: Duration = Duration::from_micros(50);
+/// A wait this short, including the wake-up, is likely to be shorter for a thread that spins.
+const SHORT_WAIT: Duration = Duration::from_micros(200);
+/// A yield that takes this long shows that other threads keep the processor.
+const CONTENDED: Duration = Duration::from_millis(1);
+/// How long not to yield after such a yield: each would cost the thread its turn.
+const COOLDOWN: Duration = Duration::from_millis(250);
 
-/// Giving others the processor, as long as they give it back soon.
+/// How a thread waits: it spins if the last wait was short, and yields the processor between polls and
+/// before a short batch, unless others keep the processor.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Courtesy {
-    crowded_until: Option<Instant>,
+pub(crate) struct WaitStrategy {
+    spin: AdaptiveSpin,
+    yields: YieldPolicy,
 }
 
-impl Courtesy {
-    pub(crate) fn pays(self) -> bool {
-        self.crowded_until
+/// Whether to spin: if the last wait was short.
+#[derive(Debug, Default, Clone, Copy)]
+struct AdaptiveSpin {
+    last_wait_was_short: bool,
+}
+
+/// Whether to yield: unless others kept the processor the last time.
+#[derive(Debug, Default, Clone, Copy)]
+struct YieldPolicy {
+    paused_until: Option<Instant>,
+}
+
+impl WaitStrategy {
+    /// Whether to spin before sleeping.
+    pub(crate) fn is_worthwhile(self) -> bool {
+        self.spin.last_wait_was_short && self.yields.is_worthwhile()
+    }
+
+    /// Polls for a short time, if that is worthwhile. Yields the processor between polls.
+    pub(crate) fn poll<T>(&mut self, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
+        if !self.is_worthwhile() {
+            return None;
+        }
+        let start = Instant::now();
+        loop {
+            let found = poll();
+            if found.is_some() || start.elapsed() >= MAX_SPIN {
+                return found;
+            }
+            self.yields.yield_now();
+        }
+    }
+
+    /// Records how long a wait took.
+    pub(crate) fn record_wait(&mut self, duration: Duration) {
+        self.spin.last_wait_was_short = duration < SHORT_WAIT;
+    }
+
+    /// Yields the processor once, if that is worthwhile. Returns whether it did.
+    pub(crate) fn yield_now(&mut self) -> bool {
+        let yields = self.yields.is_worthwhile();
+        if yields {
+            self.yields.yield_now();
+        }
+        yields
+    }
+}
+
+impl YieldPolicy {
+    fn is_worthwhile(self) -> bool {
+        self.paused_until
             .is_none_or(|until| Instant::now() >= until)
     }
 
-    /// Gives others the processor.
-    pub(crate) fn give_way(&mut self) {
-        let begin = Instant::now();
+    fn yield_now(&mut self) {
+        let start = Instant::now();
         thread::yield_now();
-        self.was_away(begin.elapsed());
+        self.record(start.elapsed());
     }
 
-    fn was_away(&mut self, time: Duration) {
-        self.crowded_until = (time >= CROWDED).then(|| Instant::now() + PAUSE);
-    }
-}
-
-/// Whether it pays to look again for what a thread waits for: if it came soon the last time, and
-/// nobody else wants the processor for long.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Spin {
-    came_soon: bool,
-    courtesy: Courtesy,
-}
-
-impl Spin {
-    pub(crate) fn pays(self) -> bool {
-        self.came_soon && self.courtesy.pays()
-    }
-
-    /// Looks for something, again and again for a short time if that pays. Others get the processor
-    /// between.
-    pub(crate) fn look<T>(&mut self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-        if !self.pays() {
-            return None;
-        }
-        let begin = Instant::now();
-        loop {
-            let found = look();
-            if found.is_some() || begin.elapsed() >= LONGEST {
-                return found;
-            }
-            self.courtesy.give_way();
-        }
-    }
-
-    /// Notes how long it took to come.
-    pub(crate) fn waited(&mut self, time: Duration) {
-        self.came_soon = time < SHORT;
+    /// Records how long a yield took.
+    fn record(&mut self, duration: Duration) {
+        self.paused_until = (duration >= CONTENDED).then(|| Instant::now() + COOLDOWN);
     }
 }
 
@@ -75,42 +90,48 @@ impl Spin {
 mod tests {
     use super::*;
 
-    #[test]
-    fn looks_once_waits_are_short() {
-        let mut spin = Spin::default();
-        assert_eq!(spin.look(|| Some(1)), None);
-        spin.waited(Duration::from_micros(1));
-        assert_eq!(spin.look(|| Some(1)), Some(1));
-        spin.waited(Duration::from_secs(1));
-        assert_eq!(spin.look(|| Some(1)), None);
+    fn spinning() -> WaitStrategy {
+        let mut wait = WaitStrategy::default();
+        wait.record_wait(Duration::ZERO);
+        wait
     }
 
     #[test]
-    fn looks_for_a_while_but_not_for_ever() {
-        let mut spin = Spin::default();
-        spin.waited(Duration::ZERO);
-        let begin = Instant::now();
-        let mut times = 0;
-        let found = spin.look(|| {
-            times += 1;
+    fn spins_after_a_short_wait() {
+        let mut wait = WaitStrategy::default();
+        assert_eq!(wait.poll(|| Some(1)), None);
+        wait.record_wait(Duration::from_micros(1));
+        assert_eq!(wait.poll(|| Some(1)), Some(1));
+        wait.record_wait(Duration::from_secs(1));
+        assert_eq!(wait.poll(|| Some(1)), None);
+    }
+
+    #[test]
+    fn stops_spinning_after_a_while() {
+        let mut wait = spinning();
+        let start = Instant::now();
+        let mut polls = 0;
+        let found = wait.poll(|| {
+            polls += 1;
             None::<u8>
         });
         assert_eq!(found, None);
-        assert!(times > 0 && begin.elapsed() >= LONGEST);
+        assert!(polls > 0 && start.elapsed() >= MAX_SPIN);
     }
 
     #[test]
-    fn gives_way_to_nobody_for_a_while_who_keeps_the_processor() {
-        let mut spin = Spin::default();
-        spin.waited(Duration::ZERO);
+    fn neither_spins_nor_yields_for_a_while_after_a_slow_yield() {
+        let mut wait = spinning();
         let before = Instant::now();
-        spin.courtesy.was_away(CROWDED);
-        assert!(spin.courtesy.crowded_until >= Some(before + PAUSE));
-        spin.courtesy.crowded_until = Some(before + Duration::from_secs(60));
-        assert!(!spin.pays() && spin.look(|| Some(1)).is_none());
-        spin.courtesy.crowded_until = Some(Instant::now());
-        assert!(spin.pays());
-        spin.courtesy.was_away(Duration::ZERO);
-        assert_eq!(spin.look(|| Some(1)), Some(1));
+        wait.yields.record(CONTENDED);
+        assert!(wait.yields.paused_until >= Some(before + COOLDOWN));
+        wait.yields.paused_until = Some(before + Duration::from_secs(60));
+        assert!(!wait.is_worthwhile() && wait.poll(|| Some(1)).is_none());
+        assert!(!wait.yield_now());
+        wait.yields.paused_until = Some(Instant::now());
+        assert!(wait.is_worthwhile());
+        wait.yields.record(Duration::ZERO);
+        assert_eq!(wait.poll(|| Some(1)), Some(1));
+        assert!(wait.yield_now());
     }
 }

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pow_redis_core::cache::Cache;
+use pow_redis_core::net::config::ConnectConfig;
 use pow_redis_core::operation::{Operation, Ping};
 use pow_redis_core::options::Options;
 
@@ -46,7 +47,7 @@ fn end_with_the_cache() {
             pool_size: 4,
             max_queue: 16,
             timeout: Duration::from_secs(30),
-            connect_timeout: Duration::from_millis(500),
+            connect: ConnectConfig::for_url(&url, Duration::from_millis(500)),
             ..Options::for_url(&url)
         };
         let cache = Cache::start(options, Box::new(|_| ())).unwrap();

@@ -1,21 +1,14 @@
-//! The running caches, by name.
+//! A running cache, and the handles with which Elixir holds it.
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use once_cell::sync::Lazy;
-use pow_redis_core::cache::Cache;
+use pow_redis_core::cache::{self, Cache};
 use pow_redis_core::options::Options;
-use pow_redis_core::request::Ticket;
-use rustler::{Atom, LocalPid, Resource, ResourceArc};
+use rustler::{LocalPid, Resource, ResourceArc};
 
 use crate::reply;
 use crate::term::Decoding;
-
-/// The NIF's only global state. An instance is held by its handle, which its owner process holds:
-/// when the owner ends, however it does, the instance ends.
-static INSTANCES: Lazy<RwLock<HashMap<Atom, Weak<Instance>>>> = Lazy::new(RwLock::default);
 
 /// A cache, the process that started it, and how values become terms.
 pub(crate) struct Instance {
@@ -25,28 +18,21 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Starts a cache under a name; one that ran under it before is not found any more.
+    /// Starts a cache. The owner keeps the handle; callers use the reference.
     pub(crate) fn start(
-        name: Atom,
         owner: LocalPid,
         options: Options,
         decoding: Decoding,
-    ) -> io::Result<ResourceArc<Handle>> {
+    ) -> io::Result<(ResourceArc<Handle>, ResourceArc<InstanceRef>)> {
         let cache = Cache::start(options, reply::observer(owner))?;
         let instance = Arc::new(Self {
             cache,
             owner,
             decoding,
         });
-        let mut instances = INSTANCES.write().unwrap_or_else(PoisonError::into_inner);
-        instances.retain(|_, instance| instance.strong_count() > 0);
-        instances.insert(name, Arc::downgrade(&instance));
-        Ok(ResourceArc::new(Handle(Mutex::new(Some(instance)))))
-    }
-
-    pub(crate) fn find(name: Atom) -> Option<Arc<Self>> {
-        let instances = INSTANCES.read().unwrap_or_else(PoisonError::into_inner);
-        instances.get(&name)?.upgrade()
+        let reference = InstanceRef(Arc::downgrade(&instance));
+        let handle = Handle(Mutex::new(Some(instance)));
+        Ok((ResourceArc::new(handle), ResourceArc::new(reference)))
     }
 
     pub(crate) const fn cache(&self) -> &Cache {
@@ -63,10 +49,12 @@ impl Instance {
 }
 
 /// Keeps an instance running.
+///
+/// Invariant: only the owner process holds it, so the instance ends with the owner, however that ends.
 pub(crate) struct Handle(Mutex<Option<Arc<Instance>>>);
 
 impl Handle {
-    /// Lets the workers finish what is queued, and end. Does not wait for it.
+    /// Lets the workers serve what is queued, and end. Does not wait for that.
     pub(crate) fn stop(&self) {
         let instance = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(instance);
@@ -76,18 +64,31 @@ impl Handle {
 #[rustler::resource_impl]
 impl Resource for Handle {}
 
-/// With it, a caller gives up waiting.
-pub(crate) struct TicketHandle(Arc<Ticket>);
+/// Refers to an instance without keeping it running.
+pub(crate) struct InstanceRef(Weak<Instance>);
 
-impl TicketHandle {
-    pub(crate) fn new(ticket: Arc<Ticket>) -> ResourceArc<Self> {
-        ResourceArc::new(Self(ticket))
+impl InstanceRef {
+    /// The instance, if it is still running.
+    pub(crate) fn get(&self) -> Option<Arc<Instance>> {
+        self.0.upgrade()
+    }
+}
+
+#[rustler::resource_impl]
+impl Resource for InstanceRef {}
+
+/// With it, a caller stops waiting.
+pub(crate) struct CancelHandle(Arc<cache::CancelHandle>);
+
+impl CancelHandle {
+    pub(crate) fn new(handle: Arc<cache::CancelHandle>) -> ResourceArc<Self> {
+        ResourceArc::new(Self(handle))
     }
 
-    pub(crate) fn ticket(&self) -> &Ticket {
+    pub(crate) fn inner(&self) -> &cache::CancelHandle {
         &self.0
     }
 }
 
 #[rustler::resource_impl]
-impl Resource for TicketHandle {}
+impl Resource for CancelHandle {}

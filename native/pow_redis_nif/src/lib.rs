@@ -1,12 +1,12 @@
-//! The NIF of `pow_redis_cache`: each function decodes its arguments, submits, and returns.
+//! The NIF of `pow_redis_cache`: each function decodes its arguments, submits an operation, and returns.
 //!
-//! Functions that submit an operation take the name of an instance and a reference. They return
-//! `{ok, Ticket}`, and `{Reference, Result}` is sent to the caller; or `{error, Reason}`, and
-//! nothing is sent. With the atom `async` for the reference, only a failure is told, to the owner.
-//! `examine` needs no instance, and returns `ok` in place of the ticket.
+//! A function that submits takes an instance and a reference. It returns `{ok, CancelHandle}` and sends
+//! `{Reference, Result}` to the caller, or returns `{error, Reason}` and sends nothing. With the atom
+//! `async` as the reference, only a failure is reported, to the owner of the instance. `doctor` needs no
+//! instance, and returns `ok` instead of the handle.
 
+mod doctor;
 mod error;
-mod findings;
 mod instance;
 mod options;
 mod reply;
@@ -17,15 +17,15 @@ use std::time::Duration;
 use mimalloc::MiMalloc;
 use pow_redis_core::cache::Cache;
 use pow_redis_core::error::{Error, ErrorKind};
-use pow_redis_core::index::Life;
-use pow_redis_core::key::Key;
+use pow_redis_core::keyspace::key::Key;
+use pow_redis_core::keyspace::pattern::Pattern;
+use pow_redis_core::keyspace::ttl::Ttl;
 use pow_redis_core::operation::{All, Delete, Get, Mode, Operation, Ping, Put, Reindex};
-use pow_redis_core::pattern::Pattern;
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::error::reason;
-use crate::instance::{Handle, Instance, TicketHandle};
-use crate::options::{AccessMap, Question, StartOptions};
+use crate::instance::{CancelHandle, Handle, Instance, InstanceRef};
+use crate::options::{CredentialsMap, EndpointRequest, StartOptions};
 
 mod atoms {
     rustler::atoms! {
@@ -36,27 +36,24 @@ mod atoms {
         start_failed,
         // replies
         r#async = "async",
-        done,
         not_found,
         value,
         records,
         page,
-        cursor,
-        keys,
-        indexed,
-        renamed,
-        refused,
-        answered,
+        invalid,
+        completed,
         // options
         safe,
         // events
         pow_redis_cache,
         connected,
         disconnected,
-        lost_write,
+        invalid_values,
+        write_failed,
         stopped,
+        resolve,
+        // the doctor
         complete,
-        access,
         standalone,
         sentinel,
         cluster,
@@ -67,27 +64,27 @@ mod atoms {
 
 rustler::init!("Elixir.PowRedisCache.Native");
 
-/// Schedulers allocate what workers free, and the C library's allocator locks for that.
+/// Schedulers allocate what workers free. The C library's allocator takes a lock for that.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[rustler::nif]
-fn start<'a>(env: Env<'a>, name: Atom, options: StartOptions) -> Term<'a> {
+fn start<'a>(env: Env<'a>, options: StartOptions) -> Term<'a> {
     let decoding = options.decoding();
-    let instance = options
+    let started = options
         .into_options(env.pid())
-        .map(|options| Instance::start(name, env.pid(), options, decoding));
-    match instance {
-        Ok(Ok(handle)) => (atoms::ok(), handle).encode(env),
+        .map(|options| Instance::start(env.pid(), options, decoding));
+    match started {
+        Ok(Ok((handle, instance))) => (atoms::ok(), handle, instance).encode(env),
         Ok(Err(_)) => env.error_tuple(atoms::start_failed()),
         Err(error) => failure(env, &error),
     }
 }
 
-/// Answers a worker that asked where Redis is.
+/// Answers an endpoint request of a worker.
 #[rustler::nif]
-fn answer(question: ResourceArc<Question>, access: Option<AccessMap>) -> Atom {
-    question.answer(access.map(Into::into));
+fn resolve(request: ResourceArc<EndpointRequest>, credentials: Option<CredentialsMap>) -> Atom {
+    request.resolve(credentials.map(Into::into));
     atoms::ok()
 }
 
@@ -98,23 +95,33 @@ fn stop(handle: ResourceArc<Handle>) -> Atom {
 }
 
 #[rustler::nif]
-fn info<'a>(env: Env<'a>, name: Atom) -> Term<'a> {
-    match Instance::find(name) {
+fn info<'a>(env: Env<'a>, instance: ResourceArc<InstanceRef>) -> Term<'a> {
+    match instance.get() {
         Some(instance) => reply::info(env, &instance.cache().info()),
         None => env.error_tuple(atoms::not_started()),
     }
 }
 
 #[rustler::nif]
-fn get<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, key: Binary<'a>) -> Term<'a> {
-    submit(env, name, reference, |_| {
+fn get<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    key: Binary<'a>,
+) -> Term<'a> {
+    submit(env, &instance, reference, |_| {
         Ok(Operation::Get(Get::new(Key::from_external(&key)?)))
     })
 }
 
 #[rustler::nif]
-fn all<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, pattern: Binary<'a>) -> Term<'a> {
-    submit(env, name, reference, |cache| {
+fn all<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    pattern: Binary<'a>,
+) -> Term<'a> {
+    submit(env, &instance, reference, |cache| {
         let pattern = Pattern::from_external(&pattern)?;
         Ok(Operation::All(Box::new(All::new(pattern, cache.layout()))))
     })
@@ -123,34 +130,34 @@ fn all<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, pattern: Binary<'a>) -
 #[rustler::nif]
 fn put<'a>(
     env: Env<'a>,
-    name: Atom,
+    instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
     records: Vec<(Binary<'a>, Binary<'a>)>,
-    ttl: Ttl,
+    ttl: TtlTerm,
 ) -> Term<'a> {
-    submit_put(env, name, reference, records, ttl)
+    submit_put(env, &instance, reference, records, ttl)
 }
 
-/// The same for many records: encoding them takes longer than a scheduler should be held.
+/// The same for many records, which would hold a normal scheduler for too long.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn put_many<'a>(
     env: Env<'a>,
-    name: Atom,
+    instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
     records: Vec<(Binary<'a>, Binary<'a>)>,
-    ttl: Ttl,
+    ttl: TtlTerm,
 ) -> Term<'a> {
-    submit_put(env, name, reference, records, ttl)
+    submit_put(env, &instance, reference, records, ttl)
 }
 
 fn submit_put<'a>(
     env: Env<'a>,
-    name: Atom,
+    instance: &InstanceRef,
     reference: Term<'a>,
     records: Vec<(Binary<'a>, Binary<'a>)>,
-    ttl: Ttl,
+    ttl: TtlTerm,
 ) -> Term<'a> {
-    submit(env, name, reference, |cache| {
+    submit(env, instance, reference, |cache| {
         let records = records
             .iter()
             .map(|(key, value)| Ok((Key::from_external(key)?, value.to_vec())))
@@ -160,29 +167,34 @@ fn submit_put<'a>(
 }
 
 #[rustler::nif]
-fn delete<'a>(env: Env<'a>, name: Atom, reference: Term<'a>, key: Binary<'a>) -> Term<'a> {
-    submit(env, name, reference, |cache| {
+fn delete<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    key: Binary<'a>,
+) -> Term<'a> {
+    submit(env, &instance, reference, |cache| {
         let key = Key::from_external(&key)?;
         Ok(Operation::Delete(Delete::new(&key, cache.layout())))
     })
 }
 
 #[rustler::nif]
-fn ping<'a>(env: Env<'a>, name: Atom, reference: Term<'a>) -> Term<'a> {
-    submit(env, name, reference, |_| Ok(Operation::Ping(Ping)))
+fn ping<'a>(env: Env<'a>, instance: ResourceArc<InstanceRef>, reference: Term<'a>) -> Term<'a> {
+    submit(env, &instance, reference, |_| Ok(Operation::Ping(Ping)))
 }
 
 #[rustler::nif]
 fn reindex<'a>(
     env: Env<'a>,
-    name: Atom,
+    instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
     cursor: u64,
     dry_run: bool,
 ) -> Term<'a> {
-    submit(env, name, reference, |cache| {
+    submit(env, &instance, reference, |cache| {
         if cache.is_cluster() {
-            return Err(ErrorKind::NotOnCluster.into());
+            return Err(ErrorKind::ClusterUnsupported.into());
         }
         let mode = if dry_run { Mode::DryRun } else { Mode::Write };
         Ok(Operation::Reindex(Reindex::new(
@@ -193,19 +205,20 @@ fn reindex<'a>(
     })
 }
 
-/// Looks at what the options name, step by step, on a thread of its own.
-#[rustler::nif]
-fn examine<'a>(
+/// Runs the doctor on a thread of its own.
+#[rustler::nif(name = "doctor")]
+fn run_doctor<'a>(
     env: Env<'a>,
     options: StartOptions,
     probes: Vec<Vec<String>>,
-    counting: u64,
+    count_timeout: u64,
     reference: Term<'a>,
 ) -> Term<'a> {
-    let counting = Duration::from_millis(counting);
-    let started = options
-        .into_options(env.pid())
-        .map(|options| findings::send(env.pid(), reference, options, probes, counting));
+    let count_timeout = Duration::from_millis(count_timeout);
+    let started = options.into_options(env.pid()).map(|options| {
+        let config = options.connect;
+        doctor::examine(env.pid(), reference, config, probes, count_timeout)
+    });
     match started {
         Ok(Ok(())) => atoms::ok().encode(env),
         Ok(Err(_)) => env.error_tuple((atoms::start_failed(), Term::map_new(env))),
@@ -213,7 +226,7 @@ fn examine<'a>(
     }
 }
 
-/// Version and target of this library.
+/// The version and target of this library.
 #[rustler::nif]
 fn built() -> (&'static str, String) {
     let system = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
@@ -224,7 +237,7 @@ fn built() -> (&'static str, String) {
     (env!("CARGO_PKG_VERSION"), target)
 }
 
-/// The C library that it needs, where there are several.
+/// The C library that the target needs, where there are several.
 const fn c_library() -> &'static str {
     if cfg!(target_env = "gnu") {
         "gnu"
@@ -235,29 +248,34 @@ const fn c_library() -> &'static str {
     }
 }
 
-/// Gives up waiting: why, or that the answer was sent or is just being sent.
+/// Stops waiting. Returns why the call has timed out, or `completed` if the outcome has been sent or is
+/// being sent.
 #[rustler::nif]
-fn cancel<'a>(env: Env<'a>, name: Atom, ticket: ResourceArc<TicketHandle>) -> Term<'a> {
-    let error = match Instance::find(name) {
-        Some(instance) => instance.cache().cancel(ticket.ticket()),
-        None => ticket.ticket().cancel().then(|| ErrorKind::Closed.into()),
+fn cancel<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    handle: ResourceArc<CancelHandle>,
+) -> Term<'a> {
+    let error = match instance.get() {
+        Some(instance) => instance.cache().cancel(handle.inner()),
+        None => handle.inner().cancel().then(|| ErrorKind::Closed.into()),
     };
     error.map_or_else(
-        || atoms::answered().to_term(env),
+        || atoms::completed().to_term(env),
         |error| failure(env, &error),
     )
 }
 
 fn submit<'a>(
     env: Env<'a>,
-    name: Atom,
+    instance: &InstanceRef,
     reference: Term<'a>,
     operation: impl FnOnce(&Cache) -> Result<Operation, Error>,
 ) -> Term<'a> {
-    let Some(instance) = Instance::find(name) else {
+    let Some(instance) = instance.get() else {
         return env.error_tuple(atoms::not_started());
     };
-    let ticket = operation(instance.cache()).and_then(|operation| {
+    let handle = operation(instance.cache()).and_then(|operation| {
         let reply = if reference == atoms::r#async().to_term(env) {
             reply::to_owner(instance.owner(), &operation)
         } else {
@@ -265,8 +283,8 @@ fn submit<'a>(
         };
         instance.cache().submit(operation, reply)
     });
-    match ticket {
-        Ok(ticket) => (atoms::ok(), TicketHandle::new(ticket)).encode(env),
+    match handle {
+        Ok(handle) => (atoms::ok(), CancelHandle::new(handle)).encode(env),
         Err(error) => failure(env, &error),
     }
 }
@@ -276,13 +294,13 @@ fn failure<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
 }
 
 /// Milliseconds, or `infinity`.
-struct Ttl(Life);
+struct TtlTerm(Ttl);
 
-impl<'a> Decoder<'a> for Ttl {
+impl<'a> Decoder<'a> for TtlTerm {
     fn decode(term: Term<'a>) -> NifResult<Self> {
         if term == atoms::infinity().to_term(term.get_env()) {
-            return Ok(Self(Life::Infinite));
+            return Ok(Self(Ttl::Persistent));
         }
-        term.decode().map(Life::Milliseconds).map(Self)
+        term.decode().map(Ttl::Millis).map(Self)
     }
 }

@@ -1,4 +1,4 @@
-//! How an instance is set up, as Elixir says it.
+//! The options of an instance, as Elixir passes them.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
@@ -6,25 +6,26 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pow_redis_core::error::{Error, ErrorKind};
-use pow_redis_core::operation::Layout;
-use pow_redis_core::options::{Access, Options, Source, Topology};
-use pow_redis_core::server::Server;
-use pow_redis_core::tls::Tls;
-use rustler::{Atom, LocalPid, NifMap, Resource, ResourceArc};
+use pow_redis_core::keyspace::layout::Layout;
+use pow_redis_core::net::config::{ConnectConfig, Credentials, EndpointProvider, Topology};
+use pow_redis_core::net::endpoint::Endpoint;
+use pow_redis_core::net::tls::TlsConfig;
+use pow_redis_core::options::Options;
+use rustler::{Atom, Encoder, LocalPid, NifMap, Resource, ResourceArc};
 
 use crate::term::Decoding;
 use crate::{atoms, reply};
 
 #[derive(NifMap)]
 pub(crate) struct StartOptions {
-    /// Nothing where the owner is to be asked at each connect.
-    access: Option<AccessMap>,
+    /// `nil` if the owner is to be asked at each connect.
+    credentials: Option<CredentialsMap>,
     topology: Atom,
     sentinels: Vec<SentinelMap>,
     group: Option<String>,
     database: Option<i64>,
     tls: Option<bool>,
-    certificates: CertificatesMap,
+    tls_config: TlsConfigMap,
     pool_size: usize,
     max_queue: usize,
     timeout: u64,
@@ -34,7 +35,7 @@ pub(crate) struct StartOptions {
 }
 
 #[derive(NifMap)]
-pub(crate) struct AccessMap {
+pub(crate) struct CredentialsMap {
     urls: Vec<String>,
     username: Option<String>,
     password: Option<String>,
@@ -46,12 +47,12 @@ struct SentinelMap {
     username: Option<String>,
     password: Option<String>,
     tls: Option<bool>,
-    certificates: CertificatesMap,
+    tls_config: TlsConfigMap,
 }
 
 #[derive(NifMap)]
-struct CertificatesMap {
-    insecure: bool,
+struct TlsConfigMap {
+    verify: bool,
     cacertfile: Option<String>,
     certfile: Option<String>,
     keyfile: Option<String>,
@@ -72,7 +73,7 @@ impl StartOptions {
                 sentinels: self
                     .sentinels
                     .into_iter()
-                    .map(SentinelMap::into_server)
+                    .map(SentinelMap::into_endpoint)
                     .collect::<Result<_, _>>()?,
                 group: self.group.unwrap_or_default(),
             }
@@ -81,26 +82,28 @@ impl StartOptions {
         } else {
             Topology::Standalone
         };
-        let source = match self.access {
-            Some(access) => {
-                let access = Access::from(access);
-                for url in &access.urls {
-                    Server::from_url(url)?;
+        let provider = match self.credentials {
+            Some(credentials) => {
+                let credentials = Credentials::from(credentials);
+                for url in &credentials.urls {
+                    Endpoint::from_url(url)?;
                 }
-                Source::fixed(access)
+                EndpointProvider::fixed(credentials)
             }
-            None => Source::new(move |deadline| ask(owner, deadline)),
+            None => EndpointProvider::new(move |deadline| ask_owner(owner, deadline)),
         };
         Ok(Options {
-            source,
-            topology,
-            database: self.database,
-            use_tls: self.tls,
-            tls: self.certificates.into(),
+            connect: ConnectConfig {
+                provider,
+                topology,
+                database: self.database,
+                tls: self.tls,
+                tls_config: self.tls_config.into(),
+                timeout: Duration::from_millis(self.connect_timeout),
+            },
             pool_size: self.pool_size,
             max_queue: self.max_queue,
             timeout: Duration::from_millis(self.timeout),
-            connect_timeout: Duration::from_millis(self.connect_timeout),
             layout: if self.index {
                 Layout::Indexed
             } else {
@@ -111,19 +114,19 @@ impl StartOptions {
 }
 
 impl SentinelMap {
-    fn into_server(self) -> Result<Server, Error> {
-        let server = Server::from_url(&self.url)?;
-        let by_url = server.uses_tls();
-        Ok(server
-            .with_login(self.username, self.password)
-            .with_tls(self.tls.unwrap_or(by_url).then(|| self.certificates.into())))
+    fn into_endpoint(self) -> Result<Endpoint, Error> {
+        let endpoint = Endpoint::from_url(&self.url)?;
+        let tls = self.tls.unwrap_or(endpoint.uses_tls());
+        Ok(endpoint
+            .with_credentials(self.username, self.password)
+            .with_tls(tls.then(|| self.tls_config.into())))
     }
 }
 
-impl From<CertificatesMap> for Tls {
-    fn from(map: CertificatesMap) -> Self {
+impl From<TlsConfigMap> for TlsConfig {
+    fn from(map: TlsConfigMap) -> Self {
         Self {
-            insecure: map.insecure,
+            verify: map.verify,
             cacertfile: map.cacertfile.map(PathBuf::from),
             client: map
                 .certfile
@@ -133,8 +136,8 @@ impl From<CertificatesMap> for Tls {
     }
 }
 
-impl From<AccessMap> for Access {
-    fn from(map: AccessMap) -> Self {
+impl From<CredentialsMap> for Credentials {
+    fn from(map: CredentialsMap) -> Self {
         Self {
             urls: map.urls,
             username: map.username,
@@ -143,32 +146,31 @@ impl From<AccessMap> for Access {
     }
 }
 
-/// A worker's question to the owner, where Redis is. When it is dropped unanswered, the worker
-/// learns that too.
-pub(crate) struct Question(Mutex<Option<Sender<Option<Access>>>>);
+/// A worker asks the owner for URLs and credentials. If the request is dropped unanswered, connecting
+/// fails.
+pub(crate) struct EndpointRequest(Mutex<Option<Sender<Option<Credentials>>>>);
 
-impl Question {
-    pub(crate) fn answer(&self, access: Option<Access>) {
+impl EndpointRequest {
+    /// Answers the request. Only the first answer counts.
+    pub(crate) fn resolve(&self, credentials: Option<Credentials>) {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
-            // A worker that waits no longer is no error.
-            let _ = sender.send(access);
+            // After the deadline there is no receiver.
+            let _ = sender.send(credentials);
         }
     }
 }
 
 #[rustler::resource_impl]
-impl Resource for Question {}
+impl Resource for EndpointRequest {}
 
-fn ask(owner: LocalPid, deadline: Instant) -> Result<Access, Error> {
+fn ask_owner(owner: LocalPid, deadline: Instant) -> Result<Credentials, Error> {
     let (sender, receiver) = channel();
-    let question = ResourceArc::new(Question(Mutex::new(Some(sender))));
-    reply::send_event(owner, |env| {
-        rustler::Encoder::encode(&(atoms::access(), question), env)
-    });
+    let request = ResourceArc::new(EndpointRequest(Mutex::new(Some(sender))));
+    reply::send_event(owner, |env| (atoms::resolve(), request).encode(env));
     let left = deadline.saturating_duration_since(Instant::now());
     match receiver.recv_timeout(left) {
-        Ok(Some(access)) => Ok(access),
-        _ => Err(ErrorKind::Unresolved.into()),
+        Ok(Some(credentials)) => Ok(credentials),
+        _ => Err(ErrorKind::EndpointUnavailable.into()),
     }
 }

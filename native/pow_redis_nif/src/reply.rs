@@ -1,11 +1,10 @@
 //! Messages to processes.
 
-use pow_redis_core::cache::{Event, Info, Observer};
+use pow_redis_core::cache::{Event, Info, Observer, Reply};
 use pow_redis_core::error::Error;
+use pow_redis_core::net::config::Topology;
+use pow_redis_core::operation::records::Records;
 use pow_redis_core::operation::{Operation, Outcome};
-use pow_redis_core::options::Topology;
-use pow_redis_core::records::Records;
-use pow_redis_core::request::Reply;
 use rustler::env::OwnedEnv;
 use rustler::{Atom, Encoder, Env, LocalPid, NewBinary, NifMap, Term};
 
@@ -13,7 +12,7 @@ use crate::atoms;
 use crate::error::reason;
 use crate::term::Decoding;
 
-/// Sends `{Reference, Result}` to the caller. A caller that is gone is no error.
+/// Sends `{Reference, Result}` to the caller, if it is alive.
 pub(crate) fn to_caller(caller: LocalPid, reference: Term<'_>, decoding: Decoding) -> Reply {
     let mut message = OwnedEnv::new();
     let reference = message.save(reference);
@@ -24,7 +23,7 @@ pub(crate) fn to_caller(caller: LocalPid, reference: Term<'_>, decoding: Decodin
     })
 }
 
-/// Tells the owner of a write that failed.
+/// Tells the owner if a write fails.
 pub(crate) fn to_owner(owner: LocalPid, operation: &Operation) -> Reply {
     let kind = match operation {
         Operation::Delete(_) => atoms::delete(),
@@ -33,7 +32,7 @@ pub(crate) fn to_owner(owner: LocalPid, operation: &Operation) -> Reply {
     Box::new(move |outcome| {
         if let Err(error) = outcome {
             send_event(owner, |env| {
-                (atoms::lost_write(), kind, reason(env, &error)).encode(env)
+                (atoms::write_failed(), kind, reason(env, &error)).encode(env)
             });
         }
     })
@@ -54,7 +53,7 @@ fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
     match event {
         Event::Connected { version } => (atoms::connected(), version).encode(env),
         Event::Disconnected(error) => (atoms::disconnected(), reason(env, error)).encode(env),
-        Event::Refused(number) => (atoms::refused(), number).encode(env),
+        Event::Invalid(number) => (atoms::invalid_values(), number).encode(env),
         Event::Stopped => atoms::stopped().encode(env),
     }
 }
@@ -62,15 +61,15 @@ fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
 fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding) -> Term<'a> {
     match outcome {
         Ok(Outcome::Done) => atoms::ok().encode(env),
-        // A value that is not fit to become a term is told to the owner; the key has none.
-        Ok(Outcome::NotFound | Outcome::Refused(_)) => atoms::not_found().encode(env),
+        // A value that is not fit to become a term is reported to the owner; the key has none.
+        Ok(Outcome::NotFound | Outcome::Invalid(_)) => atoms::not_found().encode(env),
         Ok(Outcome::Value(value)) => match decoding.term(env, value) {
             Some(value) => (atoms::value(), value).encode(env),
-            None => atoms::refused().encode(env),
+            None => atoms::invalid().encode(env),
         },
         Ok(Outcome::Records { records, .. }) => {
-            let (list, refused) = list(env, records, decoding);
-            (atoms::records(), list, refused).encode(env)
+            let (list, invalid) = list(env, records, decoding);
+            (atoms::records(), list, invalid).encode(env)
         }
         Ok(Outcome::Page {
             cursor,
@@ -90,17 +89,17 @@ fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding
     }
 }
 
-/// A list of `{parts, value}`, and how many the VM refused.
+/// A list of `{Parts, Value}`, and the number of records that the VM could not decode.
 fn list<'a>(env: Env<'a>, records: &Records, decoding: Decoding) -> (Term<'a>, usize) {
     let mut list = Term::list_new_empty(env);
-    let mut refused = 0;
+    let mut invalid = 0;
     for (key, value) in records.iter().rev() {
         match (decoding.term(env, key), decoding.term(env, value)) {
             (Some(key), Some(value)) => list = list.list_prepend((key, value).encode(env)),
-            _ => refused += 1,
+            _ => invalid += 1,
         }
     }
-    (list, refused)
+    (list, invalid)
 }
 
 pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {

@@ -1,22 +1,22 @@
-//! Terms from the bytes of external terms.
+//! Decoding external terms.
 
 use rustler::{Env, Term};
 
-/// Which of the external terms that passed the check become terms.
+/// Which of the values that passed the check are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decoding {
-    /// All.
+    /// All of them.
     Checked,
-    /// Those whose atoms the VM knows.
+    /// Those whose atoms exist in the VM.
     Safe,
 }
 
 impl Decoding {
-    /// The term; `None` where the VM refuses it. It refuses rarities like a map that has a key twice.
+    /// Decodes a term. `None` if the VM cannot: a map with a duplicate key, say.
     pub(crate) fn term<'a>(self, env: Env<'a>, bytes: &[u8]) -> Option<Term<'a>> {
         let decoded = match self {
-            // SAFETY: The VM takes any bytes here, as `binary_to_term/1` does. That makes atoms, which
-            // this decoding is for.
+            // SAFETY: the VM accepts any bytes here, as `binary_to_term/1` does. It creates atoms, which is
+            // what this decoding is for.
             Self::Checked => unsafe { env.binary_to_term_trusted(bytes) },
             Self::Safe => env.binary_to_term(bytes),
         };

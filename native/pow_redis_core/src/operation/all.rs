@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::repair::Stale;
-use super::source::{Candidate, Listing, Source};
-use super::{Layout, Outcome, Repair, Round, Step};
-use crate::commands::Replies;
+use super::key_scan::{KeyScan, Listing, Match};
+use super::repair::StaleEntry;
+use super::{Outcome, Repair, Step, WriteContext};
 use crate::error::{Error, ErrorKind};
 use crate::etf;
-use crate::pattern::Pattern;
-use crate::records::Records;
+use crate::keyspace::layout::Layout;
+use crate::keyspace::pattern::Pattern;
+use crate::operation::records::Records;
+use crate::resp::replies::Replies;
 
 /// As many values as are read without others noticing.
 const FEW: usize = 32;
@@ -20,13 +21,13 @@ const FEW: usize = 32;
 pub struct All {
     pattern: Pattern,
     layout: Layout,
-    sources: Vec<Source>,
+    scans: Vec<KeyScan>,
     /// What matched and is to be read in the next round.
-    candidates: Vec<Candidate>,
+    matches: Vec<Match>,
     /// The records found, by the canonical term of their key's parts.
     found: BTreeMap<Vec<u8>, Found>,
-    stale: Vec<Stale>,
-    refused: usize,
+    stale: Vec<StaleEntry>,
+    invalid: usize,
 }
 
 #[derive(Debug)]
@@ -41,83 +42,81 @@ impl All {
         let mut all = Self {
             pattern,
             layout,
-            sources: Vec::new(),
-            candidates: Vec::new(),
+            scans: Vec::new(),
+            matches: Vec::new(),
             found: BTreeMap::new(),
             stale: Vec::new(),
-            refused: 0,
+            invalid: 0,
         };
-        all.restart();
+        all.reset();
         all
     }
 
     /// Cursors mean nothing to another server.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn reset(&mut self) {
         let prefix = self.pattern.prefix();
         // The old form first: what is renamed between the two is found in the second.
-        let paths = [
-            prefix.legacy_path().map(|path| (path, true)),
-            Some((prefix.path(), false)),
+        let redis_keys = [
+            prefix.legacy_redis_key().map(|redis_key| (redis_key, true)),
+            Some((prefix.redis_key(), false)),
         ];
-        let paths = || paths.iter().flatten();
+        let redis_keys = || redis_keys.iter().flatten();
         let parts = prefix.parts_term();
-        self.candidates = if self.pattern.matches(&parts) {
-            paths()
-                .map(|(path, legacy)| Candidate {
-                    path: path.as_bytes().to_vec(),
+        self.matches = if self.pattern.matches(&parts) {
+            redis_keys()
+                .map(|(redis_key, legacy)| Match {
+                    redis_key: redis_key.as_bytes().to_vec(),
                     key: parts.clone(),
                     legacy: *legacy,
-                    listed: None,
+                    index_entry: None,
                 })
                 .collect()
         } else {
             Vec::new()
         };
-        self.sources = match self.layout {
+        self.scans = match self.layout {
             _ if self.pattern.is_exact() => Vec::new(),
             Layout::Plain => {
                 let glob = self.pattern.glob();
-                vec![Source::new(Listing::Scan { glob })]
+                vec![KeyScan::new(Listing::Scan { glob })]
             }
-            Layout::Indexed => paths()
-                .map(|(path, _)| {
-                    let set = path.index_set().into();
-                    let prefix = path.clone();
-                    Source::new(Listing::Index { set, prefix })
+            Layout::Indexed => redis_keys()
+                .map(|(redis_key, _)| {
+                    let set = redis_key.index_set().into();
+                    let prefix = redis_key.clone();
+                    KeyScan::new(Listing::Index { set, prefix })
                 })
                 .collect(),
         };
         self.found.clear();
         self.stale.clear();
-        self.refused = 0;
+        self.invalid = 0;
     }
 
     /// Whether its next round is long.
     pub(super) fn is_long(&self) -> bool {
-        self.candidates.len() > FEW || self.sources.iter().any(Source::has_begun)
+        self.matches.len() > FEW || self.scans.iter().any(KeyScan::is_continuing)
     }
 
-    pub(super) fn write(&self, round: &mut Round<'_>) {
-        for candidate in &self.candidates {
-            round.commands.push("GET", |command| {
-                command.arg(&candidate.path);
-            });
+    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+        for found in &self.matches {
+            context.commands.push("GET", &found.redis_key, |_| ());
         }
-        for source in &self.sources {
-            source.write(round);
+        for scan in &self.scans {
+            scan.write(context);
         }
     }
 
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
-        for candidate in std::mem::take(&mut self.candidates) {
+        for found in std::mem::take(&mut self.matches) {
             let value = replies.next_bytes();
-            self.take_value(candidate, value)?;
+            self.take_value(found, value)?;
         }
-        for source in self.sources.iter_mut().filter(|source| source.has_more()) {
-            let candidates = source.read(&mut replies, &self.pattern)?;
-            self.candidates.extend(candidates);
+        for scan in self.scans.iter_mut().filter(|scan| scan.has_more()) {
+            let matches = scan.read(&mut replies, &self.pattern)?;
+            self.matches.extend(matches);
         }
-        let finished = self.candidates.is_empty() && !self.sources.iter().any(Source::has_more);
+        let finished = self.matches.is_empty() && !self.scans.iter().any(KeyScan::has_more);
         Ok(if finished {
             Step::Done(self.outcome())
         } else {
@@ -127,27 +126,24 @@ impl All {
 
     fn take_value(
         &mut self,
-        candidate: Candidate,
+        found: Match,
         value: Result<Option<Vec<u8>>, Error>,
     ) -> Result<(), Error> {
         match value {
             Ok(Some(value)) if etf::check(&value).is_ok() => {
-                let found = Found {
-                    value,
-                    legacy: candidate.legacy,
-                };
-                let known = self.found.get(&candidate.key);
+                let known = self.found.get(&found.key);
                 if known.is_none_or(|known| known.legacy) {
-                    self.found.insert(candidate.key, found);
+                    let legacy = found.legacy;
+                    self.found.insert(found.key, Found { value, legacy });
                 }
             }
-            Ok(Some(_)) => self.refused += 1,
+            Ok(Some(_)) => self.invalid += 1,
             Ok(None) => {
-                self.candidates.extend(candidate.renamed());
-                self.stale.extend(candidate.stale());
+                self.matches.extend(found.renamed());
+                self.stale.extend(found.stale());
             }
             // Something of another kind lies there: it is no record.
-            Err(error) if is_wrong_type(&error) => self.refused += 1,
+            Err(error) if is_wrong_type(&error) => self.invalid += 1,
             Err(error) => return Err(error),
         }
         Ok(())
@@ -160,7 +156,7 @@ impl All {
         }
         Outcome::Records {
             records,
-            refused: self.refused,
+            invalid: self.invalid,
             repair: Repair::new(std::mem::take(&mut self.stale)),
         }
     }
@@ -173,9 +169,9 @@ fn is_wrong_type(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::Operation;
-    use super::super::script::*;
+    use super::super::testing::*;
     use super::*;
-    use crate::key::Key;
+    use crate::keyspace::key::Key;
     use redis::Value;
     use std::time::Duration;
 
@@ -192,11 +188,11 @@ mod tests {
     /// A key without the namespace, and its value.
     type Record = (Key, Vec<u8>);
 
-    /// Records in the order of their paths, how many were refused, and the repair.
+    /// Records in the order of their redis_keys, how many were invalid, and the repair.
     fn records(outcome: Outcome) -> (Vec<Record>, usize, Option<Repair>) {
         let Outcome::Records {
             records,
-            refused,
+            invalid,
             repair,
         } = outcome
         else {
@@ -206,8 +202,8 @@ mod tests {
             .iter()
             .map(|(key, value)| (Key::from_external(key).unwrap(), value.to_vec()))
             .collect();
-        records.sort_by_key(|(key, _)| key.path().as_bytes().to_vec());
-        (records, refused, repair)
+        records.sort_by_key(|(key, _)| key.redis_key().as_bytes().to_vec());
+        (records, invalid, repair)
     }
 
     /// A record as it is answered: its key without the namespace.
@@ -229,9 +225,9 @@ mod tests {
                 ]
             );
             let outcome = script.done(vec![bulk(OTHER), bulk(VALUE)]);
-            let (records, refused, repair) = records(outcome);
+            let (records, invalid, repair) = records(outcome);
             assert_eq!(records, [record(&[ATOM_A, INT_1], VALUE)]);
-            assert!(refused == 0 && repair.is_none());
+            assert!(invalid == 0 && repair.is_none());
         }
     }
 
@@ -250,8 +246,8 @@ mod tests {
     fn an_exact_pattern_without_atoms_has_one_form() {
         let mut script = indexed(&[INT_1]);
         assert_eq!(script.write(), [format!("GET {N}:{ONE}")]);
-        let (records, refused, repair) = records(script.done(vec![Value::Nil]));
-        assert!(records.is_empty() && refused == 0 && repair.is_none());
+        let (records, invalid, repair) = records(script.done(vec![Value::Nil]));
+        assert!(records.is_empty() && invalid == 0 && repair.is_none());
     }
 
     #[test]
@@ -266,13 +262,13 @@ mod tests {
         let second = [format!("GET {N}:{ONE}"), scan(17)];
         assert_eq!(script.write(), second);
         assert_eq!(script.write(), second, "written again");
-        script.again(vec![bulk(VALUE), page(0, &[TWO, "6", "no path", "7"])]);
+        script.again(vec![bulk(VALUE), page(0, &[TWO, "6", "no redis_key", "7"])]);
 
         assert_eq!(script.write(), [format!("GET {N}:{TWO}")]);
-        let (records, refused, repair) = records(script.done(vec![bulk(OTHER)]));
+        let (records, invalid, repair) = records(script.done(vec![bulk(OTHER)]));
         let both = [record(&[INT_1], VALUE), record(&[INT_2], OTHER)];
         assert_eq!(records, both);
-        assert!(refused == 0 && repair.is_none());
+        assert!(invalid == 0 && repair.is_none());
     }
 
     #[test]
@@ -316,14 +312,17 @@ mod tests {
                 } else {
                     [OLD_A, A]
                 };
-                let paths = forms.map(|form| format!("{N}:{form}"));
+                let redis_keys = forms.map(|form| format!("{N}:{form}"));
                 let items: Vec<&str> = match layout {
                     Layout::Indexed => vec![forms[0], "5", forms[1], "5"],
-                    Layout::Plain => paths.iter().map(String::as_str).collect(),
+                    Layout::Plain => redis_keys.iter().map(String::as_str).collect(),
                 };
                 let mut script = all(&[ANY], layout);
                 script.again(vec![page(0, &items)]);
-                assert_eq!(script.write(), paths.map(|path| format!("GET {path}")));
+                assert_eq!(
+                    script.write(),
+                    redis_keys.map(|redis_key| format!("GET {redis_key}"))
+                );
                 let values = if canonical_first {
                     [bulk(VALUE), bulk(OTHER)]
                 } else {
@@ -341,24 +340,24 @@ mod tests {
         let mut script = all(&[INT_1, ANY], Layout::Plain);
         let scan = |cursor| format!("SCAN {cursor} MATCH {N}:{ONE}:* COUNT 512 TYPE string");
         assert_eq!(script.write(), [scan(0)]);
-        let path = format!("{N}:{ONE}:{TWO}");
-        let longer = format!("{path}:{TWO}");
-        script.again(vec![page(9, &[&path, &longer])]);
-        assert_eq!(script.write(), [format!("GET {path}"), scan(9)]);
+        let redis_key = format!("{N}:{ONE}:{TWO}");
+        let longer = format!("{redis_key}:{TWO}");
+        script.again(vec![page(9, &[&redis_key, &longer])]);
+        assert_eq!(script.write(), [format!("GET {redis_key}"), scan(9)]);
         // A key that vanished after it was listed is no error, and stands in no index.
-        script.again(vec![Value::Nil, page(0, &[&path])]);
-        let (records, refused, repair) = records(script.done(vec![bulk(VALUE)]));
+        script.again(vec![Value::Nil, page(0, &[&redis_key])]);
+        let (records, invalid, repair) = records(script.done(vec![bulk(VALUE)]));
         assert_eq!(records, [record(&[INT_1, INT_2], VALUE)]);
-        assert!(refused == 0 && repair.is_none());
+        assert!(invalid == 0 && repair.is_none());
     }
 
     #[test]
     fn members_without_a_value_are_for_the_repair() {
         let mut script = indexed(&[ANY]);
         script.again(vec![page(0, &[ONE, "5", TWO, "inf"])]);
-        let (records, refused, repair) = records(script.done(vec![Value::Nil, bulk(VALUE)]));
+        let (records, invalid, repair) = records(script.done(vec![Value::Nil, bulk(VALUE)]));
         assert_eq!(records, [record(&[INT_2], VALUE)]);
-        assert_eq!(refused, 0);
+        assert_eq!(invalid, 0);
         let mut repair = Script::new(Operation::Repair(repair.unwrap()));
         let look = [
             format!("ZSCORE _index:{N} {ONE}"),
@@ -373,9 +372,9 @@ mod tests {
         script.again(vec![page(0, &[ONE, "5", TWO, "6", A, "7"])]);
         let wrong_type = error("WRONGTYPE Operation against a key");
         let outcome = script.done(vec![bulk(FUNCTION), wrong_type, bulk(VALUE)]);
-        let (records, refused, repair) = records(outcome);
+        let (records, invalid, repair) = records(outcome);
         assert_eq!(records, [record(&[ATOM_A], VALUE)]);
-        assert!(refused == 2 && repair.is_none());
+        assert!(invalid == 2 && repair.is_none());
     }
 
     #[test]
@@ -383,13 +382,13 @@ mod tests {
         let mut script = indexed(&[ANY]);
         let first = script.write();
         script.again(vec![page(17, &[ONE, "5", TWO, "5", A, "5"])]);
-        // One found, one stale, one refused, one that is to be read.
+        // One found, one stale, one invalid, one that is to be read.
         let values = [bulk(VALUE), Value::Nil, bulk(FUNCTION)];
         script.again([&values[..], &[page(18, &[ONE, "5"])]].concat());
-        script.operation.restart();
+        script.operation.reset();
         assert_eq!(script.write(), first);
-        let (records, refused, repair) = records(script.done(vec![page(0, &[])]));
-        assert!(records.is_empty() && refused == 0 && repair.is_none());
+        let (records, invalid, repair) = records(script.done(vec![page(0, &[])]));
+        assert!(records.is_empty() && invalid == 0 && repair.is_none());
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! Deleting one key.
 
-use super::{Layout, Outcome, Round, Step};
-use crate::commands::Replies;
+use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
-use crate::key::Key;
-use crate::path::Path;
+use crate::keyspace::key::Key;
+use crate::keyspace::layout::Layout;
+use crate::keyspace::redis_key::RedisKey;
+use crate::resp::replies::Replies;
 
 /// Deletes one key in both forms: first its value, then its place in the index, so that a crash in
 /// between leaves at worst a member without a value. The old form goes first: should a reindex
 /// rename it to the canonical form at that moment, one of the two deletions still meets it.
 #[derive(Debug)]
 pub struct Delete {
-    paths: Vec<Path>,
+    redis_keys: Vec<RedisKey>,
     layout: Layout,
 }
 
@@ -19,21 +20,23 @@ impl Delete {
     /// Deletes `key`.
     pub fn new(key: &Key, layout: Layout) -> Self {
         Self {
-            paths: key.legacy_path().into_iter().chain([key.path()]).collect(),
+            redis_keys: key
+                .legacy_redis_key()
+                .into_iter()
+                .chain([key.redis_key()])
+                .collect(),
             layout,
         }
     }
 
-    pub(super) fn write(&self, round: &mut Round<'_>) {
-        for path in &self.paths {
-            round.commands.push("DEL", |command| {
-                command.arg(path.as_bytes());
-            });
+    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+        for redis_key in &self.redis_keys {
+            context.commands.push("DEL", redis_key.as_bytes(), |_| ());
         }
         if self.layout == Layout::Indexed {
-            for (set, member) in self.paths.iter().flat_map(Path::memberships) {
-                round.commands.push("ZREM", |command| {
-                    command.arg(set).arg(member);
+            for (set, member) in self.redis_keys.iter().flat_map(RedisKey::index_entries) {
+                context.commands.push("ZREM", &set, |command| {
+                    command.arg(member);
                 });
             }
         }
@@ -48,7 +51,7 @@ impl Delete {
 #[cfg(test)]
 mod tests {
     use super::super::Operation;
-    use super::super::script::*;
+    use super::super::testing::*;
     use super::*;
     use redis::Value;
 

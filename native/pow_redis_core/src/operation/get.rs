@@ -1,55 +1,53 @@
 //! The value of one key.
 
-use super::{Outcome, Round, Step};
-use crate::commands::Replies;
+use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
 use crate::etf;
-use crate::key::Key;
-use crate::path::Path;
+use crate::keyspace::key::Key;
+use crate::keyspace::redis_key::RedisKey;
+use crate::resp::replies::Replies;
 
 /// Reads the value of one key: in its canonical form, and where that is missing in the form that
 /// Pow's guide wrote on Erlang/OTP 25 and earlier.
 #[derive(Debug)]
 pub struct Get {
     key: Key,
-    path: Path,
+    redis_key: RedisKey,
     /// Once the canonical key was missing.
-    legacy_path: Option<Path>,
+    legacy_redis_key: Option<RedisKey>,
 }
 
 impl Get {
     /// Reads `key`.
     pub fn new(key: Key) -> Self {
         Self {
-            path: key.path(),
+            redis_key: key.redis_key(),
             key,
-            legacy_path: None,
+            legacy_redis_key: None,
         }
     }
 
-    pub(super) fn write(&self, round: &mut Round<'_>) {
+    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         // The canonical key again, and last: the old one may be renamed at any time.
-        for path in self.legacy_path.iter().chain([&self.path]) {
-            round.commands.push("GET", |command| {
-                command.arg(path.as_bytes());
-            });
+        for redis_key in self.legacy_redis_key.iter().chain([&self.redis_key]) {
+            context.commands.push("GET", redis_key.as_bytes(), |_| ());
         }
     }
 
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
-        let legacy = match &self.legacy_path {
+        let legacy = match &self.legacy_redis_key {
             Some(_) => replies.next_bytes()?,
             None => None,
         };
         if let Some(value) = replies.next_bytes()?.or(legacy) {
             return Ok(Step::Done(match etf::check(&value) {
                 Ok(()) => Outcome::Value(value),
-                Err(error) => Outcome::Refused(error),
+                Err(error) => Outcome::Invalid(error),
             }));
         }
-        if self.legacy_path.is_none() {
-            self.legacy_path = self.key.legacy_path();
-            if self.legacy_path.is_some() {
+        if self.legacy_redis_key.is_none() {
+            self.legacy_redis_key = self.key.legacy_redis_key();
+            if self.legacy_redis_key.is_some() {
                 return Ok(Step::Again);
             }
         }
@@ -60,7 +58,7 @@ impl Get {
 #[cfg(test)]
 mod tests {
     use super::super::Operation;
-    use super::super::script::*;
+    use super::super::testing::*;
     use super::*;
     use redis::Value;
 
@@ -114,12 +112,12 @@ mod tests {
     fn a_value_that_is_no_safe_term_is_refused() {
         for value in [FUNCTION, b"", b"text", &[131, 97, 7, 0]] {
             let outcome = get(&[ATOM_A]).done(vec![bulk(value)]);
-            assert!(matches!(outcome, Outcome::Refused(_)), "{value:?}");
+            assert!(matches!(outcome, Outcome::Invalid(_)), "{value:?}");
         }
         let mut script = get(&[ATOM_A]);
         script.again(vec![Value::Nil]);
         let outcome = script.done(vec![bulk(FUNCTION), Value::Nil]);
-        assert!(matches!(outcome, Outcome::Refused(error) if error.offset() == 1));
+        assert!(matches!(outcome, Outcome::Invalid(error) if error.offset() == 1));
     }
 
     #[test]

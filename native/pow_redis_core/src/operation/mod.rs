@@ -7,19 +7,20 @@
 mod all;
 mod delete;
 mod get;
-mod look_after;
+mod key_scan;
+mod maintain_index;
 mod ping;
 mod put;
+pub mod records;
 mod reindex;
 mod repair;
 #[cfg(test)]
-pub(crate) mod script;
-mod source;
+mod testing;
 
 pub use all::All;
 pub use delete::Delete;
 pub use get::Get;
-pub use look_after::LookAfter;
+pub use maintain_index::MaintainIndex;
 pub use ping::Ping;
 pub use put::Put;
 pub use reindex::{Mode, Reindex};
@@ -27,24 +28,17 @@ pub use repair::Repair;
 
 use std::time::Duration;
 
-use crate::commands::{Commands, Replies};
 use crate::error::Error;
 use crate::etf;
-use crate::records::Records;
-use crate::upkeep::Upkeep;
+use crate::resp::commands::Commands;
+use crate::resp::replies::Replies;
 
-/// How keys lie in Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// With index sets, as the current edition of Pow's guide has it.
-    Indexed,
-    /// Keys and values alone, as the first edition of Pow's guide has it.
-    Plain,
-}
+use self::records::Records;
+use crate::keyspace::index_maintenance::IndexMaintenance;
 
 /// What an operation sees of the world while it writes.
 #[derive(Debug)]
-pub struct Round<'a> {
+pub struct WriteContext<'a> {
     /// Where commands go.
     pub commands: &'a mut Commands,
     /// The server's clock.
@@ -52,7 +46,7 @@ pub struct Round<'a> {
     /// How long the way to the server and back takes.
     pub round_trip: Duration,
     /// When index sets are looked after.
-    pub upkeep: &'a mut Upkeep,
+    pub maintenance: &'a mut IndexMaintenance,
 }
 
 /// Where an operation stands after a round.
@@ -74,13 +68,13 @@ pub enum Outcome {
     /// The value of a key, an external term that passed the check.
     Value(Vec<u8>),
     /// The key has a value that is not fit to become a term.
-    Refused(etf::Error),
+    Invalid(etf::Error),
     /// Keys with their values.
     Records {
         /// The records, in the order of their keys' bytes.
         records: Records,
         /// How many values were left out because they are not fit to become terms.
-        refused: usize,
+        invalid: usize,
         /// What to look at again later.
         repair: Option<Repair>,
     },
@@ -104,7 +98,7 @@ pub enum Operation {
     All(Box<All>),
     Delete(Delete),
     Get(Get),
-    LookAfter(LookAfter),
+    MaintainIndex(MaintainIndex),
     Ping(Ping),
     Put(Put),
     Reindex(Reindex),
@@ -113,16 +107,16 @@ pub enum Operation {
 
 impl Operation {
     /// Appends the commands of the next round. Writing again without reading is allowed.
-    pub fn write(&mut self, round: &mut Round<'_>) {
+    pub fn write(&mut self, context: &mut WriteContext<'_>) {
         match self {
-            Self::All(all) => all.write(round),
-            Self::Delete(delete) => delete.write(round),
-            Self::Get(get) => get.write(round),
-            Self::LookAfter(look_after) => look_after.write(round),
-            Self::Ping(ping) => ping.write(round),
-            Self::Put(put) => put.write(round),
-            Self::Reindex(reindex) => reindex.write(round),
-            Self::Repair(repair) => repair.write(round),
+            Self::All(all) => all.write(context),
+            Self::Delete(delete) => delete.write(context),
+            Self::Get(get) => get.write(context),
+            Self::MaintainIndex(maintain_index) => maintain_index.write(context),
+            Self::Ping(ping) => ping.write(context),
+            Self::Put(put) => put.write(context),
+            Self::Reindex(reindex) => reindex.write(context),
+            Self::Repair(repair) => repair.write(context),
         }
     }
 
@@ -132,7 +126,7 @@ impl Operation {
             Self::All(all) => all.read(replies),
             Self::Delete(delete) => delete.read(replies),
             Self::Get(get) => get.read(replies),
-            Self::LookAfter(look_after) => look_after.read(replies),
+            Self::MaintainIndex(maintain_index) => maintain_index.read(replies),
             Self::Ping(ping) => ping.read(replies),
             Self::Put(put) => put.read(replies),
             Self::Reindex(reindex) => reindex.read(replies),
@@ -141,13 +135,13 @@ impl Operation {
     }
 
     /// Prepares for another connection, maybe to another server.
-    pub fn restart(&mut self) {
+    pub fn reset(&mut self) {
         match self {
-            Self::All(all) => all.restart(),
-            Self::Reindex(reindex) => reindex.restart(),
+            Self::All(all) => all.reset(),
+            Self::Reindex(reindex) => reindex.reset(),
             Self::Delete(_)
             | Self::Get(_)
-            | Self::LookAfter(_)
+            | Self::MaintainIndex(_)
             | Self::Ping(_)
             | Self::Put(_)
             | Self::Repair(_) => {}
@@ -177,12 +171,12 @@ impl Operation {
     }
 
     /// Whether it looks after index sets.
-    pub const fn looks_after(&self) -> bool {
-        matches!(self, Self::Put(_) | Self::LookAfter(_))
+    pub const fn maintains_index(&self) -> bool {
+        matches!(self, Self::Put(_) | Self::MaintainIndex(_))
     }
 
     /// Whether nobody waits for it, so that an error reply ends it without further ado.
-    pub const fn is_housekeeping(&self) -> bool {
-        matches!(self, Self::Repair(_) | Self::LookAfter(_))
+    pub const fn is_background(&self) -> bool {
+        matches!(self, Self::Repair(_) | Self::MaintainIndex(_))
     }
 }

@@ -1,16 +1,16 @@
 //! Is anybody there?
 
-use super::{Outcome, Round, Step};
-use crate::commands::Replies;
+use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
+use crate::resp::replies::Replies;
 
 /// Waits for any answer to `PING`.
 #[derive(Debug)]
 pub struct Ping;
 
 impl Ping {
-    pub(super) fn write(&self, round: &mut Round<'_>) {
-        round.commands.push("PING", |_| ());
+    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+        context.commands.push_keyless("PING", |_| ());
     }
 
     pub(super) fn read(&self, replies: Replies) -> Result<Step, Error> {
@@ -21,7 +21,7 @@ impl Ping {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::{Script, error};
+    use super::super::testing::{Script, error};
     use super::super::{Operation, Outcome};
     use super::Ping;
     use redis::Value;

@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 
-use super::{Layout, Outcome, Round, Step};
-use crate::commands::Replies;
+use super::{Outcome, Step, WriteContext};
 use crate::error::{Error, ErrorKind};
 use crate::etf;
-use crate::index::{Addition, Life, additions};
-use crate::key::Key;
-use crate::path::Path;
+use crate::keyspace::index::{IndexUpdate, index_updates};
+use crate::keyspace::key::Key;
+use crate::keyspace::layout::Layout;
+use crate::keyspace::redis_key::RedisKey;
+use crate::keyspace::ttl::Ttl;
+use crate::resp::replies::Replies;
 
 /// How many records one round writes: few enough that other operations in the same pipeline hardly
 /// wait.
@@ -19,40 +21,40 @@ const CHUNK: usize = 512;
 #[derive(Debug)]
 pub struct Put {
     chunks: VecDeque<Chunk>,
-    life: Life,
+    ttl: Ttl,
 }
 
 /// What one round writes.
 #[derive(Debug)]
 struct Chunk {
-    records: Vec<(Path, Vec<u8>)>,
-    additions: Vec<Addition>,
+    records: Vec<(RedisKey, Vec<u8>)>,
+    index_updates: Vec<IndexUpdate>,
 }
 
 impl Put {
     /// Writes values, each an external term. Fails on a value that could not be read back.
-    pub fn new(records: Vec<(Key, Vec<u8>)>, life: Life, layout: Layout) -> Result<Self, Error> {
+    pub fn new(records: Vec<(Key, Vec<u8>)>, ttl: Ttl, layout: Layout) -> Result<Self, Error> {
         for (_, value) in &records {
             etf::check(value).map_err(ErrorKind::Value)?;
         }
         let mut records = records
             .into_iter()
-            .map(|(key, value)| (key.path(), value))
+            .map(|(key, value)| (key.redis_key(), value))
             .peekable();
         let mut chunks = VecDeque::new();
         while records.peek().is_some() {
             chunks.push_back(Chunk::new(records.by_ref().take(CHUNK).collect(), layout));
         }
-        Ok(Self { chunks, life })
+        Ok(Self { chunks, ttl })
     }
 
     pub(super) fn is_long(&self) -> bool {
         self.chunks.len() > 1
     }
 
-    pub(super) fn write(&self, round: &mut Round<'_>) {
+    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         if let Some(chunk) = self.chunks.front() {
-            chunk.write(self.life, round);
+            chunk.write(self.ttl, context);
         }
     }
 
@@ -68,27 +70,34 @@ impl Put {
 }
 
 impl Chunk {
-    fn new(records: Vec<(Path, Vec<u8>)>, layout: Layout) -> Self {
-        let additions = match layout {
-            Layout::Indexed => additions(records.iter().map(|(path, _)| path)),
+    fn new(records: Vec<(RedisKey, Vec<u8>)>, layout: Layout) -> Self {
+        let index_updates = match layout {
+            Layout::Indexed => index_updates(records.iter().map(|(redis_key, _)| redis_key)),
             Layout::Plain => Vec::new(),
         };
-        Self { records, additions }
+        Self {
+            records,
+            index_updates,
+        }
     }
 
-    fn write(&self, life: Life, round: &mut Round<'_>) {
-        for addition in &self.additions {
-            addition.write(life, round.now_ms, round.commands);
-            let set = addition.set();
-            round.upkeep.write(set, life, round.now_ms, round.commands);
+    fn write(&self, ttl: Ttl, context: &mut WriteContext<'_>) {
+        for update in &self.index_updates {
+            update.write(ttl, context.now_ms, context.commands);
+            let set = update.set();
+            context
+                .maintenance
+                .write(set, ttl, context.now_ms, context.commands);
         }
-        for (path, value) in &self.records {
-            round.commands.push("SET", |command| {
-                command.arg(path.as_bytes()).arg(value);
-                if let Life::Milliseconds(ms) = life {
-                    command.arg("PX").arg(ms);
-                }
-            });
+        for (redis_key, value) in &self.records {
+            context
+                .commands
+                .push("SET", redis_key.as_bytes(), |command| {
+                    command.arg(value);
+                    if let Ttl::Millis(ms) = ttl {
+                        command.arg("PX").arg(ms);
+                    }
+                });
         }
     }
 }
@@ -96,7 +105,7 @@ impl Chunk {
 #[cfg(test)]
 mod tests {
     use super::super::Operation;
-    use super::super::script::*;
+    use super::super::testing::*;
     use super::*;
 
     /// `User`, `user`, a session's fingerprint.
@@ -105,13 +114,13 @@ mod tests {
     const SESSION: &[u8] = &[119, 7, b's', b'e', b's', b's', b'i', b'o', b'n'];
     const SID: &[u8] = &[109, 0, 0, 0, 3, b's', b'i', b'd'];
 
-    fn put(keys: &[Key], life: Life, layout: Layout) -> Script {
+    fn put(keys: &[Key], ttl: Ttl, layout: Layout) -> Script {
         let records = keys.iter().map(|key| (key.clone(), VALUE.to_vec()));
-        let put = Put::new(records.collect(), life, layout).unwrap();
+        let put = Put::new(records.collect(), ttl, layout).unwrap();
         Script::new(Operation::Put(put))
     }
 
-    const MINUTE: Life = Life::Milliseconds(60_000);
+    const MINUTE: Ttl = Ttl::Millis(60_000);
 
     #[test]
     fn the_index_comes_before_the_value() {
@@ -126,14 +135,14 @@ mod tests {
             format!("SET {N}:{A}:{ONE} \\x83a\\x07 PX 60000"),
         ];
         assert_eq!(script.write(), commands);
-        script.upkeep.forget();
+        script.maintenance.forget();
         assert_eq!(script.write(), commands, "written again");
         assert!(matches!(script.done(okays(7)), Outcome::Done));
     }
 
     #[test]
     fn without_expiry() {
-        let mut script = put(&[key(&[INT_1])], Life::Infinite, Layout::Indexed);
+        let mut script = put(&[key(&[INT_1])], Ttl::Persistent, Layout::Indexed);
         assert_eq!(
             script.write(),
             [
@@ -201,7 +210,7 @@ mod tests {
     }
 
     fn text(key: &Key) -> String {
-        String::from_utf8(key.path().as_bytes().to_vec()).unwrap()
+        String::from_utf8(key.redis_key().as_bytes().to_vec()).unwrap()
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Bringing what lies in Redis into our form.
 
-use super::{Layout, Outcome, Round, Step};
-use crate::commands::Replies;
+use super::{Outcome, Step, WriteContext};
 use crate::error::{Error, ErrorKind};
-use crate::index::{LIFE_COMMANDS, Life, write_life};
-use crate::key::Key;
-use crate::path::Path;
+use crate::keyspace::key::Key;
+use crate::keyspace::layout::Layout;
+use crate::keyspace::redis_key::RedisKey;
+use crate::keyspace::ttl::{PEXPIRE_COMMANDS, Ttl};
+use crate::resp::replies::Replies;
 
 /// About how many keys one round looks at.
 const PAGE: u32 = 512;
@@ -46,10 +47,10 @@ enum Stage {
 
 #[derive(Debug)]
 struct Entry {
-    path: Path,
+    redis_key: RedisKey,
     /// Where the key was found, if not there.
-    old: Option<Path>,
-    life: Life,
+    old: Option<RedisKey>,
+    ttl: Ttl,
     drop_old: bool,
 }
 
@@ -68,65 +69,63 @@ impl Reindex {
         }
     }
 
-    pub(super) fn restart(&mut self) {
+    pub(super) fn reset(&mut self) {
         *self = Self::new(self.start, self.layout, self.mode);
     }
 
-    pub(super) fn write(&self, round: &mut Round<'_>) {
+    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         match self.stage {
-            Stage::Scan => round.commands.push("SCAN", |command| {
+            Stage::Scan => context.commands.push_keyless("SCAN", |command| {
                 command.arg(self.start).arg("COUNT").arg(PAGE);
                 command.arg("TYPE").arg("string");
             }),
             Stage::Measure => {
                 for entry in &self.entries {
-                    let found = entry.old.as_ref().unwrap_or(&entry.path);
-                    round.commands.push("PTTL", |command| {
-                        command.arg(found.as_bytes());
-                    });
+                    let found = entry.old.as_ref().unwrap_or(&entry.redis_key);
+                    context.commands.push("PTTL", found.as_bytes(), |_| ());
                 }
             }
             Stage::Count => {
                 for entry in &self.entries {
-                    for (set, member) in entry.memberships(self.layout) {
-                        round.commands.push("ZSCORE", |command| {
-                            command.arg(set).arg(member);
+                    for (set, member) in entry.index_entries(self.layout) {
+                        context.commands.push("ZSCORE", &set, |command| {
+                            command.arg(member);
                         });
                     }
                 }
             }
             Stage::Write => {
                 for entry in &self.entries {
-                    self.write_entry(entry, round);
+                    self.write_entry(entry, context);
                 }
             }
             Stage::DropOld => {
                 for old in self.entries.iter().filter_map(Entry::dropped) {
-                    round.commands.push("DEL", |command| {
-                        command.arg(old.as_bytes());
-                    });
+                    context.commands.push("DEL", old.as_bytes(), |_| ());
                 }
             }
         }
     }
 
     /// Index, value, and only then the old place in the index.
-    fn write_entry(&self, entry: &Entry, round: &mut Round<'_>) {
-        for (set, member) in entry.memberships(self.layout) {
-            round.commands.push("ZADD", |command| {
-                command.arg(&set).arg("GT");
-                entry.life.write_score(round.now_ms, command);
+    fn write_entry(&self, entry: &Entry, context: &mut WriteContext<'_>) {
+        for (set, member) in entry.index_entries(self.layout) {
+            context.commands.push("ZADD", &set, |command| {
+                command.arg("GT");
+                entry.ttl.write_score(context.now_ms, command);
                 command.arg(member);
             });
-            write_life(&set, entry.life, round.commands);
+            entry.ttl.write_pexpire(&set, context.commands);
         }
         if let Some(old) = &entry.old {
-            round.commands.push("RENAMENX", |command| {
-                command.arg(old.as_bytes()).arg(entry.path.as_bytes());
-            });
-            for (set, member) in old.memberships() {
-                round.commands.push("ZREM", |command| {
-                    command.arg(set).arg(member);
+            context
+                .commands
+                .push("RENAMENX", old.as_bytes(), |command| {
+                    command.arg(entry.redis_key.as_bytes());
+                });
+            for (set, member) in old.index_entries() {
+                context.commands.push("ZREM", &set, |command| {
+                    command.arg(member);
                 });
             }
         }
@@ -143,12 +142,12 @@ impl Reindex {
             Stage::Measure => {
                 let mut entries = std::mem::take(&mut self.entries);
                 for entry in &mut entries {
-                    entry.life = match replies.next_integer()? {
-                        -1 => Life::Infinite,
-                        ms => Life::Milliseconds(ms),
+                    entry.ttl = match replies.next_integer()? {
+                        -1 => Ttl::Persistent,
+                        ms => Ttl::Millis(ms),
                     };
                 }
-                entries.retain(|entry| entry.life != GONE);
+                entries.retain(|entry| entry.ttl != GONE);
                 self.entries = entries;
                 self.stage = match self.mode {
                     Mode::Write => Stage::Write,
@@ -158,7 +157,7 @@ impl Reindex {
             Stage::Count => {
                 for entry in &self.entries {
                     let mut missing = false;
-                    for _ in entry.memberships(self.layout) {
+                    for _ in entry.index_entries(self.layout) {
                         missing |= replies.next_bytes()?.is_none();
                     }
                     self.indexed += u64::from(missing);
@@ -192,9 +191,9 @@ impl Reindex {
 
     fn read_entry(&mut self, entry: &mut Entry, replies: &mut Replies) -> Result<(), Error> {
         let mut added = 0;
-        for _ in entry.memberships(self.layout) {
+        for _ in entry.index_entries(self.layout) {
             added += replies.next_integer()?;
-            for _ in 0..LIFE_COMMANDS {
+            for _ in 0..PEXPIRE_COMMANDS {
                 replies.next_value()?;
             }
         }
@@ -211,7 +210,7 @@ impl Reindex {
             Err(error) if is_plain(&error) => {}
             Err(error) => return Err(error),
         }
-        for _ in old.memberships() {
+        for _ in old.index_entries() {
             replies.next_value()?;
         }
         Ok(())
@@ -228,27 +227,27 @@ impl Reindex {
 }
 
 /// What `PTTL` answers for a key that is not there.
-const GONE: Life = Life::Milliseconds(-2);
+const GONE: Ttl = Ttl::Millis(-2);
 
 impl Entry {
     fn found(found: &[u8]) -> Option<Self> {
-        let key = Key::from_path(found)?;
-        let path = key.path();
-        let old = (path.as_bytes() != found).then(|| Path::found(found));
+        let key = Key::from_redis_key(found)?;
+        let redis_key = key.redis_key();
+        let old = (redis_key.as_bytes() != found).then(|| RedisKey::found(found));
         Some(Self {
-            path,
+            redis_key,
             old,
-            life: GONE,
+            ttl: GONE,
             drop_old: false,
         })
     }
 
-    fn memberships(&self, layout: Layout) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
+    fn index_entries(&self, layout: Layout) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
         let indexed = layout == Layout::Indexed;
-        self.path.memberships().filter(move |_| indexed)
+        self.redis_key.index_entries().filter(move |_| indexed)
     }
 
-    fn dropped(&self) -> Option<&Path> {
+    fn dropped(&self) -> Option<&RedisKey> {
         self.old.as_ref().filter(|_| self.drop_old)
     }
 }
@@ -260,7 +259,7 @@ fn is_plain(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::Operation;
-    use super::super::script::*;
+    use super::super::testing::*;
     use super::*;
     use redis::Value;
 
@@ -379,7 +378,7 @@ mod tests {
         script.again(vec![page(17, &[&old, &listed, &gone])]);
         assert_eq!(
             script.write(),
-            [&old, &listed, &gone].map(|path| format!("PTTL {path}"))
+            [&old, &listed, &gone].map(|redis_key| format!("PTTL {redis_key}"))
         );
         script.again(integers([60_000, -1, -2]));
         let commands = [
@@ -408,7 +407,7 @@ mod tests {
     fn a_dry_run_starts_again_as_one() {
         let mut script = dry_run(Layout::Indexed);
         script.again(vec![page(5, &[&format!("{N}:{ONE}")])]);
-        script.operation.restart();
+        script.operation.reset();
         script.again(vec![page(5, &[&format!("{N}:{ONE}")])]);
         script.again(integers([60_000]));
         assert_eq!(script.write(), [format!("ZSCORE _index:{N} {ONE}")]);
@@ -445,7 +444,7 @@ mod tests {
         assert_eq!(first, ["SCAN 40 COUNT 512 TYPE string"]);
         script.again(vec![page(41, &[&format!("{N}:{ONE}")])]);
         script.again(integers([60_000]));
-        script.operation.restart();
+        script.operation.reset();
         assert_eq!(script.write(), first);
         assert_eq!(numbers(script.done(vec![page(0, &[])])), [0, 0, 0, 0]);
     }

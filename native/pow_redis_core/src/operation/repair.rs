@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Outcome, Round, Step};
-use crate::commands::Replies;
+use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
-use crate::index::{Life, write_life};
+use crate::keyspace::ttl::Ttl;
+use crate::resp::replies::Replies;
 
 /// Most members looked at together; the next `all` finds the others.
 const MAX_MEMBERS: usize = 4_096;
@@ -17,16 +17,16 @@ const MAX_MEMBERS: usize = 4_096;
 /// what is unchanged. Should the value come back at that very moment, the member does too.
 #[derive(Debug)]
 pub struct Repair {
-    stale: Vec<Stale>,
+    stale: Vec<StaleEntry>,
     stage: Stage,
 }
 
 /// A member whose value was missing.
 #[derive(Debug)]
-pub(super) struct Stale {
+pub(super) struct StaleEntry {
     pub(super) set: Arc<[u8]>,
     pub(super) member: Vec<u8>,
-    pub(super) path: Vec<u8>,
+    pub(super) redis_key: Vec<u8>,
     pub(super) score: Vec<u8>,
 }
 
@@ -35,14 +35,14 @@ enum Stage {
     Look,
     Remove,
     /// With the time each value has left to live.
-    Restore(Vec<(Stale, Life)>),
+    Restore(Vec<(StaleEntry, Ttl)>),
 }
 
 /// What `PTTL` answers for a key that is not there.
 const GONE: i64 = -2;
 
 impl Repair {
-    pub(super) fn new(mut stale: Vec<Stale>) -> Option<Self> {
+    pub(super) fn new(mut stale: Vec<StaleEntry>) -> Option<Self> {
         stale.truncate(MAX_MEMBERS);
         (!stale.is_empty()).then_some(Self {
             stale,
@@ -56,37 +56,33 @@ impl Repair {
         set(self) == set(other)
     }
 
-    pub(super) fn write(&self, round: &mut Round<'_>) {
+    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         match &self.stage {
             Stage::Look => {
                 for stale in &self.stale {
-                    round.commands.push("ZSCORE", |command| {
-                        command.arg(&*stale.set).arg(&stale.member);
+                    context.commands.push("ZSCORE", &stale.set, |command| {
+                        command.arg(&stale.member);
                     });
-                    round.commands.push("EXISTS", |command| {
-                        command.arg(&stale.path);
-                    });
+                    context.commands.push("EXISTS", &stale.redis_key, |_| ());
                 }
             }
             Stage::Remove => {
                 for stale in &self.stale {
-                    round.commands.push("ZREM", |command| {
-                        command.arg(&*stale.set).arg(&stale.member);
+                    context.commands.push("ZREM", &stale.set, |command| {
+                        command.arg(&stale.member);
                     });
-                    round.commands.push("PTTL", |command| {
-                        command.arg(&stale.path);
-                    });
+                    context.commands.push("PTTL", &stale.redis_key, |_| ());
                 }
             }
             Stage::Restore(returned) => {
-                for (stale, life) in returned {
-                    round.commands.push("ZADD", |command| {
-                        command.arg(&*stale.set).arg("NX");
-                        life.write_score(round.now_ms, command);
+                for (stale, ttl) in returned {
+                    context.commands.push("ZADD", &stale.set, |command| {
+                        command.arg("NX");
+                        ttl.write_score(context.now_ms, command);
                         command.arg(&stale.member);
                     });
                     // The set may have been empty, and so gone with its expiry.
-                    write_life(&stale.set, *life, round.commands);
+                    ttl.write_pexpire(&stale.set, context.commands);
                 }
             }
         }
@@ -114,8 +110,8 @@ impl Repair {
                     replies.next_integer()?;
                     match replies.next_integer()? {
                         GONE => {}
-                        ..0 => returned.push((stale, Life::Infinite)),
-                        ms => returned.push((stale, Life::Milliseconds(ms))),
+                        ..0 => returned.push((stale, Ttl::Persistent)),
+                        ms => returned.push((stale, Ttl::Millis(ms))),
                     }
                 }
                 if returned.is_empty() {
@@ -135,15 +131,15 @@ impl Repair {
 #[cfg(test)]
 mod tests {
     use super::super::Operation;
-    use super::super::script::*;
+    use super::super::testing::*;
     use super::*;
     use redis::Value;
 
-    fn stale(set: &str, member: &str) -> Stale {
-        Stale {
+    fn stale(set: &str, member: &str) -> StaleEntry {
+        StaleEntry {
             set: set.as_bytes().into(),
             member: member.as_bytes().to_vec(),
-            path: format!("path-{member}").into_bytes(),
+            redis_key: format!("redis_key-{member}").into_bytes(),
             score: b"5".to_vec(),
         }
     }
@@ -164,7 +160,7 @@ mod tests {
         let look = ["a", "b", "c", "d"].map(|member| {
             [
                 format!("ZSCORE set {member}"),
-                format!("EXISTS path-{member}"),
+                format!("EXISTS redis_key-{member}"),
             ]
         });
         assert_eq!(script.write(), look.as_flattened());
@@ -172,7 +168,7 @@ mod tests {
         let has_value = [bulk("5"), Value::Int(1)];
         let removed = [Value::Nil, Value::Int(0)];
         script.again([unchanged(), put_again, has_value, removed].concat());
-        assert_eq!(script.write(), ["ZREM set a", "PTTL path-a"]);
+        assert_eq!(script.write(), ["ZREM set a", "PTTL redis_key-a"]);
         let outcome = script.done(vec![Value::Int(1), Value::Int(-2)]);
         assert!(matches!(outcome, Outcome::Done));
     }

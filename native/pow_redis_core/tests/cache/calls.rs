@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
+use pow_redis_core::cache::CancelHandle;
 use pow_redis_core::cache::{Cache, Event};
 use pow_redis_core::error::{Error, ErrorKind};
-use pow_redis_core::index::Life;
-use pow_redis_core::key::Key;
-use pow_redis_core::operation::{All, Delete, Get, Layout, Operation, Outcome, Put};
+use pow_redis_core::keyspace::key::Key;
+use pow_redis_core::keyspace::layout::Layout;
+use pow_redis_core::keyspace::pattern::Pattern;
+use pow_redis_core::keyspace::ttl::Ttl;
+use pow_redis_core::operation::{All, Delete, Get, Operation, Outcome, Put};
 use pow_redis_core::options::Options;
-use pow_redis_core::pattern::Pattern;
-use pow_redis_core::request::Ticket;
 
-use crate::server::PATIENCE;
+use crate::redis_server::PATIENCE;
 
 pub const NAMESPACE: &[u8] = &[109, 0, 0, 0, 2, b'n', b's'];
 pub const ANY: &[u8] = &[119, 1, b'_'];
-pub const HOUR: Life = Life::Milliseconds(3_600_000);
+pub const HOUR: Ttl = Ttl::Millis(3_600_000);
 
 /// What comes of one call.
 pub type Answer = Receiver<Result<Outcome, Error>>;
@@ -47,7 +48,7 @@ pub fn start_at(url: &str) -> Cache {
 }
 
 /// Submits without waiting for the answer.
-pub fn submit(cache: &Cache, operation: Operation) -> Result<(Arc<Ticket>, Answer), Error> {
+pub fn submit(cache: &Cache, operation: Operation) -> Result<(Arc<CancelHandle>, Answer), Error> {
     let (sender, answer) = unbounded();
     let reply = Box::new(move |outcome| {
         let _ = sender.send(outcome);

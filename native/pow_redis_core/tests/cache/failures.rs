@@ -8,12 +8,12 @@ use pow_redis_core::error::ErrorKind;
 use pow_redis_core::operation::{Operation, Outcome, Ping};
 
 use crate::calls::*;
-use crate::peer::{Answer, Peer};
-use crate::server::eventually;
+use crate::fake_server::{Answer, FakeServer};
+use crate::redis_server::eventually;
 
 /// A peer whose first connection gives this answer to `GET` and `SET`; later ones are as usual.
-fn first_answers(answer: Answer) -> Peer {
-    Peer::start(move |connection, command| {
+fn first_answers(answer: Answer) -> FakeServer {
+    FakeServer::start(move |connection, command| {
         (connection == 0 && matches!(command, "GET" | "SET")).then_some(answer)
     })
 }
@@ -55,7 +55,8 @@ fn garbage_is_not_read_on() {
 
 #[test]
 fn who_talks_garbage_for_ever_is_given_up() {
-    let peer = Peer::start(|_, command| (command == "GET").then_some(Answer::Reply(b"?\r\n")));
+    let peer =
+        FakeServer::start(|_, command| (command == "GET").then_some(Answer::Reply(b"?\r\n")));
     let mut options = options(&peer.url());
     options.timeout = Duration::from_secs(3);
     let (cache, _events) = start(options);
@@ -76,7 +77,7 @@ fn a_server_that_is_not_ready_is_asked_again() {
     for reply in [
         "-LOADING Redis is loading the dataset in memory\r\n",
         "-READONLY You can't write against a read only replica.\r\n",
-        "-MASTERDOWN Link with MASTER is down\r\n",
+        "-MASTERDOWN Availability with MASTER is down\r\n",
         "-CLUSTERDOWN The cluster is down\r\n",
         "-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
     ] {
@@ -85,7 +86,7 @@ fn a_server_that_is_not_ready_is_asked_again() {
         wait_done(&send(&cache, put(1, 1)));
         assert_eq!(peer.connections(), 2, "{reply}");
 
-        let peer = Peer::start(|connection, command| {
+        let peer = FakeServer::start(|connection, command| {
             (connection == 0 && command == "INFO").then_some(Answer::Reply(reply.as_bytes()))
         });
         let cache = start_at(&peer.url());
@@ -101,7 +102,7 @@ fn writes_behind_one_that_is_refused_are_sent_again_with_it() {
     let (open, gate) = crossbeam_channel::bounded::<()>(0);
     let sets = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     let counted = Arc::clone(&sets);
-    let peer = Peer::start(move |connection, command| match command {
+    let peer = FakeServer::start(move |connection, command| match command {
         // Both puts come while the worker connects, so that they are sent together.
         "TIME" if connection == 0 => {
             let _ = arrive.send(());
@@ -170,9 +171,9 @@ fn a_silent_peer_costs_one_timeout() {
 
 #[test]
 fn a_peer_that_is_silent_at_the_login_costs_one_timeout() {
-    let peer = Peer::start(|connection, _| (connection == 0).then_some(Answer::Silence));
+    let peer = FakeServer::start(|connection, _| (connection == 0).then_some(Answer::Silence));
     let mut options = options(&peer.url());
-    options.connect_timeout = Duration::from_millis(1_500);
+    options.connect.timeout = Duration::from_millis(1_500);
     let (cache, _events) = start(options);
     let outcome = call(&cache, get(1));
     assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pow_redis_core::operation::Layout;
+use pow_redis_core::keyspace::layout::Layout;
 
 use crate::calls::*;
-use crate::peer::{Answer, Peer};
-use crate::server::eventually;
+use crate::fake_server::{Answer, FakeServer};
+use crate::redis_server::eventually;
 
-/// Pages that never end, until they are told to.
+/// Pages that never end, until they are reported to.
 const ONE_PAGE_OF_MANY: &[u8] = b"*2\r\n$1\r\n7\r\n*0\r\n";
 const LAST_PAGE: &[u8] = b"*2\r\n$1\r\n0\r\n*0\r\n";
 const NO_CONNECTION: usize = usize::MAX;
@@ -24,7 +24,7 @@ fn a_read_does_not_wait_for_a_listing_on_its_connection() {
     let read = Arc::new(AtomicBool::new(false));
     let seen = (Arc::clone(&listed), Arc::clone(&read));
     // There is no last page before the read has come.
-    let peer = Peer::start(move |_, command| {
+    let peer = FakeServer::start(move |_, command| {
         let (listed, read) = &seen;
         match command {
             "ZSCAN" => {
@@ -52,7 +52,7 @@ fn reads_are_left_to_the_free_worker() {
     let lister = Arc::new(AtomicUsize::new(NO_CONNECTION));
     let reads = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     let seen = (Arc::clone(&ended), Arc::clone(&lister), Arc::clone(&reads));
-    let peer = Peer::start(move |connection, command| {
+    let peer = FakeServer::start(move |connection, command| {
         let (ended, lister, reads) = &seen;
         match command {
             "ZSCAN" => {

@@ -8,11 +8,11 @@
 
 mod calls;
 mod failures;
+mod fake_server;
 mod listing;
 mod order;
 mod outages;
-mod peer;
 mod queues;
 mod records;
-mod server;
+mod redis_server;
 mod stopping;

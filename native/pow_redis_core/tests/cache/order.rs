@@ -5,9 +5,9 @@ use pow_redis_core::cache::Cache;
 use pow_redis_core::operation::{Operation, Ping};
 
 use crate::calls::*;
-use crate::peer::{self, Peer};
+use crate::fake_server::{self, FakeServer};
 use crate::queues::occupy;
-use crate::server::{Server, eventually};
+use crate::redis_server::{Server, eventually};
 
 fn start_with_four_workers(server: &Server) -> Cache {
     let mut options = options(&server.url());
@@ -82,7 +82,7 @@ fn a_delete_comes_after_the_whole_of_a_long_put() {
 fn a_delete_comes_after_a_long_put_that_lost_its_connection() {
     let (sender, second_connection) = unbounded();
     let (all_submitted, go_on) = bounded::<()>(0);
-    let peer = Peer::start(move |connection, command| {
+    let peer = FakeServer::start(move |connection, command| {
         if connection > 0 {
             sender.send(command.to_owned()).unwrap();
         }
@@ -92,7 +92,7 @@ fn a_delete_comes_after_a_long_put_that_lost_its_connection() {
                 let _nobody_sends_any_more = go_on.recv();
                 None
             }
-            (0, "GET") => Some(peer::Answer::Last(b"$3\r\n")),
+            (0, "GET") => Some(fake_server::Answer::Last(b"$3\r\n")),
             _ => None,
         }
     });

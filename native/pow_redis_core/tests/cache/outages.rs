@@ -7,7 +7,7 @@ use pow_redis_core::error::ErrorKind;
 
 use crate::calls::*;
 use crate::queues::occupy;
-use crate::server::{PATIENCE, Server, eventually, free_port};
+use crate::redis_server::{PATIENCE, Server, eventually, free_port};
 
 #[test]
 fn a_request_outlives_its_connection() {
@@ -69,7 +69,7 @@ fn an_outage_ends_in_refusals_at_once_and_then_in_answers() {
     });
     assert!(cache.info().connected);
     assert!(matches!(event(), Event::Connected { .. }));
-    assert!(events.is_empty(), "each change is told once");
+    assert!(events.is_empty(), "each change is reported once");
 }
 
 #[test]

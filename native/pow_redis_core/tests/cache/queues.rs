@@ -7,11 +7,12 @@ use std::time::Duration;
 use crossbeam_channel::{bounded, unbounded};
 use pow_redis_core::cache::Cache;
 use pow_redis_core::error::ErrorKind;
-use pow_redis_core::operation::{Layout, Operation, Ping};
+use pow_redis_core::keyspace::layout::Layout;
+use pow_redis_core::operation::{Operation, Ping};
 
 use crate::calls::*;
-use crate::peer::Peer;
-use crate::server::{Server, eventually};
+use crate::fake_server::FakeServer;
+use crate::redis_server::{Server, eventually};
 
 /// Sends a put that the paused server does not answer, so that what is submitted next waits.
 pub fn occupy(cache: &Cache) -> Answer {
@@ -58,7 +59,7 @@ fn a_get_beside_a_long_all_waits_for_one_batch() {
 fn what_comes_while_replies_are_far_is_sent_at_once() {
     const FAR: Duration = Duration::from_millis(15);
     let (let_go, gate) = bounded::<()>(0);
-    let peer = Peer::start(move |_, command| {
+    let peer = FakeServer::start(move |_, command| {
         match command {
             "GET" => thread::sleep(FAR),
             "PING" => drop(gate.recv()),
@@ -162,6 +163,6 @@ fn a_reply_that_panics_does_not_end_the_worker() {
     let behind = send(&cache, get(1));
     server.resume();
     wait_done(&occupied);
-    assert_eq!(error_of(wait(&behind)), ErrorKind::Crashed);
+    assert_eq!(error_of(wait(&behind)), ErrorKind::WorkerPanicked);
     assert_eq!(value_of(&cache, 0), Some(number(0)));
 }

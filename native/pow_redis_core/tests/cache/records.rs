@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use pow_redis_core::cache::{Cache, Event};
 use pow_redis_core::error::ErrorKind;
-use pow_redis_core::index::Life;
-use pow_redis_core::operation::{Delete, Get, Layout, Mode, Operation, Outcome, Put, Reindex};
-use pow_redis_core::path::Path;
+use pow_redis_core::keyspace::layout::Layout;
+use pow_redis_core::keyspace::redis_key::RedisKey;
+use pow_redis_core::keyspace::ttl::Ttl;
+use pow_redis_core::operation::{Delete, Get, Mode, Operation, Outcome, Put, Reindex};
 use redis::cmd;
 
 use crate::calls::*;
-use crate::server::{PATIENCE, Server, eventually};
+use crate::redis_server::{PATIENCE, Server, eventually};
 
 const A: &[u8] = &[119, 1, b'a'];
 const ONE: &[u8] = &[97, 1];
@@ -101,18 +102,18 @@ fn a_record_may_live_for_ever() {
     let server = Server::start();
     let cache = start_at(&server.url());
     let records = vec![(numbered(1), number(1))];
-    let for_ever = Put::new(records, Life::Infinite, Layout::Indexed).unwrap();
-    // Another record of the same index set must not end its life.
+    let for_ever = Put::new(records, Ttl::Persistent, Layout::Indexed).unwrap();
+    // Another record of the same index set must not end its ttl.
     let records = vec![(numbered(2), number(2))];
-    let short = Put::new(records, Life::Milliseconds(1_000), Layout::Indexed).unwrap();
+    let short = Put::new(records, Ttl::Millis(1_000), Layout::Indexed).unwrap();
     for put in [for_ever, short] {
         let outcome = call(&cache, Operation::Put(put));
         assert!(matches!(outcome, Ok(Outcome::Done)));
     }
-    let life = |key: &[u8]| server.run::<i64>(cmd("PTTL").arg(key));
-    assert_eq!(life(numbered(1).path().as_bytes()), -1);
-    for (set, _) in numbered(1).path().memberships() {
-        let years = life(&set) / (365 * 24 * 3_600_000);
+    let ttl = |key: &[u8]| server.run::<i64>(cmd("PTTL").arg(key));
+    assert_eq!(ttl(numbered(1).redis_key().as_bytes()), -1);
+    for (set, _) in numbered(1).redis_key().index_entries() {
+        let years = ttl(&set) / (365 * 24 * 3_600_000);
         assert!(years > 100_000, "{years}");
     }
 }
@@ -121,15 +122,15 @@ fn a_record_may_live_for_ever() {
 fn what_is_no_safe_term_is_refused_and_reported() {
     let server = Server::start();
     let (cache, events) = start(options(&server.url()));
-    let path = numbered(1).path();
-    server.run::<()>(cmd("SET").arg(path.as_bytes()).arg("text"));
+    let redis_key = numbered(1).redis_key();
+    server.run::<()>(cmd("SET").arg(redis_key.as_bytes()).arg("text"));
     let outcome = call(&cache, get(1));
-    assert!(matches!(outcome, Ok(Outcome::Refused(_))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(Outcome::Invalid(_))), "{outcome:?}");
     assert!(matches!(
         events.recv_timeout(PATIENCE),
         Ok(Event::Connected { .. })
     ));
-    assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Refused(1)));
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Invalid(1)));
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn members_without_a_value_leave_the_index() {
     let cache = start_at(&server.url());
     wait_done(&send(&cache, put(1, 1)));
     wait_done(&send(&cache, put(2, 2)));
-    server.run::<()>(cmd("DEL").arg(numbered(1).path().as_bytes()));
+    server.run::<()>(cmd("DEL").arg(numbered(1).redis_key().as_bytes()));
     let mut options = options(&server.url());
     // A repair waits for that long.
     options.timeout = Duration::from_secs(1);
@@ -146,7 +147,7 @@ fn members_without_a_value_leave_the_index() {
     eventually("the other is found", || {
         call(&lister, all(&[ANY], Layout::Indexed)).is_ok_and(|found| records(Ok(found)).len() == 1)
     });
-    let index = numbered(1).path().memberships().next().unwrap().0;
+    let index = numbered(1).redis_key().index_entries().next().unwrap().0;
     eventually("the member is removed", || {
         server.run::<u64>(cmd("ZCARD").arg(&index)) == 1
     });
@@ -154,9 +155,9 @@ fn members_without_a_value_leave_the_index() {
 }
 
 /// `[namespace, a, number]` as Erlang/OTP 25 and earlier wrote it.
-fn old_path(of: u32) -> Path {
+fn old_path(of: u32) -> RedisKey {
     let namespace = [&[131], NAMESPACE].concat();
-    Path::from_parts([&namespace[..], &[131, 100, 0, 1, b'a'], &number(of)])
+    RedisKey::from_parts([&namespace[..], &[131, 100, 0, 1, b'a'], &number(of)])
 }
 
 #[test]
@@ -164,10 +165,10 @@ fn a_reindex_brings_old_keys_into_our_form() {
     let server = Server::start();
     let cache = start_at(&server.url());
     for of in 1_000..2_000 {
-        let path = old_path(of);
+        let redis_key = old_path(of);
         server.run::<()>(
             cmd("SET")
-                .arg(path.as_bytes())
+                .arg(redis_key.as_bytes())
                 .arg(number(of))
                 .arg("PX")
                 .arg(600_000),

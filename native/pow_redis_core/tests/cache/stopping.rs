@@ -6,18 +6,18 @@ use pow_redis_core::error::ErrorKind;
 use redis::cmd;
 
 use crate::calls::*;
-use crate::peer::{Answer, Peer};
+use crate::fake_server::{Answer, FakeServer};
 use crate::queues::occupy;
-use crate::server::{PATIENCE, Server, free_port};
+use crate::redis_server::{PATIENCE, Server, free_port};
 
 /// Waits for the last event; behind it the workers let go of what they share.
 fn wait_for_end(events: &Receiver<Event>) -> Vec<Event> {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     loop {
         match events.recv_timeout(PATIENCE) {
-            Ok(event) => told.push(event),
-            Err(RecvTimeoutError::Disconnected) => return told,
-            Err(RecvTimeoutError::Timeout) => panic!("the workers do not end: {told:?}"),
+            Ok(event) => reported.push(event),
+            Err(RecvTimeoutError::Disconnected) => return reported,
+            Err(RecvTimeoutError::Timeout) => panic!("the workers do not end: {reported:?}"),
         }
     }
 }
@@ -36,16 +36,17 @@ fn what_is_queued_is_finished() {
     server.resume();
     wait_done(&occupied);
     answers.iter().for_each(wait_done);
-    let told = wait_for_end(&events);
-    assert_eq!(told.last(), Some(&Event::Stopped));
+    let reported = wait_for_end(&events);
+    assert_eq!(reported.last(), Some(&Event::Stopped));
     assert_eq!(
-        told.iter()
+        reported
+            .iter()
             .filter(|event| **event == Event::Stopped)
             .count(),
         1
     );
     for of in 1..=1_000 {
-        assert!(server.run::<bool>(cmd("EXISTS").arg(numbered(of).path().as_bytes())));
+        assert!(server.run::<bool>(cmd("EXISTS").arg(numbered(of).redis_key().as_bytes())));
     }
 }
 
@@ -60,8 +61,8 @@ fn index_sets_are_looked_after_before_the_end() {
     drop(cache);
     wait_for_end(&events);
     for set in sets {
-        let life: i64 = server.run(cmd("PTTL").arg(&set));
-        assert!(life > 0, "{set} lives for {life} ms");
+        let ttl: i64 = server.run(cmd("PTTL").arg(&set));
+        assert!(ttl > 0, "{set} lives for {ttl} ms");
     }
 }
 
@@ -80,7 +81,7 @@ fn without_a_server_the_end_does_not_wait_for_deadlines() {
 
 #[test]
 fn an_idle_cache_ends() {
-    let peer = Peer::start(|_, _| None);
+    let peer = FakeServer::start(|_, _| None);
     let (cache, events) = start(options(&peer.url()));
     assert!(matches!(
         events.recv_timeout(PATIENCE),
@@ -92,7 +93,7 @@ fn an_idle_cache_ends() {
 
 #[test]
 fn each_request_is_answered_though_the_peer_is_silent() {
-    let peer = Peer::start(|_, command| (command == "GET").then_some(Answer::Silence));
+    let peer = FakeServer::start(|_, command| (command == "GET").then_some(Answer::Silence));
     let mut options = options(&peer.url());
     options.timeout = std::time::Duration::from_millis(300);
     let (cache, events) = start(options);

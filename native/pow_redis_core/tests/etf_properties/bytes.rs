@@ -1,8 +1,8 @@
 //! Bytes that nobody vouches for: reading them ends in a value or an error.
 
 use pow_redis_core::etf::{self, AtomForm};
-use pow_redis_core::key::Key;
-use pow_redis_core::pattern::Pattern;
+use pow_redis_core::keyspace::key::Key;
+use pow_redis_core::keyspace::pattern::Pattern;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -30,7 +30,10 @@ fn read(bytes: &[u8]) {
     }
     let key = Key::from_external(bytes);
     if let Ok(key) = &key {
-        assert_eq!(Key::from_path(key.path().as_bytes()).as_ref(), Some(key));
+        assert_eq!(
+            Key::from_redis_key(key.redis_key().as_bytes()).as_ref(),
+            Some(key)
+        );
     }
     if let Ok(pattern) = Pattern::from_external(bytes) {
         pattern.matches(bytes);
@@ -98,14 +101,14 @@ proptest! {
     }
 
     #[test]
-    fn any_path(path in vec(any::<u8>(), 0..32)) {
-        prop_assert!(Key::from_path(&path).is_none_or(|key| !key.path().as_bytes().is_empty()));
+    fn any_path(redis_key in vec(any::<u8>(), 0..32)) {
+        prop_assert!(Key::from_redis_key(&redis_key).is_none_or(|key| !key.redis_key().as_bytes().is_empty()));
     }
 
     #[test]
-    fn a_path_that_looks_like_ours(path in "(g[0-3][A-Za-z0-9_-]{1,9}:?){1,4}") {
-        if let Some(key) = Key::from_path(path.as_bytes()) {
-            prop_assert_eq!(Key::from_path(key.path().as_bytes()), Some(key));
+    fn a_path_that_looks_like_ours(redis_key in "(g[0-3][A-Za-z0-9_-]{1,9}:?){1,4}") {
+        if let Some(key) = Key::from_redis_key(redis_key.as_bytes()) {
+            prop_assert_eq!(Key::from_redis_key(key.redis_key().as_bytes()), Some(key));
         }
     }
 

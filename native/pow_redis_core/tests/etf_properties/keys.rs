@@ -1,8 +1,8 @@
-//! Properties of keys and their paths.
+//! Properties of keys and their redis_keys.
 
 use pow_redis_core::etf::{self, AtomForm};
-use pow_redis_core::key::Key;
-use pow_redis_core::path::{Path, decode_parts};
+use pow_redis_core::keyspace::key::Key;
+use pow_redis_core::keyspace::redis_key::{RedisKey, decode_parts};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ proptest! {
         let key = Key::from_external(&external(&list, &mut choices)).unwrap();
         prop_assert_eq!(&key, &Key::from_external(&canonical_external(&list)).unwrap());
         let canonical_parts: Vec<_> = parts.iter().map(canonical_external).collect();
-        prop_assert_eq!(decode_parts(key.path().as_bytes()), Some(canonical_parts));
+        prop_assert_eq!(decode_parts(key.redis_key().as_bytes()), Some(canonical_parts));
         let behind_namespace = Term::list(parts[1..].to_vec());
         prop_assert_eq!(key.parts_term(), canonical(&behind_namespace));
     }
@@ -27,11 +27,11 @@ proptest! {
     #[test]
     fn a_path_leads_back_to_its_key(parts in vec(term(), 1..5), mut choices in choices()) {
         let key = Key::from_external(&canonical_external(&Term::list(parts.clone()))).unwrap();
-        prop_assert_eq!(Key::from_path(key.path().as_bytes()), Some(key.clone()));
+        prop_assert_eq!(Key::from_redis_key(key.redis_key().as_bytes()), Some(key.clone()));
         // As another VM may have written it.
         let other: Vec<_> = parts.iter().map(|part| external(part, &mut choices)).collect();
-        let other = Path::from_parts(other.iter().map(Vec::as_slice));
-        prop_assert_eq!(Key::from_path(other.as_bytes()), Some(key));
+        let other = RedisKey::from_parts(other.iter().map(Vec::as_slice));
+        prop_assert_eq!(Key::from_redis_key(other.as_bytes()), Some(key));
     }
 
     #[test]
@@ -41,14 +41,14 @@ proptest! {
             .iter()
             .map(|part| etf::external(&canonical_external(part), AtomForm::Latin1).unwrap())
             .collect();
-        let old = Path::from_parts(old.iter().map(Vec::as_slice));
-        match key.legacy_path() {
+        let old = RedisKey::from_parts(old.iter().map(Vec::as_slice));
+        match key.legacy_redis_key() {
             Some(legacy) => {
                 prop_assert_eq!(&legacy, &old);
-                prop_assert_ne!(&legacy, &key.path());
-                prop_assert_eq!(Key::from_path(legacy.as_bytes()), Some(key));
+                prop_assert_ne!(&legacy, &key.redis_key());
+                prop_assert_eq!(Key::from_redis_key(legacy.as_bytes()), Some(key));
             }
-            None => prop_assert_eq!(old, key.path()),
+            None => prop_assert_eq!(old, key.redis_key()),
         }
     }
 
@@ -56,13 +56,13 @@ proptest! {
     fn each_membership_leads_back_to_the_path(parts in vec(term(), 1..5)) {
         let externals: Vec<_> = parts.iter().map(canonical_external).collect();
         let slices: Vec<_> = externals.iter().map(Vec::as_slice).collect();
-        let path = Path::from_parts(slices.iter().copied());
-        let memberships: Vec<_> = path.memberships().collect();
-        prop_assert_eq!(memberships.len(), parts.len() - 1);
-        for (position, (set, member)) in memberships.into_iter().enumerate() {
-            let prefix = Path::from_parts(slices[..=position].iter().copied());
+        let redis_key = RedisKey::from_parts(slices.iter().copied());
+        let index_entries: Vec<_> = redis_key.index_entries().collect();
+        prop_assert_eq!(index_entries.len(), parts.len() - 1);
+        for (position, (set, member)) in index_entries.into_iter().enumerate() {
+            let prefix = RedisKey::from_parts(slices[..=position].iter().copied());
             prop_assert_eq!(&set, &prefix.index_set());
-            prop_assert_eq!(&prefix.join(member), &path);
+            prop_assert_eq!(&prefix.join(member), &redis_key);
         }
     }
 

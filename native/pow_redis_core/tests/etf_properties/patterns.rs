@@ -1,8 +1,8 @@
 //! Properties of patterns, against a matcher on terms.
 
 use pow_redis_core::error::ErrorKind;
-use pow_redis_core::key::Key;
-use pow_redis_core::pattern::Pattern;
+use pow_redis_core::keyspace::key::Key;
+use pow_redis_core::keyspace::pattern::Pattern;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -130,11 +130,14 @@ fn check_match(wanted: &[Term], parts: &[Term], written: &[u8]) -> Result<(), Te
     if !expected {
         return Ok(());
     }
-    let prefix = pattern.prefix().path();
-    prop_assert!(key.path().as_bytes().starts_with(prefix.as_bytes()));
-    prop_assert!(!pattern.is_exact() || prefix == key.path());
-    for path in [Some(key.path()), key.legacy_path()].into_iter().flatten() {
-        prop_assert!(glob_matches(&pattern.glob(), path.as_bytes()));
+    let prefix = pattern.prefix().redis_key();
+    prop_assert!(key.redis_key().as_bytes().starts_with(prefix.as_bytes()));
+    prop_assert!(!pattern.is_exact() || prefix == key.redis_key());
+    for redis_key in [Some(key.redis_key()), key.legacy_redis_key()]
+        .into_iter()
+        .flatten()
+    {
+        prop_assert!(glob_matches(&pattern.glob(), redis_key.as_bytes()));
     }
     Ok(())
 }

@@ -1,0 +1,105 @@
+defmodule PowRedisCache.Bench.Client do
+  @moduledoc """
+  What is measured, behind one face: the calls of Pow's backends.
+
+  The modules of Pow's guide are those in our own words of `PowRedisCache.PowGuideStore`, over eredis and over
+  Redix, each on one connection as the guide has it. They write atoms as Erlang/OTP 26 does, so that
+  all contenders read the same data.
+  """
+
+  alias PowRedisCache.PowGuideStore
+  alias PowRedisCache.Bench.{Eredis, Redix}
+
+  @enforce_keys [:name, :put, :get, :delete, :all, :stop]
+  defstruct @enforce_keys
+
+  @namespace "credentials"
+  @ttl :timer.minutes(30)
+
+  @doc "The names of all contenders whose client is there."
+  def names do
+    drivers = Enum.filter([Redix, Eredis], & &1.available?())
+
+    ["pow_redis_cache"] ++
+      for(driver <- drivers, edition <- [:current, :first], do: guide_name(edition, driver)) ++
+      ["ets"]
+  end
+
+  @doc "The contenders of these names, on a database of a Redis server; `records` are what ETS starts with."
+  def start(names, port, database, records) do
+    for name <- names, do: start_one(name, port, database, records)
+  end
+
+  @doc "Ends them."
+  def stop(contenders), do: Enum.each(contenders, & &1.stop.())
+
+  defp start_one("pow_redis_cache", port, database, _records) do
+    name = :"bench_#{port}_#{database}"
+    url = "redis://127.0.0.1:#{port}/#{database}"
+    {:ok, pid} = PowRedisCache.start_link(name: name, url: url)
+    config = [name: name, namespace: @namespace, ttl: @ttl]
+
+    %__MODULE__{
+      name: "pow_redis_cache",
+      put: &PowRedisCache.put(config, &1),
+      get: &PowRedisCache.get(config, &1),
+      delete: &PowRedisCache.delete(config, &1),
+      all: &PowRedisCache.all(config, &1),
+      stop: fn -> GenServer.stop(pid) end
+    }
+  end
+
+  defp start_one("ets", _port, _database, records) do
+    table = :ets.new(:bench, [:set, :public, read_concurrency: true, write_concurrency: true])
+    Enum.each(records, &:ets.insert(table, &1))
+
+    %__MODULE__{
+      name: "ets",
+      put: fn records ->
+        true = :ets.insert(table, records)
+        :ok
+      end,
+      get: fn key ->
+        case :ets.lookup(table, key) do
+          [{_key, value}] -> value
+          [] -> :not_found
+        end
+      end,
+      delete: fn key ->
+        true = :ets.delete(table, key)
+        :ok
+      end,
+      all: &:ets.select(table, [{{&1, :_}, [], [:"$_"]}]),
+      stop: fn -> :ets.delete(table) end
+    }
+  end
+
+  defp start_one(name, port, database, _records) do
+    {edition, driver} =
+      Enum.find(
+        for(driver <- [Redix, Eredis], edition <- [:current, :first], do: {edition, driver}),
+        fn {edition, driver} -> guide_name(edition, driver) == name end
+      )
+
+    client = driver.start!(port, database)
+    guide = %PowGuideStore{client: client, driver: driver, edition: edition}
+
+    %__MODULE__{
+      name: name,
+      put: fn records ->
+        PowGuideStore.put_all(guide, for({key, value} <- records, do: {parts(key), value}), @ttl)
+      end,
+      get: &PowGuideStore.get(guide, parts(&1)),
+      delete: &PowGuideStore.delete(guide, parts(&1)),
+      all: fn pattern ->
+        {prefix, wildcards} = Enum.split_while(pattern, &(&1 != :_))
+        PowGuideStore.all(guide, [@namespace | prefix], length(wildcards))
+      end,
+      stop: fn -> driver.stop(client) end
+    }
+  end
+
+  defp guide_name(edition, driver), do: "guide (#{edition}) on #{driver.name()}"
+
+  defp parts(key), do: [@namespace | List.wrap(key)]
+end

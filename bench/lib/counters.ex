@@ -1,0 +1,53 @@
+defmodule PowRedisCache.Bench.Counters do
+  @moduledoc "Readings of what a measure costs: our CPU time and Redis's, Redis's commands, memory."
+
+  alias PowRedisCache.RedisClient
+
+  # Linux tells times of processes in hundredths of a second.
+  @microseconds_per_tick 10_000
+
+  @doc "CPU time of this VM and of a Redis server, in microseconds, and the commands it has served."
+  def read(client) do
+    cpu = info(client, "cpu")
+    # The last, so that what we ask ourselves is the same in each reading.
+    stats = info(client, "stats")
+
+    %{
+      vm_cpu_us: vm_cpu_us(),
+      redis_cpu_us: seconds(cpu["used_cpu_user"]) + seconds(cpu["used_cpu_sys"]),
+      # This reading's own two.
+      commands: String.to_integer(stats["total_commands_processed"]) - own_commands()
+    }
+  end
+
+  @doc "A section of what a server says of itself."
+  def info(client, section) do
+    for line <- client |> RedisClient.command!(["INFO", section]) |> String.split("\r\n"),
+        [name, value] <- [String.split(line, ":", parts: 2)],
+        into: %{},
+        do: {name, value}
+  end
+
+  @doc "Resident memory of this VM, in bytes."
+  def resident_bytes do
+    [_, kilobytes] = Regex.run(~r/VmRSS:\s+(\d+) kB/, File.read!("/proc/self/status"))
+    String.to_integer(kilobytes) * 1024
+  end
+
+  # How many commands this process has sent to read: they are none of the measured.
+  defp own_commands do
+    sent = Process.get(__MODULE__, 0) + 2
+    Process.put(__MODULE__, sent)
+    sent
+  end
+
+  defp vm_cpu_us do
+    # Behind the name of the program, which may have spaces.
+    [_, fields] = "/proc/self/stat" |> File.read!() |> String.split(") ", parts: 2)
+    fields = String.split(fields)
+    ticks = String.to_integer(Enum.at(fields, 11)) + String.to_integer(Enum.at(fields, 12))
+    ticks * @microseconds_per_tick
+  end
+
+  defp seconds(text), do: round(String.to_float(text) * 1_000_000)
+end

@@ -1,0 +1,56 @@
+defmodule PowRedisCache.Bench.LoadGenerator do
+  @moduledoc "Callers that call, each again as soon as it is answered, and the time of each call."
+
+  @doc """
+  Runs so many callers. Each prepares, which is not measured, and then calls for so many milliseconds
+  (`{:for, ms}`) or so many times (`{:times, n}`). `call.(caller, number, prepared)` checks its answer.
+
+  Returns the time of each call and the duration of all, in nanoseconds, and what `meter` says between
+  the first call and the last.
+  """
+  def run(callers, extent, prepare, call, meter) do
+    parent = self()
+
+    pids =
+      for caller <- 1..callers,
+          do: spawn_link(fn -> caller(parent, caller, extent, prepare, call) end)
+
+    for pid <- pids, do: receive(do: ({^pid, :ready} -> :ok))
+    before = meter.()
+    begin = now()
+    for pid <- pids, do: send(pid, :go)
+    times = Enum.flat_map(pids, fn pid -> receive(do: ({^pid, times} -> times)) end)
+    {times, now() - begin, difference(before, meter.())}
+  end
+
+  defp difference(before, later), do: Map.new(later, fn {key, n} -> {key, n - before[key]} end)
+
+  defp caller(parent, caller, extent, prepare, call) do
+    prepared = prepare.(caller)
+    send(parent, {self(), :ready})
+    receive(do: (:go -> :ok))
+    send(parent, {self(), calls(extent, &call.(caller, &1, prepared))})
+  end
+
+  defp calls({:times, times}, call) do
+    for number <- 1..times do
+      begin = now()
+      call.(number)
+      now() - begin
+    end
+  end
+
+  defp calls({:for, ms}, call) do
+    begin = now()
+    calls_until(begin + ms * 1_000_000, begin, 1, call, [])
+  end
+
+  defp calls_until(finish, begin, number, call, times) do
+    call.(number)
+    done = now()
+    times = [done - begin | times]
+    if done < finish, do: calls_until(finish, done, number + 1, call, times), else: times
+  end
+
+  defp now, do: :erlang.monotonic_time(:nanosecond)
+end

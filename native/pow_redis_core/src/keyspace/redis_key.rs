@@ -1,0 +1,134 @@
+//! Where a key lies in Redis.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+const SEPARATOR: u8 = b':';
+/// Most redis_keys are no longer.
+const MOST_PATHS: usize = 128;
+const INDEX_PREFIX: &[u8] = b"_index:";
+
+/// The parts of a key, each in base64url without padding, joined by `:`. This is the name of a
+/// Redis key; its first parts also name the index sets in which the others are members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisKey {
+    bytes: Vec<u8>,
+}
+
+impl RedisKey {
+    /// The redis_key of parts, each an external term.
+    pub fn from_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut text = String::with_capacity(MOST_PATHS);
+        for (position, part) in parts.into_iter().enumerate() {
+            if position > 0 {
+                text.push(char::from(SEPARATOR));
+            }
+            URL_SAFE_NO_PAD.encode_string(part, &mut text);
+        }
+        Self {
+            bytes: text.into_bytes(),
+        }
+    }
+
+    /// The redis_key that a Redis key is.
+    pub(crate) fn found(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+        }
+    }
+
+    /// The redis_key whose index set has this name; `None` for the name of anything else.
+    pub(crate) fn of_index_set(name: &[u8]) -> Option<Self> {
+        name.strip_prefix(INDEX_PREFIX).map(Self::found)
+    }
+
+    /// The redis_key of a member of the index set of `self`.
+    pub fn join(&self, member: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 1 + member.len());
+        bytes.extend(&self.bytes);
+        bytes.push(SEPARATOR);
+        bytes.extend(member);
+        Self { bytes }
+    }
+
+    /// The bytes of the Redis key.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same, as bytes of its own.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The name of the index set that holds what follows these parts.
+    pub fn index_set(&self) -> Vec<u8> {
+        index_set(&self.bytes)
+    }
+
+    /// Where the redis_key stands in the index: for each of its first parts the name of the set, and the
+    /// rest of the redis_key, which is the member.
+    pub fn index_entries(&self) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
+        self.bytes
+            .iter()
+            .enumerate()
+            .filter(|&(_, &byte)| byte == SEPARATOR)
+            .filter_map(|(position, _)| {
+                let (prefix, rest) = self.bytes.split_at_checked(position)?;
+                Some((index_set(prefix), rest.get(1..)?))
+            })
+    }
+}
+
+fn index_set(redis_key: &[u8]) -> Vec<u8> {
+    [INDEX_PREFIX, redis_key].concat()
+}
+
+/// How many parts a redis_key found in Redis has.
+pub(crate) fn count_parts(redis_key: &[u8]) -> usize {
+    1 + redis_key.iter().filter(|&&byte| byte == SEPARATOR).count()
+}
+
+/// The parts of a redis_key found in Redis; `None` for a Redis key that is no redis_key.
+pub fn decode_parts(redis_key: &[u8]) -> Option<Vec<Vec<u8>>> {
+    redis_key
+        .split(|&byte| byte == SEPARATOR)
+        .map(|part| URL_SAFE_NO_PAD.decode(part).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joins_parts_and_splits_them() {
+        let parts = [&[131, 97, 1][..], &[131, 106]];
+        let redis_key = RedisKey::from_parts(parts);
+        assert_eq!(redis_key.as_bytes(), b"g2EB:g2o");
+        assert_eq!(
+            decode_parts(redis_key.as_bytes()),
+            Some(parts.map(<[u8]>::to_vec).to_vec())
+        );
+        assert_eq!(decode_parts(b"g2EB:session:7"), None);
+        assert_eq!(decode_parts(b"g2E="), None);
+    }
+
+    #[test]
+    fn stands_in_a_set_for_each_of_its_first_parts() {
+        let redis_key = RedisKey::from_parts([&[131, 97, 1][..], &[131, 106], &[131, 97, 2]]);
+        let index_entries: Vec<_> = redis_key.index_entries().collect();
+        assert_eq!(
+            index_entries,
+            [
+                (b"_index:g2EB".to_vec(), &b"g2o:g2EC"[..]),
+                (b"_index:g2EB:g2o".to_vec(), &b"g2EC"[..]),
+            ]
+        );
+        let prefix = RedisKey::from_parts([&[131, 97, 1][..]]);
+        assert_eq!(prefix.index_set(), b"_index:g2EB");
+        assert_eq!(prefix.join(b"g2o:g2EC"), redis_key);
+        assert_eq!(RedisKey::of_index_set(&prefix.index_set()), Some(prefix));
+        assert_eq!(RedisKey::of_index_set(redis_key.as_bytes()), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! What `INFO` tells about a server.
+
+/// What `INFO` tells about a server. Fields that it does not report are `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Product and version.
+    pub version: Option<String>,
+    /// `standalone`, `cluster` or `sentinel`.
+    pub mode: Option<String>,
+    /// `master` or `slave`.
+    pub role: Option<String>,
+    /// Memory in use, in bytes.
+    pub used_memory: Option<u64>,
+    /// The memory limit, in bytes; 0 for none.
+    pub maxmemory: Option<u64>,
+    /// What is evicted at the memory limit.
+    pub eviction_policy: Option<String>,
+    /// The number of connected clients.
+    pub connected_clients: Option<u64>,
+    /// The limit on connected clients.
+    pub maxclients: Option<u64>,
+}
+
+impl ServerInfo {
+    /// Parses the reply to `INFO`.
+    pub(crate) fn parse(info: &[u8]) -> Self {
+        let text = |name| field(info, name).map(str::to_owned);
+        let number = |name| field(info, name)?.parse().ok();
+        Self {
+            version: version(info),
+            // Valkey calls it `server_mode`.
+            mode: text("redis_mode").or_else(|| text("server_mode")),
+            role: text("role"),
+            used_memory: number("used_memory"),
+            maxmemory: number("maxmemory"),
+            eviction_policy: text("maxmemory_policy"),
+            connected_clients: number("connected_clients"),
+            maxclients: number("maxclients"),
+        }
+    }
+}
+
+/// Product and version.
+pub(crate) fn version(info: &[u8]) -> Option<String> {
+    match (field(info, "valkey_version"), field(info, "redis_version")) {
+        (Some(version), _) => Some(format!("Valkey {version}")),
+        (None, Some(version)) => Some(format!("Redis {version}")),
+        (None, None) => None,
+    }
+}
+
+fn field<'i>(info: &'i [u8], name: &str) -> Option<&'i str> {
+    let info = std::str::from_utf8(info).ok()?;
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_product_and_version() {
+        assert_eq!(
+            version(b"redis_version:7.0.15\r\n").as_deref(),
+            Some("Redis 7.0.15")
+        );
+        let valkey = b"redis_version:7.2.4\r\nvalkey_version:8.1.1\r\n";
+        assert_eq!(version(valkey).as_deref(), Some("Valkey 8.1.1"));
+        assert_eq!(version(b""), None);
+    }
+
+    #[test]
+    fn parses_the_fields_that_are_reported() {
+        let info = b"# Memory\r\nused_memory:100\r\nused_memory_rss:900\r\nmaxmemory:200\r\n\
+            maxmemory_policy:noeviction\r\n# Clients\r\nmaxclients:x\r\nrole:master\r\n";
+        let expected = ServerInfo {
+            role: Some("master".to_owned()),
+            used_memory: Some(100),
+            maxmemory: Some(200),
+            eviction_policy: Some("noeviction".to_owned()),
+            ..ServerInfo::default()
+        };
+        assert_eq!(ServerInfo::parse(info), expected);
+    }
+}

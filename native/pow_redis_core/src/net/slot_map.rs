@@ -1,0 +1,189 @@
+//! Which node of a cluster has a key.
+//!
+//! Slots and `CLUSTER SLOTS` are described in the
+//! [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
+
+use std::collections::HashSet;
+
+use redis::Value;
+
+use super::address::Address;
+
+const SLOTS: u16 = 16_384;
+
+/// The slots of a cluster, and the primary of each.
+#[derive(Debug)]
+pub(crate) struct SlotMap {
+    ranges: Vec<SlotRange>,
+}
+
+/// Slots from `start` to `end`, both included.
+#[derive(Debug)]
+struct SlotRange {
+    start: u16,
+    end: u16,
+    primary: Address,
+}
+
+impl SlotMap {
+    /// Parses the reply to `CLUSTER SLOTS`: of each range start, end, and its nodes, the primary first.
+    /// A node without an address is the one that was asked.
+    pub(crate) fn parse(reply: &Value, asked: &Address) -> Option<Self> {
+        let Value::Array(ranges) = reply else {
+            return None;
+        };
+        let ranges = ranges.iter().map(|range| parse_range(range, asked));
+        Some(Self {
+            ranges: ranges.collect::<Option<_>>()?,
+        })
+    }
+
+    /// Whether no slot has a primary.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// The primary that has a key.
+    pub(crate) fn node_for(&self, key: &[u8]) -> Option<&Address> {
+        let slot = slot(key);
+        // The newest ranges stand last.
+        let mut ranges = self.ranges.iter().rev();
+        let range = ranges.find(|range| (range.start..=range.end).contains(&slot))?;
+        Some(&range.primary)
+    }
+
+    /// Notes that a slot has moved.
+    pub(crate) fn update_slot(&mut self, slot: u16, primary: &Address) {
+        self.ranges
+            .retain(|range| (range.start, range.end) != (slot, slot));
+        self.ranges.push(SlotRange {
+            start: slot,
+            end: slot,
+            primary: primary.clone(),
+        });
+    }
+
+    /// The number of primaries that have slots.
+    pub(crate) fn primaries(&self) -> usize {
+        let primaries: HashSet<_> = self.ranges.iter().map(|range| &range.primary).collect();
+        primaries.len()
+    }
+}
+
+fn parse_range(range: &Value, asked: &Address) -> Option<SlotRange> {
+    let Value::Array(range) = range else {
+        return None;
+    };
+    let [
+        Value::Int(start),
+        Value::Int(end),
+        Value::Array(primary),
+        ..,
+    ] = range.as_slice()
+    else {
+        return None;
+    };
+    let [host, Value::Int(port), ..] = primary.as_slice() else {
+        return None;
+    };
+    let host = match (host, asked) {
+        (Value::BulkString(host), _) if !host.is_empty() => String::from_utf8(host.clone()).ok()?,
+        (_, Address::Tcp { host, .. }) => host.clone(),
+        _ => return None,
+    };
+    Some(SlotRange {
+        start: u16::try_from(*start).ok()?,
+        end: u16::try_from(*end).ok()?,
+        primary: Address::Tcp {
+            host,
+            port: u16::try_from(*port).ok()?,
+        },
+    })
+}
+
+/// The slot of a key. Our keys contain no braces, so the whole key is hashed.
+fn slot(key: &[u8]) -> u16 {
+    crc16(key) % SLOTS
+}
+
+/// CRC-16/XMODEM, as in the cluster specification.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, &byte| {
+        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> Address {
+        Address::Tcp {
+            host: "10.0.0.1".to_owned(),
+            port,
+        }
+    }
+
+    fn range(start: i64, end: i64, host: &str, port: i64) -> Value {
+        let primary = vec![
+            Value::BulkString(host.as_bytes().to_vec()),
+            Value::Int(port),
+        ];
+        Value::Array(vec![
+            Value::Int(start),
+            Value::Int(end),
+            Value::Array(primary),
+        ])
+    }
+
+    #[test]
+    fn hashes_keys_as_the_specification_does() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(slot(b"foo"), 12_182);
+        assert_eq!(slot(b""), 0);
+    }
+
+    #[test]
+    fn finds_the_primary_of_a_key() {
+        let reply = Value::Array(vec![
+            range(0, 12_181, "10.0.0.1", 1),
+            range(12_182, 16_383, "", 2),
+        ]);
+        let mut slots = SlotMap::parse(&reply, &address(9)).unwrap();
+        assert_eq!(slots.node_for(b""), Some(&address(1)));
+        assert_eq!(slots.node_for(b"foo"), Some(&address(2)));
+        assert_eq!(slots.primaries(), 2);
+
+        slots.update_slot(12_182, &address(3));
+        assert_eq!(slots.node_for(b"foo"), Some(&address(3)));
+        slots.update_slot(12_182, &address(4));
+        assert_eq!(slots.node_for(b"foo"), Some(&address(4)));
+        assert_eq!((slots.primaries(), slots.ranges.len()), (3, 3));
+    }
+
+    #[test]
+    fn a_slot_without_a_primary() {
+        let slots = SlotMap::parse(&Value::Array(vec![]), &address(9)).unwrap();
+        assert!(slots.is_empty());
+        assert_eq!(slots.node_for(b"foo"), None);
+    }
+
+    #[test]
+    fn rejects_other_replies() {
+        for reply in [
+            Value::Nil,
+            Value::Array(vec![Value::Int(1)]),
+            Value::Array(vec![range(0, 70_000, "h", 1)]),
+            Value::Array(vec![range(-1, 5, "h", 1)]),
+            Value::Array(vec![range(0, 5, "h", 65_536)]),
+        ] {
+            assert!(SlotMap::parse(&reply, &address(9)).is_none(), "{reply:?}");
+        }
+    }
+}

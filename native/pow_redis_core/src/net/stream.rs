@@ -1,0 +1,75 @@
+//! The byte stream to a server, with or without TLS.
+
+use std::io::{self, Read, Write};
+use std::time::Instant;
+
+use super::address::Address;
+use super::endpoint::Endpoint;
+use super::socket::Socket;
+use super::tls::TlsStream;
+use crate::error::Error;
+
+/// The byte stream to a server.
+pub(crate) enum Stream {
+    Plain(Socket),
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    /// Connects, and performs the TLS handshake if the endpoint uses TLS.
+    pub(crate) fn open(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Error> {
+        let socket = Socket::open(&endpoint.address, deadline)?;
+        Self::over(endpoint, socket)
+    }
+
+    /// Performs the TLS handshake over a socket if the endpoint uses TLS.
+    pub(crate) fn over(endpoint: &Endpoint, socket: Socket) -> Result<Self, Error> {
+        match (&endpoint.tls, &endpoint.address) {
+            (Some(tls), Address::Tcp { host, .. }) => {
+                Ok(Self::Tls(Box::new(tls.connect(host, socket)?)))
+            }
+            _ => Ok(Self::Plain(socket)),
+        }
+    }
+
+    /// The certificate that the server presented, in DER.
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.conn.peer_certificates()?.first()?.to_vec()),
+        }
+    }
+
+    /// The socket underneath.
+    pub(crate) fn socket(&mut self) -> &mut Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &mut stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}

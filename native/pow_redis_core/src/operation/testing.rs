@@ -1,0 +1,81 @@
+//! Operations played by hand: the commands of a round as lines of text, replies as values.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::{Operation, Outcome, Step, WriteContext};
+use crate::error::Error;
+use crate::keyspace::index_maintenance::IndexMaintenance;
+use crate::resp::commands::Commands;
+use crate::resp::replies::Replies;
+
+pub(super) use crate::keyspace::testing::*;
+pub(super) use crate::resp::testing::*;
+
+/// What the server's clock shows.
+pub(super) const NOW_MS: i64 = 1_000_000;
+
+/// A value that passes the check, and one that does not.
+pub(super) const VALUE: &[u8] = &[131, 97, 7];
+pub(super) const FUNCTION: &[u8] = &[131, 113, 119, 1, b'm', 119, 1, b'f', 97, 1];
+
+/// An operation and the world it sees.
+pub(super) struct Script {
+    pub(super) operation: Operation,
+    pub(super) maintenance: IndexMaintenance,
+    pub(super) now_ms: i64,
+    pub(super) round_trip: Duration,
+}
+
+impl Script {
+    pub(super) fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            maintenance: IndexMaintenance::default(),
+            now_ms: NOW_MS,
+            round_trip: Duration::from_millis(1),
+        }
+    }
+
+    /// The commands of the next round, a line for each.
+    pub(super) fn write(&mut self) -> Vec<String> {
+        let mut commands = Commands::new();
+        self.operation.write(&mut WriteContext {
+            commands: &mut commands,
+            now_ms: self.now_ms,
+            round_trip: self.round_trip,
+            maintenance: &mut self.maintenance,
+        });
+        let lines = lines(commands.as_bytes());
+        assert_eq!(lines.len(), commands.len());
+        lines
+    }
+
+    /// Reads replies.
+    pub(super) fn read(&mut self, replies: Vec<Value>) -> Result<Step, Error> {
+        self.operation.read(Replies::new(replies))
+    }
+
+    /// Reads replies after which the operation wants another round.
+    pub(super) fn again(&mut self, replies: Vec<Value>) {
+        let step = self.read(replies);
+        assert!(matches!(step, Ok(Step::Again)), "{step:?}");
+    }
+
+    /// Reads replies after which the operation is done.
+    pub(super) fn done(&mut self, replies: Vec<Value>) -> Outcome {
+        match self.read(replies) {
+            Ok(Step::Done(outcome)) => outcome,
+            step => panic!("{step:?}"),
+        }
+    }
+
+    /// Reads an error reply that ends the operation, and what it ends with.
+    pub(super) fn refused(&mut self, replies: Vec<Value>) -> String {
+        match self.read(replies) {
+            Err(error) => error.to_string(),
+            step => panic!("{step:?}"),
+        }
+    }
+}

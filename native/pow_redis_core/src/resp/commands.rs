@@ -1,0 +1,142 @@
+//! Redis commands, packed for sending.
+
+use std::ops::Range;
+
+use redis::Cmd;
+
+/// Memory kept by [`Commands::clear`].
+const MAX_RETAINED_BYTES: usize = 1 << 20;
+
+/// Packed commands, one after the other.
+#[derive(Debug, Default)]
+pub struct Commands {
+    bytes: Vec<u8>,
+    packed: Vec<Packed>,
+    command: Cmd,
+}
+
+/// Where a packed command ends, and where its key lies if it has one.
+#[derive(Debug)]
+struct Packed {
+    end: usize,
+    key: Option<Range<usize>>,
+}
+
+impl Commands {
+    /// No commands.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a command whose first argument is `key`; `arguments` adds the others.
+    pub fn push(&mut self, name: &str, key: &[u8], arguments: impl FnOnce(&mut Cmd)) {
+        self.command.clear();
+        self.command.arg(name).arg(key);
+        arguments(&mut self.command);
+        let start = self.pack();
+        // `*<count>\r\n$<length>\r\n<name>\r\n$<length>\r\n<key>\r\n…`
+        let count = self.command.args_iter().len();
+        let headers = header_len(count) + header_len(name.len()) + header_len(key.len());
+        let key_start = start + headers + name.len() + 2;
+        self.packed.push(Packed {
+            end: self.bytes.len(),
+            key: Some(key_start..key_start + key.len()),
+        });
+    }
+
+    /// Appends a command that any node of a cluster can answer.
+    pub fn push_keyless(&mut self, name: &str, arguments: impl FnOnce(&mut Cmd)) {
+        self.command.clear();
+        self.command.arg(name);
+        arguments(&mut self.command);
+        self.pack();
+        self.packed.push(Packed {
+            end: self.bytes.len(),
+            key: None,
+        });
+    }
+
+    /// Packs the command, and returns where it starts.
+    fn pack(&mut self) -> usize {
+        let start = self.bytes.len();
+        self.command.write_packed_command(&mut self.bytes);
+        start
+    }
+
+    /// The bytes to send.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The key of each command, and its bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<&[u8]>, &[u8])> {
+        let starts = std::iter::once(0).chain(self.packed.iter().map(|packed| packed.end));
+        starts.zip(&self.packed).filter_map(|(start, packed)| {
+            let key = packed
+                .key
+                .as_ref()
+                .and_then(|range| self.bytes.get(range.clone()));
+            Some((key, self.bytes.get(start..packed.end)?))
+        })
+    }
+
+    /// The number of commands, and so of the replies to expect.
+    pub const fn len(&self) -> usize {
+        self.packed.len()
+    }
+
+    /// Whether there are no commands.
+    pub const fn is_empty(&self) -> bool {
+        self.packed.is_empty()
+    }
+
+    /// Removes all commands.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        // One huge value must not pin its memory.
+        self.bytes.shrink_to(MAX_RETAINED_BYTES);
+        self.packed.clear();
+    }
+}
+
+/// The length of the line that announces a count or length: a sign, its digits, `\r\n`.
+fn header_len(number: usize) -> usize {
+    let digits = number.checked_ilog10().map_or(1, |log| log + 1);
+    3 + usize::try_from(digits).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_commands_one_after_the_other() {
+        let mut commands = Commands::new();
+        commands.push("GET", b"k", |_| ());
+        commands.push_keyless("TIME", |_| ());
+        assert_eq!(commands.len(), 2);
+        let get = &b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"[..];
+        let time = &b"*1\r\n$4\r\nTIME\r\n"[..];
+        assert_eq!(commands.as_bytes(), [get, time].concat());
+        let packed: Vec<_> = commands.iter().collect();
+        assert_eq!(packed, [(Some(&b"k"[..]), get), (None, time)]);
+        commands.clear();
+        assert!(commands.is_empty() && commands.as_bytes().is_empty());
+    }
+
+    #[test]
+    fn finds_the_key_whatever_the_lengths() {
+        for key_len in [0, 1, 9, 10, 99, 100, 12_345] {
+            for arguments in [0, 6, 7, 8, 98, 1_000] {
+                let key = vec![b'k'; key_len];
+                let mut commands = Commands::new();
+                commands.push_keyless("PING", |_| ());
+                commands.push("ZREMRANGEBYSCORE", &key, |command| {
+                    command.arg((0..arguments).collect::<Vec<_>>());
+                });
+                let found = commands.iter().nth(1).and_then(|(key, _)| key);
+                assert_eq!(found, Some(&key[..]), "{key_len} {arguments}");
+            }
+        }
+    }
+}

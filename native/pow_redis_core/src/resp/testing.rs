@@ -1,0 +1,53 @@
+//! Commands as lines of text, and replies by hand, for tests.
+
+use redis::{Value, parse_redis_value};
+
+/// Each command as a line; bytes that are no text are escaped.
+pub(crate) fn lines(mut packed: &[u8]) -> Vec<String> {
+    let mut lines = Vec::new();
+    while !packed.is_empty() {
+        let mut words = Vec::new();
+        for _ in 0..number(&mut packed, b'*') {
+            let (word, rest) = packed_word(packed);
+            words.push(word.escape_ascii().to_string());
+            packed = rest;
+        }
+        lines.push(words.join(" "));
+    }
+    lines
+}
+
+fn packed_word(mut packed: &[u8]) -> (&[u8], &[u8]) {
+    let length = number(&mut packed, b'$');
+    let (word, rest) = packed.split_at(length);
+    (word, rest.strip_prefix(b"\r\n").unwrap())
+}
+
+fn number(packed: &mut &[u8], sign: u8) -> usize {
+    let end = packed.windows(2).position(|pair| pair == b"\r\n").unwrap();
+    let (line, rest) = packed.split_at(end);
+    *packed = &rest[2..];
+    assert_eq!(line[0], sign);
+    std::str::from_utf8(&line[1..]).unwrap().parse().unwrap()
+}
+
+/// A string as reply.
+pub(crate) fn bulk(bytes: impl AsRef<[u8]>) -> Value {
+    Value::BulkString(bytes.as_ref().to_vec())
+}
+
+/// A page of a scan as reply.
+pub(crate) fn page(cursor: u64, items: &[&str]) -> Value {
+    let items = items.iter().map(bulk).collect();
+    Value::Array(vec![bulk(cursor.to_string()), Value::Array(items)])
+}
+
+/// An error as reply.
+pub(crate) fn error(line: &str) -> Value {
+    parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap()
+}
+
+/// So many times `OK`.
+pub(crate) fn okays(number: usize) -> Vec<Value> {
+    vec![Value::Okay; number]
+}

@@ -1,0 +1,216 @@
+//! A connection that serves requests, and the requests in flight on it.
+
+use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
+use super::background::Background;
+use super::backlog::Backlog;
+use super::in_flight::InFlight;
+use super::rtt::MinRtt;
+use super::shared::Shared;
+use crate::error::{Error, ErrorKind, ServerCode};
+use crate::net::client::Client;
+use crate::operation::{Outcome, Step};
+use crate::resp::commands::Commands;
+use crate::resp::replies::Replies;
+
+/// How long a connection may be idle before a heartbeat is sent.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// A server that does not reply within half of a call's timeout, and at least this long, is given up.
+/// The other half is for another connection, perhaps to another primary.
+const MIN_REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+/// With this many requests, more may arrive while the replies are on their way. One request has nothing
+/// to wait for, and more than these leave no time.
+const COALESCED_REQUESTS: RangeInclusive<usize> = 2..=64;
+
+/// A connection that serves requests, and the requests in flight on it. Dropped as a whole when it is
+/// lost.
+pub(super) struct LiveConnection {
+    client: Client,
+    pub(super) in_flight: InFlight,
+    /// An error reply that another server, or the same one later, would not give. Nothing more is sent,
+    /// and the connection is dropped when the other replies are read.
+    retryable_reply: Option<Error>,
+    min_rtt: MinRtt,
+    last_used: Instant,
+    commands: Commands,
+}
+
+/// What serving a request involves besides the connection.
+pub(super) struct Surroundings<'w> {
+    pub(super) shared: &'w Shared,
+    pub(super) backlog: &'w mut Backlog,
+    pub(super) background: &'w mut Background,
+}
+
+impl LiveConnection {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            in_flight: InFlight::default(),
+            retryable_reply: None,
+            min_rtt: MinRtt::default(),
+            last_used: Instant::now(),
+            commands: Commands::new(),
+        }
+    }
+
+    /// When to send a heartbeat if the connection stays idle.
+    pub(super) fn heartbeat_due(&self) -> Instant {
+        self.last_used + HEARTBEAT_INTERVAL
+    }
+
+    /// Reads the server's clock, if the connection has been idle for long enough.
+    pub(super) fn heartbeat(&mut self, timeout: Duration) -> Result<(), Error> {
+        if self.heartbeat_due() > Instant::now() {
+            return Ok(());
+        }
+        self.last_used = Instant::now();
+        self.client.read_clock(self.last_used + timeout)
+    }
+
+    /// Whether requests may be sent. Not after a retryable error reply.
+    pub(super) const fn is_accepting(&self) -> bool {
+        self.retryable_reply.is_none()
+    }
+
+    /// Sends the backlog, as far as it may be sent now.
+    pub(super) fn send(&mut self, around: &mut Surroundings<'_>) -> Result<(), Error> {
+        let (clock, batch_bytes) = (self.client.clock(), self.client.batch_bytes());
+        loop {
+            self.commands.clear();
+            self.in_flight.write(
+                around.backlog,
+                clock,
+                batch_bytes,
+                &mut around.background.maintenance,
+                &mut self.commands,
+            );
+            if self.commands.is_empty() {
+                return Ok(());
+            }
+            around.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
+            let deadline = self.reply_deadline(around.shared);
+            self.client.send(&self.commands, deadline)?;
+        }
+    }
+
+    /// Until when no reply can arrive, if more requests may.
+    pub(super) fn earliest_reply(&self, requests: usize) -> Option<Instant> {
+        if self.client.has_buffered() || !COALESCED_REQUESTS.contains(&requests) {
+            return None;
+        }
+        let earliest = self
+            .min_rtt
+            .earliest_reply(self.in_flight.front_sent_at()?)?;
+        (earliest > Instant::now()).then_some(earliest)
+    }
+
+    /// Receives the replies of one request, then those that have already arrived. Fails when a retryable
+    /// error reply has ended the connection.
+    pub(super) fn receive(&mut self, around: &mut Surroundings<'_>) -> Result<(), Error> {
+        let received = self.receive_arrived(around);
+        self.last_used = Instant::now();
+        received?;
+        match self.retryable_reply.take_if(|_| self.in_flight.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn receive_arrived(&mut self, around: &mut Surroundings<'_>) -> Result<(), Error> {
+        let deadline = self.reply_deadline(around.shared);
+        if let Some(sent_at) = self.in_flight.front_sent_at() {
+            self.receive_front(around, deadline)?;
+            self.min_rtt.record(sent_at.elapsed());
+        }
+        while !self.in_flight.is_empty() && self.client.has_buffered() {
+            self.receive_front(around, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// When to give up on the next reply.
+    fn reply_deadline(&self, shared: &Shared) -> Instant {
+        let timeout = (shared.options.timeout / 2).max(MIN_REPLY_TIMEOUT);
+        let deadline = Instant::now() + timeout;
+        let last = self.in_flight.last_deadline();
+        last.map_or(deadline, |last| last.min(deadline))
+    }
+
+    /// Receives the replies of the first request in flight, then advances or requeues it.
+    fn receive_front(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let Some((request, replies)) = self.in_flight.front() else {
+            return Ok(());
+        };
+        let values = (0..replies)
+            .map(|_| self.client.receive(deadline))
+            .collect::<Result<Vec<_>, _>>()?;
+        let requeue = match values.iter().find_map(retryable_reply) {
+            Some(error) if !request.operation.is_background() => {
+                self.retryable_reply.get_or_insert(error);
+                true
+            }
+            // The server may have run a write behind one that it refused: it must run again after that one.
+            _ => request.operation.is_write() && self.retryable_reply.is_some(),
+        };
+        if requeue {
+            self.in_flight.requeue_front(around.backlog);
+            Ok(())
+        } else {
+            self.advance(values, around)
+        }
+    }
+
+    /// Gives the first request in flight its replies, and completes it when its operation is done.
+    fn advance(&mut self, replies: Vec<Value>, around: &mut Surroundings<'_>) -> Result<(), Error> {
+        let Some((request, _)) = self.in_flight.front() else {
+            return Ok(());
+        };
+        // The request stays in its place meanwhile: if the operation panics, the worker answers it.
+        let outcome = match request.operation.read(Replies::new(replies)) {
+            Ok(Step::Again) => {
+                self.in_flight.requeue_front(around.backlog);
+                return Ok(());
+            }
+            Ok(Step::Done(mut outcome)) => {
+                if let Outcome::Records { repair, .. } = &mut outcome
+                    && let Some(repair) = repair.take()
+                {
+                    around.background.push_repair(repair);
+                }
+                around.shared.report_invalid(&outcome);
+                Ok(outcome)
+            }
+            Err(error) => Err(error),
+        };
+        let connection = match &outcome {
+            Err(error) if !error.keeps_connection() => Err(error.clone()),
+            _ => Ok(()),
+        };
+        if let Some(request) = self.in_flight.pop_front() {
+            if outcome.is_err() && request.operation.maintains_index() {
+                around.background.maintenance.forget();
+            }
+            request.complete(outcome);
+        }
+        connection
+    }
+}
+
+/// The error of a reply that another server, or the same one later, would not give.
+fn retryable_reply(reply: &Value) -> Option<Error> {
+    let Value::ServerError(error) = reply else {
+        return None;
+    };
+    let code = ServerCode::new(error.code());
+    code.requires_reconnect()
+        .then(|| ErrorKind::Server(code).into())
+}

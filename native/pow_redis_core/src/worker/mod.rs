@@ -1,0 +1,344 @@
+//! A thread that owns a connection to Redis and serves requests over it.
+
+mod availability;
+mod background;
+mod backlog;
+mod backoff;
+mod in_flight;
+mod live_connection;
+pub(crate) mod queue;
+pub(crate) mod request;
+mod rtt;
+pub(crate) mod shared;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use self::background::Background;
+use self::backlog::Backlog;
+use self::backoff::Backoff;
+use self::live_connection::{LiveConnection, Surroundings};
+use self::queue::Queue;
+use self::request::Request;
+use self::shared::Shared;
+use crate::error::{Error, ErrorKind};
+use crate::net::client::Client;
+
+/// The most requests that a worker holds.
+const MAX_REQUESTS: usize = 4_096;
+/// Several requests, but fewer than this, are likely the first of more: the worker yields to callers
+/// before it sends them.
+const SHORT_BATCH: usize = 32;
+
+/// A thread that owns a connection to Redis and serves requests over it.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    queue: Queue,
+    backlog: Backlog,
+    background: Background,
+    connection: Option<LiveConnection>,
+    connected_before: bool,
+    backoff: Backoff,
+    /// Whether one of the requests lists many keys.
+    is_listing: bool,
+    /// What [`Worker::publish_load`] last published.
+    is_free: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, queue: Queue) -> Self {
+        // After this delay no put is in flight that was in flight when a repair was found.
+        let background = Background::new(shared.options.timeout);
+        Self {
+            shared,
+            queue,
+            backlog: Backlog::default(),
+            background,
+            connection: None,
+            connected_before: false,
+            backoff: Backoff::new(),
+            is_listing: false,
+            is_free: false,
+        }
+    }
+
+    /// Serves requests until the cache stops and the queues are empty.
+    pub(crate) fn run(mut self) {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.run_once())) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => self.recover(),
+            }
+        }
+        self.disconnect();
+        self.publish_load();
+    }
+
+    /// Receives requests and serves them. Returns `false` when there will be no more.
+    fn run_once(&mut self) -> bool {
+        self.publish_load();
+        if !self.receive() {
+            return false;
+        }
+        self.push_due_background();
+        self.drop_expired();
+        if self.connection.is_some() || self.connect() {
+            match self.process() {
+                Ok(()) => {
+                    let connection = self.connection.as_ref();
+                    if connection.is_some_and(LiveConnection::is_accepting) {
+                        self.backoff.succeeded();
+                    }
+                }
+                Err(error) => self.on_connection_lost(&error),
+            }
+        }
+        true
+    }
+
+    /// After a panic, nothing is known about what was sent and received.
+    fn recover(&mut self) {
+        self.disconnect();
+        self.backoff.failed();
+        self.backlog.retain(|request| {
+            let error = Err(ErrorKind::WorkerPanicked.into());
+            // If answering is what panics, the other requests are answered all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| request.complete(error)));
+            None
+        });
+    }
+
+    /// Receives the queued requests. Without anything to do, waits. Returns `false` when there will be no
+    /// more requests.
+    fn receive(&mut self) -> bool {
+        if self.requests() == 0 {
+            let (takes_shared, deadline) = (self.takes_shared(), self.next_due());
+            let spins = self.connection.is_some();
+            if let Some(request) = self.queue.wait(takes_shared, deadline, spins) {
+                self.backlog.push(request);
+            }
+        }
+        self.receive_queued();
+        let is_short = (2..SHORT_BATCH).contains(&self.requests());
+        let in_flight = self.connection.as_ref().map(|live| live.in_flight.len());
+        if is_short && in_flight.unwrap_or(0) == 0 && self.queue.yield_to_callers() {
+            self.receive_queued();
+        }
+        let idle =
+            self.requests() == 0 && self.queue.is_empty() && !self.background.is_unfinished();
+        !(idle && self.queue.is_closed())
+    }
+
+    fn receive_queued(&mut self) {
+        let room = MAX_REQUESTS.saturating_sub(self.requests());
+        self.queue
+            .receive(self.takes_shared(), room, &mut self.backlog);
+    }
+
+    /// Receives more requests while no reply can arrive yet. Returns whether it received any.
+    fn coalesce(&mut self) -> bool {
+        let requests = self.requests();
+        let connection = self.connection.as_ref();
+        let earliest = connection.and_then(|live| live.earliest_reply(requests));
+        let takes_shared = self.takes_shared();
+        let Some(request) =
+            earliest.and_then(|earliest| self.queue.wait(takes_shared, earliest, false))
+        else {
+            return false;
+        };
+        self.backlog.push(request);
+        self.receive_queued();
+        true
+    }
+
+    /// The number of requests, sent or not.
+    fn requests(&self) -> usize {
+        let in_flight = self.connection.as_ref().map(|live| live.in_flight.len());
+        self.backlog.len() + in_flight.unwrap_or(0)
+    }
+
+    /// Whether to receive from the queue that all workers share. A worker without a connection leaves it
+    /// to those that have one, and a worker that lists many keys to those that are free. If no worker is
+    /// connected, all receive, so that callers get the reason.
+    fn takes_shared(&self) -> bool {
+        let others_serve = if self.connection.is_none() {
+            self.shared.availability.is_up()
+        } else {
+            self.is_listing && self.shared.free_workers() > 0
+        };
+        !others_serve || self.queue.is_closed()
+    }
+
+    /// Tells the other workers whether this one can serve what they leave.
+    fn publish_load(&mut self) {
+        let in_flight = self
+            .connection
+            .iter()
+            .flat_map(|live| live.in_flight.requests());
+        let mut requests = in_flight.chain(self.backlog.requests());
+        self.is_listing = requests.any(|request| request.operation.is_listing());
+        let is_free = self.connection.is_some() && !self.is_listing;
+        if is_free != self.is_free {
+            self.is_free = is_free;
+            self.shared.worker_is_free(is_free);
+        }
+    }
+
+    /// Until when to wait for requests.
+    fn next_due(&self) -> Instant {
+        let connection = match &self.connection {
+            Some(live) => live.heartbeat_due(),
+            None => self.backoff.next(false),
+        };
+        let due = self.background.next_due();
+        due.map_or(connection, |due| due.min(connection))
+    }
+
+    /// Adds the background operations that are due. If one fails, the next call finds its work again.
+    fn push_due_background(&mut self) {
+        let closing = self.queue.is_closed();
+        while let Some(operation) = self.background.take_due(closing) {
+            let deadline = Instant::now() + self.shared.options.timeout;
+            let request = Request::new(operation, deadline, Box::new(|_| ()));
+            self.backlog.push(request);
+        }
+    }
+
+    /// Drops cancelled requests, and answers those whose deadline has passed.
+    fn drop_expired(&mut self) {
+        let now = Instant::now();
+        let shared = &self.shared;
+        self.backlog.retain(|request| {
+            if request.deadline() <= now {
+                request.complete(Err(shared.timeout_error()));
+                None
+            } else {
+                request.is_waiting().then_some(request)
+            }
+        });
+    }
+
+    /// Connects if it is time to. Otherwise waits until then, or until a request's deadline.
+    fn connect(&mut self) -> bool {
+        let now = Instant::now();
+        let next = self.backoff.next(!self.backlog.is_empty());
+        if next > now {
+            self.wait_for_backoff(now, next);
+            return false;
+        }
+        let config = &self.shared.options.connect;
+        match Client::connect(config, now + config.timeout) {
+            Ok(client) => {
+                self.shared.connected(&client, self.connected_before);
+                self.connection = Some(LiveConnection::new(client));
+                self.connected_before = true;
+                true
+            }
+            Err(error) => {
+                self.backoff.failed();
+                self.shared.failed(&error);
+                self.fail_unretryable(&error);
+                false
+            }
+        }
+    }
+
+    fn wait_for_backoff(&mut self, now: Instant, next: Instant) {
+        let failure = self.shared.availability.failure();
+        if let Some(failure) = failure.filter(|error| !error.is_retryable()) {
+            self.complete_all(&failure);
+        }
+        if let Some(deadline) = self.backlog.requests().map(Request::deadline).min() {
+            let wait = deadline.min(next).saturating_duration_since(now);
+            if self.queue.closes_within(wait) {
+                self.complete_all(&ErrorKind::Closed.into());
+            }
+        }
+    }
+
+    /// Answers the requests that another try would come too late for, or cannot help.
+    fn fail_unretryable(&mut self, error: &Error) {
+        let next = self.backoff.next(true);
+        self.backlog.retain(|request| {
+            if !error.is_retryable() || request.deadline() <= next {
+                request.complete(Err(error.clone()));
+                None
+            } else {
+                Some(request)
+            }
+        });
+    }
+
+    /// Sends the backlog, and receives what has arrived. Without any request, sends a heartbeat if it is
+    /// due.
+    fn process(&mut self) -> Result<(), Error> {
+        let idle = self.requests() == 0;
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        if idle {
+            return connection.heartbeat(self.shared.options.connect.timeout);
+        }
+        if connection.is_accepting() {
+            self.send()?;
+            while self.coalesce() {
+                self.send()?;
+            }
+        }
+        self.with_connection(LiveConnection::receive)
+    }
+
+    fn send(&mut self) -> Result<(), Error> {
+        self.with_connection(LiveConnection::send)
+    }
+
+    fn with_connection(
+        &mut self,
+        serve: impl FnOnce(&mut LiveConnection, &mut Surroundings<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut around = Surroundings {
+            shared: &self.shared,
+            backlog: &mut self.backlog,
+            background: &mut self.background,
+        };
+        match &mut self.connection {
+            Some(connection) => serve(connection, &mut around),
+            None => Ok(()),
+        }
+    }
+
+    /// After an error the position in the stream is unknown. Requests in flight are sent again over the
+    /// next connection.
+    fn on_connection_lost(&mut self, error: &Error) {
+        let requeued = self.disconnect();
+        self.backoff.failed();
+        let retries = u64::try_from(requeued).unwrap_or(u64::MAX);
+        self.shared
+            .stats
+            .retries
+            .fetch_add(retries, Ordering::Relaxed);
+        self.backlog.reset();
+        self.fail_unretryable(error);
+    }
+
+    /// Drops the connection and requeues the requests in flight. Returns how many there were. The server
+    /// may have run their commands or not.
+    fn disconnect(&mut self) -> usize {
+        self.background.maintenance.forget();
+        let Some(mut connection) = self.connection.take() else {
+            return 0;
+        };
+        self.shared.availability.lost();
+        connection.in_flight.requeue_all(&mut self.backlog)
+    }
+
+    fn complete_all(&mut self, error: &Error) {
+        self.backlog.retain(|request| {
+            request.complete(Err(error.clone()));
+            None
+        });
+    }
+}

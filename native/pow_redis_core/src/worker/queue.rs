@@ -1,0 +1,276 @@
+//! The queues that a worker receives requests from.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
+
+use super::backlog::Backlog;
+use super::request::Request;
+use crate::spin::WaitStrategy;
+
+/// Set while the first worker is spinning. A request sent to it then wakes no other worker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SpinningFlag(Arc<AtomicBool>);
+
+/// The queues of a worker, and whether the cache is stopping.
+pub(crate) struct Queue {
+    /// The queue that all workers share, then the worker's own, if it has one.
+    queues: Vec<Receiver<Request>>,
+    /// Only for a worker with its own queue.
+    spinning_flag: Option<SpinningFlag>,
+    /// Closed when the cache stops.
+    stop: Receiver<()>,
+    wait: WaitStrategy,
+    /// The queue to start with, so that neither starves the other.
+    next: usize,
+}
+
+impl Queue {
+    /// The shared queue.
+    pub(crate) fn new(shared: Receiver<Request>, stop: Receiver<()>) -> Self {
+        Self {
+            queues: vec![shared],
+            spinning_flag: None,
+            stop,
+            wait: WaitStrategy::default(),
+            next: 0,
+        }
+    }
+
+    /// The shared queue and the worker's own.
+    #[must_use]
+    pub(crate) fn with_own(mut self, own: Receiver<Request>, spinning_flag: SpinningFlag) -> Self {
+        self.queues.push(own);
+        self.spinning_flag = Some(spinning_flag);
+        self
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queues.iter().all(Receiver::is_empty)
+    }
+
+    /// Whether the cache is stopping.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.stop.try_recv() == Err(TryRecvError::Disconnected)
+    }
+
+    /// Sleeps until the cache stops, at most for `duration`. Returns whether it stops.
+    pub(crate) fn closes_within(&self, duration: Duration) -> bool {
+        self.stop.recv_timeout(duration) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// Receives at most `room` requests that are queued.
+    pub(crate) fn receive(&mut self, takes_shared: bool, room: usize, backlog: &mut Backlog) {
+        let skipped = usize::from(!takes_shared);
+        let queues = self.queues.len() - skipped;
+        let (mut empty, mut received) = (0, 0);
+        // One of each queue in turn.
+        for queue in self.queues.iter().skip(skipped).cycle().skip(self.next) {
+            if empty >= queues || received >= room {
+                break;
+            }
+            match queue.try_recv() {
+                Ok(request) => {
+                    empty = 0;
+                    received += 1;
+                    backlog.push(request);
+                }
+                Err(_) => empty += 1,
+            }
+        }
+        self.next = 0;
+    }
+
+    /// Yields the processor to callers, if that is worthwhile. Returns whether it did.
+    pub(crate) fn yield_to_callers(&mut self) -> bool {
+        self.wait.yield_now()
+    }
+
+    /// Waits for a request until a deadline or until the cache stops. With `spins`, may spin before it
+    /// sleeps.
+    ///
+    /// Workers block in `Select::select_deadline`, which wakes exactly one of them per request
+    /// (`ready_deadline` would wake all).
+    pub(crate) fn wait(
+        &mut self,
+        takes_shared: bool,
+        deadline: Instant,
+        spins: bool,
+    ) -> Option<Request> {
+        let skipped = usize::from(!takes_shared);
+        let queues = self.queues.get(skipped..).unwrap_or_default();
+        let mut select = Select::new();
+        for queue in queues {
+            select.recv(queue);
+        }
+        select.recv(&self.stop);
+        let start = Instant::now();
+        let wait = &mut self.wait;
+        let spinning_flag = self
+            .spinning_flag
+            .as_ref()
+            .filter(|_| spins && wait.is_worthwhile());
+        let polled = spinning_flag.and_then(|flag| {
+            flag.set(true);
+            let ready = wait.poll(|| select.try_select().ok());
+            flag.set(false);
+            ready
+        });
+        let ready = polled.or_else(|| select.select_deadline(deadline).ok());
+        wait.record_wait(start.elapsed());
+        let ready = ready?;
+        let number = ready.index();
+        self.next = number + 1;
+        match queues.get(number) {
+            Some(queue) => ready.recv(queue).ok(),
+            None => ready.recv(&self.stop).err().and(None),
+        }
+    }
+}
+
+impl SpinningFlag {
+    /// Whether the worker is spinning. Clears the flag: the next request goes to any worker.
+    pub(crate) fn take(&self) -> bool {
+        self.0.load(Ordering::Acquire) && self.0.swap(false, Ordering::AcqRel)
+    }
+
+    fn set(&self, spinning: bool) {
+        self.0.store(spinning, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::testing::key;
+    use crate::operation::{Get, Operation};
+    use crossbeam_channel::{Sender, bounded};
+    use std::thread;
+
+    struct Handles {
+        any: Sender<Request>,
+        own: Sender<Request>,
+        stop: Sender<()>,
+        spinning_flag: SpinningFlag,
+    }
+
+    fn queue() -> (Queue, Handles) {
+        let (any, any_queue) = bounded(8);
+        let (own, own_queue) = bounded(8);
+        let (stop, stopped) = bounded(0);
+        let spinning_flag = SpinningFlag::default();
+        let queue = Queue::new(any_queue, stopped).with_own(own_queue, spinning_flag.clone());
+        let handles = Handles {
+            any,
+            own,
+            stop,
+            spinning_flag,
+        };
+        (queue, handles)
+    }
+
+    /// A request that can be told by its deadline.
+    fn request(number: u64) -> Request {
+        let get = Operation::Get(Get::new(key(&[&[97, 1]])));
+        let deadline = Instant::now() + Duration::from_secs(number * 1_000);
+        Request::new(get, deadline, Box::new(|_| ()))
+    }
+
+    fn number(request: &Request) -> u64 {
+        let left = request.deadline().duration_since(Instant::now());
+        (left.as_secs() + 500) / 1_000
+    }
+
+    fn received(queue: &mut Queue, takes_shared: bool) -> Vec<u64> {
+        let mut backlog = Backlog::default();
+        queue.receive(takes_shared, usize::MAX, &mut backlog);
+        backlog.requests().map(number).collect()
+    }
+
+    fn in_a_minute() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn receives_from_each_queue_in_turn() {
+        let (mut queue, handles) = queue();
+        for number in [1, 2, 3] {
+            handles.any.send(request(number)).unwrap();
+        }
+        handles.own.send(request(4)).unwrap();
+        assert!(!queue.is_empty());
+        assert_eq!(received(&mut queue, true), [1, 4, 2, 3]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn receives_no_more_than_there_is_room_for() {
+        let (mut queue, handles) = queue();
+        for number in [1, 2, 3] {
+            handles.any.send(request(number)).unwrap();
+        }
+        let mut backlog = Backlog::default();
+        queue.receive(true, 2, &mut backlog);
+        assert_eq!(backlog.len(), 2);
+        assert_eq!(received(&mut queue, true), [3]);
+    }
+
+    #[test]
+    fn starts_with_the_queue_behind_the_one_it_waited_for() {
+        let (mut queue, handles) = queue();
+        handles.any.send(request(1)).unwrap();
+        let first = queue.wait(true, in_a_minute(), true).unwrap();
+        assert_eq!(number(&first), 1);
+        handles.any.send(request(2)).unwrap();
+        handles.own.send(request(3)).unwrap();
+        assert_eq!(received(&mut queue, true), [3, 2]);
+    }
+
+    #[test]
+    fn leaves_the_shared_queue_to_others() {
+        let (mut queue, handles) = queue();
+        handles.any.send(request(1)).unwrap();
+        handles.own.send(request(2)).unwrap();
+        let own = queue.wait(false, in_a_minute(), false).unwrap();
+        assert_eq!(number(&own), 2);
+        assert!(received(&mut queue, false).is_empty());
+        assert_eq!(received(&mut queue, true), [1]);
+    }
+
+    #[test]
+    fn a_wait_ends_at_the_deadline_and_when_the_cache_stops() {
+        let (mut queue, handles) = queue();
+        let soon = Instant::now() + Duration::from_millis(1);
+        assert!(queue.wait(true, soon, true).is_none());
+        assert!(!queue.is_closed() && !queue.closes_within(Duration::from_millis(1)));
+        drop(handles.stop);
+        assert!(queue.wait(true, in_a_minute(), true).is_none());
+        assert!(queue.is_closed() && queue.closes_within(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn one_caller_gets_the_spinning_worker() {
+        let (mut queue, handles) = queue();
+        assert!(!handles.spinning_flag.take(), "not spinning yet");
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                // Spins again and again until the flag is seen.
+                loop {
+                    queue.wait.record_wait(Duration::ZERO);
+                    let soon = Instant::now() + Duration::from_micros(1);
+                    if let Some(request) = queue.wait(true, soon, true) {
+                        return number(&request);
+                    }
+                }
+            });
+            while !handles.spinning_flag.take() {
+                thread::yield_now();
+            }
+            handles.own.send(request(5)).unwrap();
+            assert_eq!(waits.join().unwrap(), 5);
+        });
+        assert!(!handles.spinning_flag.take(), "no longer spinning");
+    }
+}

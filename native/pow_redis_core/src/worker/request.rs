@@ -1,0 +1,149 @@
+//! A request: an operation, its deadline, and the caller that waits for the outcome.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use crate::error::{Error, ErrorKind};
+use crate::operation::{Operation, Outcome};
+
+const WAITING: u8 = 0;
+const COMPLETED: u8 = 1;
+const CANCELLED: u8 = 2;
+
+/// Receives the outcome of an operation.
+pub type Reply = Box<dyn FnOnce(Result<Outcome, Error>) + Send>;
+
+/// Cancels a request. Exactly one of completion and cancellation wins.
+#[derive(Debug, Default)]
+pub struct CancelHandle {
+    state: AtomicU8,
+}
+
+impl CancelHandle {
+    /// Stops waiting. Returns `false` if the outcome has been sent or is being sent.
+    pub fn cancel(&self) -> bool {
+        self.transition(CANCELLED)
+    }
+
+    fn complete(&self) -> bool {
+        self.transition(COMPLETED)
+    }
+
+    fn transition(&self, state: u8) -> bool {
+        self.state
+            .compare_exchange(WAITING, state, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.state.load(Ordering::Acquire) == WAITING
+    }
+}
+
+/// An operation that a caller waits for.
+///
+/// Invariant: a request is completed exactly once, also when it is dropped.
+pub struct Request {
+    pub(crate) operation: Operation,
+    deadline: Instant,
+    cancel_handle: Arc<CancelHandle>,
+    reply: Option<Reply>,
+}
+
+impl Request {
+    /// A request whose outcome is given to `reply`, on a worker's thread.
+    pub fn new(operation: Operation, deadline: Instant, reply: Reply) -> Self {
+        Self {
+            operation,
+            deadline,
+            cancel_handle: Arc::default(),
+            reply: Some(reply),
+        }
+    }
+
+    /// The handle with which the caller can stop waiting.
+    pub fn cancel_handle(&self) -> Arc<CancelHandle> {
+        Arc::clone(&self.cancel_handle)
+    }
+
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether the caller still waits.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.cancel_handle.is_waiting()
+    }
+
+    /// Sends the outcome.
+    pub(crate) fn complete(mut self, outcome: Result<Outcome, Error>) {
+        self.send(outcome);
+    }
+
+    /// Takes the request back unanswered: its caller is reported in another way.
+    pub(crate) fn discard(mut self) {
+        self.reply = None;
+    }
+
+    fn send(&mut self, outcome: Result<Outcome, Error>) {
+        if let Some(reply) = self.reply.take().filter(|_| self.cancel_handle.complete()) {
+            reply(outcome);
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.send(Err(ErrorKind::Closed.into()));
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::Ping;
+    use crossbeam_channel::{Receiver, unbounded};
+
+    fn request() -> (Request, Receiver<Result<Outcome, Error>>) {
+        let (sender, receiver) = unbounded();
+        let reply = Box::new(move |outcome| sender.send(outcome).unwrap());
+        (
+            Request::new(Operation::Ping(Ping), Instant::now(), reply),
+            receiver,
+        )
+    }
+
+    #[test]
+    fn is_completed_once() {
+        let (request, answers) = request();
+        let handle = request.cancel_handle();
+        request.complete(Ok(Outcome::Done));
+        assert!(matches!(answers.recv(), Ok(Ok(Outcome::Done))));
+        assert!(answers.recv().is_err());
+        assert!(!handle.cancel());
+    }
+
+    #[test]
+    fn is_completed_when_dropped() {
+        let (request, answers) = request();
+        drop(request);
+        assert!(matches!(answers.recv(), Ok(Err(error)) if error == ErrorKind::Closed.into()));
+    }
+
+    #[test]
+    fn a_cancelled_request_sends_nothing() {
+        let (request, answers) = request();
+        assert!(request.cancel_handle().cancel());
+        assert!(!request.is_waiting());
+        request.complete(Ok(Outcome::Done));
+        assert!(answers.recv().is_err());
+    }
+}

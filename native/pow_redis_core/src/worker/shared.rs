@@ -1,0 +1,179 @@
+//! What the workers of a cache share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::availability::Availability;
+use crate::error::{Error, ErrorKind};
+use crate::net::client::Client;
+use crate::net::config::Topology;
+use crate::operation::Outcome;
+use crate::options::Options;
+
+/// An event in a cache, for logs and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Redis can be reached (again).
+    Connected {
+        /// The server's product and version, if it tells.
+        version: Option<String>,
+    },
+    /// Redis cannot be reached. Workers keep trying to connect.
+    Disconnected(Error),
+    /// This many invalid values were read from Redis, and ignored.
+    Invalid(usize),
+    /// All workers have ended.
+    Stopped,
+}
+
+/// Receives events, on a worker's thread.
+pub type Observer = Box<dyn Fn(Event) + Send + Sync>;
+
+/// A cache in numbers, since its start.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// Whether Redis can be reached.
+    pub connected: bool,
+    /// The address of the server that a worker connected to last.
+    pub server: Option<String>,
+    /// That server's product and version, if it tells.
+    pub version: Option<String>,
+    /// One server, Sentinel or Cluster.
+    pub topology: Topology,
+    /// The number of running workers.
+    pub workers: usize,
+    /// The number of queued requests.
+    pub queue: usize,
+    /// The number of requests submitted.
+    pub calls: u64,
+    /// The number of pipelines sent.
+    pub batches: u64,
+    /// How many times a worker has reconnected.
+    pub reconnects: u64,
+    /// How many requests were retried after a lost connection.
+    pub retries: u64,
+}
+
+/// What the workers share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) stats: Stats,
+    pub(crate) availability: Availability,
+    /// Address and version.
+    server: Mutex<(Option<String>, Option<String>)>,
+    observer: Observer,
+    workers: AtomicUsize,
+    /// The number of workers that are connected and not listing keys.
+    free: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    calls: AtomicU64,
+    reconnects: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) retries: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options, observer: Observer) -> Self {
+        Self {
+            options,
+            stats: Stats::default(),
+            availability: Availability::new(),
+            server: Mutex::default(),
+            observer,
+            workers: AtomicUsize::new(0),
+            free: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn connected(&self, client: &Client, again: bool) {
+        if again {
+            self.stats.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
+        let version = client.version().map(str::to_owned);
+        *self.server() = (Some(client.address().to_string()), version.clone());
+        if self.availability.connected() {
+            (self.observer)(Event::Connected { version });
+        }
+    }
+
+    pub(crate) fn failed(&self, error: &Error) {
+        if self.availability.failed(error) {
+            (self.observer)(Event::Disconnected(error.clone()));
+        }
+    }
+
+    /// Why a call has timed out: the reason why no worker can connect, if there is one.
+    pub(crate) fn timeout_error(&self) -> Error {
+        let known = self.availability.failure();
+        known.unwrap_or_else(|| ErrorKind::Timeout.into())
+    }
+
+    pub(crate) fn report_invalid(&self, outcome: &Outcome) {
+        let invalid = match outcome {
+            Outcome::Invalid(_) => 1,
+            Outcome::Records { invalid, .. } => *invalid,
+            _ => 0,
+        };
+        if invalid > 0 {
+            (self.observer)(Event::Invalid(invalid));
+        }
+    }
+
+    pub(crate) fn count_call(&self) {
+        self.stats.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn worker_starts(&self) {
+        self.workers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn worker_ended(&self) {
+        if self.workers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            (self.observer)(Event::Stopped);
+        }
+    }
+
+    pub(crate) fn worker_is_free(&self, free: bool) {
+        if free {
+            self.free.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.free.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn free_workers(&self) -> usize {
+        self.free.load(Ordering::Acquire)
+    }
+
+    /// The cache in numbers, with `queue` requests in its queues.
+    pub(crate) fn info(&self, queue: usize) -> Info {
+        let (server, version) = self.server().clone();
+        let stats = &self.stats;
+        Info {
+            connected: self.availability.is_up(),
+            server,
+            version,
+            topology: self.options.connect.topology.clone(),
+            workers: self.workers.load(Ordering::Relaxed),
+            queue,
+            calls: stats.calls.load(Ordering::Relaxed),
+            batches: stats.batches.load(Ordering::Relaxed),
+            reconnects: stats.reconnects.load(Ordering::Relaxed),
+            retries: stats.retries.load(Ordering::Relaxed),
+        }
+    }
+
+    fn server(&self) -> MutexGuard<'_, (Option<String>, Option<String>)> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}

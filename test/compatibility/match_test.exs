@@ -1,0 +1,77 @@
+defmodule PowRedisCache.MatchTest do
+  # all/2, and with it the matcher, against :ets on random keys and patterns.
+  use PowRedisCache.Case, async: true
+
+  alias PowRedisCache.Terms
+
+  @keys 40
+  @patterns 100
+  @rounds 52
+
+  setup do
+    seed = ExUnit.configuration()[:seed]
+    :rand.seed(:exsss, {seed, 1, 2})
+    [seed: seed]
+  end
+
+  # Each case is a pattern matched against the keys of its round.
+  for index <- [true, false] do
+    @tag instance: [index: index]
+    test "answers as :ets does, with index: #{index}", context do
+      cases =
+        for round <- 1..@rounds do
+          config = Keyword.put(context.config, :namespace, {context.namespace, round})
+          records = records(context, config)
+          for _ <- 1..@patterns, do: check(config, records, context.seed)
+          for {key, _value} <- records, do: PowRedisCache.delete(config, key)
+          @patterns
+        end
+
+      assert Enum.sum(cases) >= 5_000
+    end
+  end
+
+  # A third of the keys lie there as Pow's guide wrote them on Erlang/OTP 25.
+  defp records(context, config) do
+    edition = if context.instance[:index], do: :current, else: :first
+    guide = %{context.guide | otp: 25, edition: edition}
+    keys = for _ <- 1..@keys, do: Terms.key()
+
+    for {key, number} <- keys |> Enum.uniq_by(&List.wrap/1) |> Enum.with_index() do
+      if rem(number, 3) == 0 do
+        PowGuideStore.put(guide, [config[:namespace] | List.wrap(key)], number, 600_000)
+      else
+        PowRedisCache.put(config, {key, number})
+      end
+
+      {key, number}
+    end
+  end
+
+  defp check(config, records, seed) do
+    match = Terms.pattern(Enum.map(records, &elem(&1, 0)))
+
+    case ets(config[:namespace], records, match) do
+      {:ok, expected} ->
+        found = PowRedisCache.all(config, match)
+
+        assert keys(found) == keys(expected) and exact(found) === exact(expected),
+               "seed #{seed}, match #{inspect(match)}\n" <>
+                 "missing: #{inspect(expected -- found)}\nin excess: #{inspect(found -- expected)}"
+
+      :invalid ->
+        assert_raise ArgumentError, fn -> PowRedisCache.all(config, match) end
+    end
+  end
+
+  defp keys(records), do: Enum.map(records, &elem(&1, 0))
+
+  # Keys that are equal but not the same, as 1 and 1.0, have no order among each other.
+  defp exact(records), do: records |> Enum.map(&:erlang.term_to_binary/1) |> Enum.sort()
+
+  defp ets(namespace, records, match) do
+    {:ok, ets_all(namespace, records, match)}
+  rescue
+    ArgumentError -> :invalid
+  end
+end

@@ -1,0 +1,148 @@
+defmodule PowRedisCache.PowGuideStoreTest do
+  # Servers with the module that Pow's guide tells people to paste, and servers with ours, side by
+  # side on one Redis.
+  use PowRedisCache.Case, async: true
+
+  @user [MyApp.User, :user, 1]
+  @ttl 600_000
+
+  defp session(id), do: @user ++ [:session, id]
+
+  for edition <- [:first, :current], otp <- [25, 26] do
+    describe "the #{edition} edition on Erlang/OTP #{otp}" do
+      @describetag edition: edition, otp: otp, instance: [index: edition == :current]
+
+      setup %{guide: guide, edition: edition, otp: otp} do
+        [guide: %{guide | edition: edition, otp: otp}]
+      end
+
+      test "wrote it, we read and delete it", %{
+        config: config,
+        guide: guide,
+        namespace: ns,
+        client: client
+      } do
+        PowGuideStore.put(guide, [ns, "s1"], {@user, []}, @ttl)
+        PowGuideStore.put(guide, [ns | @user], %{id: 1}, @ttl)
+        PowGuideStore.put(guide, [ns | session("s1")], 1, @ttl)
+        PowGuideStore.put(guide, [ns | session("s2")], 2, @ttl)
+
+        assert PowRedisCache.get(config, "s1") == {@user, []}
+        assert PowRedisCache.get(config, @user) == %{id: 1}
+        assert PowRedisCache.all(config, session(:_)) == [{session("s1"), 1}, {session("s2"), 2}]
+        assert PowRedisCache.all(config, [MyApp.User, :user, :_]) == [{@user, %{id: 1}}]
+
+        for key <- ["s1", @user, session("s1"), session("s2")],
+            do: PowRedisCache.delete(config, key)
+
+        assert PowGuideStore.get(guide, [ns, "s1"]) == :not_found
+
+        assert RedisClient.command!(client, ["KEYS", "*#{PowGuideStore.path(guide, [ns])}*"]) ==
+                 []
+      end
+
+      test "what we put over it is what we read", %{config: config, guide: guide, namespace: ns} do
+        PowGuideStore.put(guide, [ns | session("s1")], :theirs, @ttl)
+        PowRedisCache.put(config, {session("s1"), :ours})
+        assert PowRedisCache.get(config, session("s1")) == :ours
+        assert PowRedisCache.all(config, session(:_)) == [{session("s1"), :ours}]
+      end
+    end
+  end
+
+  # Earlier releases look for keys with atoms under another name, which we never write.
+  for edition <- [:first, :current] do
+    describe "the #{edition} edition on Erlang/OTP 26 and later" do
+      @describetag edition: edition, instance: [index: edition == :current]
+
+      setup %{guide: guide, edition: edition}, do: [guide: %{guide | edition: edition}]
+
+      test "reads and deletes what we wrote", %{config: config, guide: guide, namespace: ns} do
+        PowRedisCache.put(config, [
+          {"s1", {@user, []}},
+          {@user, %{id: 1}},
+          {session("s1"), 1},
+          {session("s2"), 2}
+        ])
+
+        assert PowGuideStore.get(guide, [ns, "s1"]) == {@user, []}
+        assert PowGuideStore.get(guide, [ns | @user]) == %{id: 1}
+
+        assert guide |> PowGuideStore.all([ns | @user] ++ [:session], 1) |> Enum.sort() ==
+                 [{session("s1"), 1}, {session("s2"), 2}]
+
+        PowGuideStore.delete(guide, [ns | session("s1")])
+        assert PowRedisCache.all(config, session(:_)) == [{session("s2"), 2}]
+        assert PowRedisCache.get(config, session("s1")) == :not_found
+      end
+    end
+  end
+
+  describe "keys without atoms" do
+    test "are the same on all releases", %{config: config, guide: guide, namespace: ns} do
+      PowRedisCache.put(config, {["token", 1], :ours})
+      assert PowGuideStore.get(%{guide | otp: 25}, [ns, "token", 1]) == :ours
+      assert PowGuideStore.all(%{guide | otp: 25}, [ns, "token"], 1) == [{["token", 1], :ours}]
+    end
+  end
+
+  describe "reindex" do
+    @describetag server: []
+
+    test "renames keys of Erlang/OTP 25, and keeps what is newer", %{
+      config: config,
+      guide: guide,
+      namespace: ns
+    } do
+      old = %{guide | otp: 25}
+      PowGuideStore.put(old, [ns | session("s1")], 1, @ttl)
+      PowGuideStore.put(old, [ns | session("s2")], :old, @ttl)
+      PowGuideStore.put(old, [ns, "token"], 3, @ttl)
+      PowRedisCache.put(config, {session("s2"), :new})
+
+      assert PowRedisCache.reindex(name: config[:name]) == %{keys: 4, indexed: 1, renamed: 2}
+      assert PowGuideStore.get(guide, [ns | session("s1")]) == 1
+      assert PowGuideStore.get(guide, [ns | session("s2")]) == :new
+      assert PowGuideStore.get(old, [ns | session("s1")]) == :not_found
+      assert PowGuideStore.get(old, [ns | session("s2")]) == :not_found
+
+      assert PowGuideStore.members(guide, [ns, MyApp.User, :user, 1, :session]) == [
+               ["s1"],
+               ["s2"]
+             ]
+
+      assert PowGuideStore.members(old, [ns, MyApp.User]) == []
+      assert PowRedisCache.all(config, session(:_)) == [{session("s1"), 1}, {session("s2"), :new}]
+      assert PowRedisCache.reindex(name: config[:name]) == %{keys: 3, indexed: 0, renamed: 0}
+    end
+
+    test "indexes what the first edition wrote, page by page", %{
+      config: config,
+      guide: guide,
+      namespace: ns,
+      client: client
+    } do
+      first = %{guide | edition: :first}
+      for i <- 1..2_000, do: PowGuideStore.put(first, [ns, "user", i], i, @ttl)
+      RedisClient.command!(client, ["SET", "another app's", "value"])
+      RedisClient.command!(client, ["RPUSH", PowGuideStore.path(guide, [ns, "list"]), "x"])
+      assert PowRedisCache.all(config, ["user", :_]) == []
+
+      test = self()
+      numbers = PowRedisCache.reindex(name: config[:name], progress: &send(test, {:progress, &1}))
+      assert numbers == %{keys: 2_000, indexed: 2_000, renamed: 0}
+      assert_received {:progress, %{keys: keys}} when keys < 2_000
+      all = Map.put(numbers, :fraction, 1.0)
+      assert_received {:progress, ^all}
+
+      assert PowRedisCache.all(config, ["user", :_]) == for(i <- 1..2_000, do: {["user", i], i})
+      life = RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(guide, [ns, "user"])])
+
+      assert life >=
+               RedisClient.command!(client, [
+                 "PTTL",
+                 PowGuideStore.path(guide, [ns, "user", 2_000])
+               ])
+    end
+  end
+end

@@ -1,0 +1,116 @@
+defmodule PowRedisCache.TermsTest do
+  # Terms that are refused: on their way to Redis with an error, on their way back as if they were not there.
+  use PowRedisCache.Case, async: true
+
+  describe "input that can't be stored" do
+    test "functions", %{config: config} do
+      message = "expected a value without functions, since they do not outlive a deploy"
+
+      assert_raise ArgumentError, message, fn ->
+        PowRedisCache.put(config, {"key", [fn -> 1 end]})
+      end
+
+      assert_raise ArgumentError, message, fn ->
+        PowRedisCache.put(config, {"key", &is_atom/1})
+      end
+
+      message = "expected a key without functions, since they do not outlive a deploy"
+
+      assert_raise ArgumentError, message, fn ->
+        PowRedisCache.get(config, ["key", &is_atom/1])
+      end
+
+      assert PowRedisCache.get(config, "key") == :not_found
+    end
+
+    test "terms nested too deep", %{config: config} do
+      deep = Enum.reduce(1..300, [], fn _, term -> {term} end)
+
+      assert_raise ArgumentError, "expected a value nested at most 256 terms deep", fn ->
+        PowRedisCache.put(config, {"key", deep})
+      end
+    end
+
+    test "improper lists as keys", %{config: config} do
+      message = "expected the key to be a binary, an atom or a proper list, got an improper list"
+      assert_raise ArgumentError, message, fn -> PowRedisCache.get(config, ["a" | "b"]) end
+      assert_raise ArgumentError, message, fn -> PowRedisCache.delete(config, ["a" | "b"]) end
+      assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, {["a" | "b"], 1}) end
+    end
+
+    test "patterns that :ets refuses", %{config: config} do
+      message = "expected the keys of a map in a pattern to be literal, got :_ or a variable"
+      assert_raise ArgumentError, message, fn -> PowRedisCache.all(config, [%{:"$1" => 1}]) end
+    end
+
+    test "other things than records", %{config: config} do
+      message = "expected a record {key, value} or a list of records"
+      assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, "key") end
+      assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, [{"key", 1, 2}]) end
+    end
+  end
+
+  describe "values from Redis" do
+    test "that are not fit to become terms are left out", %{
+      config: config,
+      guide: guide,
+      client: client,
+      namespace: ns
+    } do
+      PowRedisCache.put(config, [{["a", "bad"], 1}, {["a", "good"], 2}])
+
+      for bad <- [
+            "",
+            "text",
+            <<131>>,
+            <<131, 97>>,
+            <<131, 97, 1, 0>>,
+            :erlang.term_to_binary(String.duplicate("x", 1000), [:compressed]),
+            :erlang.term_to_binary(&is_atom/1),
+            <<131, 116, 2::32, 97, 1, 97, 1, 97, 1, 97, 2>>
+          ] do
+        RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "a", "bad"]), bad])
+        assert PowRedisCache.get(config, ["a", "bad"]) == :not_found
+        assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], 2}]
+      end
+    end
+
+    @tag instance: [decode: :safe]
+    test "with unknown atoms are left out with decode: :safe", %{
+      config: config,
+      guide: guide,
+      client: client,
+      namespace: ns
+    } do
+      PowRedisCache.put(config, [{["a", "bad"], 1}, {["a", "good"], :ok}])
+      unknown = "unknown_atom_#{System.unique_integer([:positive])}"
+      value = <<131, 119, byte_size(unknown), unknown::binary>>
+      RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "a", "bad"]), value])
+      assert PowRedisCache.get(config, ["a", "bad"]) == :not_found
+      assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], :ok}]
+      assert_raise ArgumentError, fn -> String.to_existing_atom(unknown) end
+    end
+
+    test "keys that do not match make no atoms", %{
+      config: config,
+      guide: guide,
+      client: client,
+      namespace: ns
+    } do
+      PowRedisCache.put(config, {["a", "k"], 1})
+      unknown = "unknown_atom_#{System.unique_integer([:positive])}"
+      part = Base.url_encode64(<<131, 119, byte_size(unknown), unknown::binary>>, padding: false)
+      score = System.os_time(:millisecond) + 60_000
+
+      RedisClient.command!(client, [
+        "ZADD",
+        PowGuideStore.index_set(guide, [ns]),
+        score,
+        PowGuideStore.path(guide, ["b"]) <> ":" <> part
+      ])
+
+      assert [_] = PowRedisCache.all(config, [:_, "k"])
+      assert_raise ArgumentError, fn -> String.to_existing_atom(unknown) end
+    end
+  end
+end

@@ -1,0 +1,320 @@
+defmodule PowRedisCache.ClusterTest do
+  use ExUnit.Case, async: false
+
+  import PowRedisCache.Case, only: [unique_name: 0, ets_all: 3]
+
+  alias PowRedisCache.{
+    Certificates,
+    Cluster,
+    PowGuideStore,
+    ConsistencyChecker,
+    Ports,
+    RedisClient,
+    RedisServer
+  }
+
+  alias PowRedisCache.{Terms, Wait}
+
+  @password "cluster-pw"
+  @timeout 5_000
+
+  # Of tests that kill nobody; the others have their own.
+  setup_all do
+    cluster = Cluster.start!(password: @password)
+    on_exit(fn -> Cluster.stop(cluster) end)
+    [cluster: cluster]
+  end
+
+  describe "on a cluster" do
+    setup %{cluster: cluster} do
+      [config: start(cluster)]
+    end
+
+    test "records are put, read, listed and deleted", %{config: config} do
+      assert PowRedisCache.put(config, [{["a", 1], 1}, {["a", 2], 2}, {["b", 1], 3}]) == :ok
+      assert PowRedisCache.get(config, ["a", 1]) == 1
+      assert PowRedisCache.get(config, ["a", 3]) == :not_found
+      assert PowRedisCache.all(config, ["a", :_]) == [{["a", 1], 1}, {["a", 2], 2}]
+      assert PowRedisCache.all(config, [:_, 1]) == [{["a", 1], 1}, {["b", 1], 3}]
+      assert PowRedisCache.delete(config, ["a", 1]) == :ok
+      assert PowRedisCache.delete(config, ["a", 1]) == :ok
+      assert PowRedisCache.get(config, ["a", 1]) == :not_found
+      assert PowRedisCache.all(config, ["a", :_]) == [{["a", 2], 2}]
+    end
+
+    test "records lie on all masters", %{config: config, cluster: cluster} do
+      records = for i <- 1..2_000, do: {["many", i], %{number: i}}
+      assert PowRedisCache.put(config, records) == :ok
+      assert PowRedisCache.all(config, ["many", :_]) == records
+
+      for {key, value} <- Enum.take_random(records, 100),
+          do: ^value = PowRedisCache.get(config, key)
+
+      sizes = Cluster.with_masters(cluster, &RedisClient.command!(&1, ["DBSIZE"]))
+      assert length(sizes) == 3
+      assert Enum.all?(sizes, &(&1 > 300))
+
+      for {key, _value} <- Enum.take(records, 50), do: PowRedisCache.delete(config, key)
+      assert PowRedisCache.all(config, ["many", :_]) == Enum.drop(records, 50)
+    end
+
+    test "random keys and patterns are answered as by :ets", %{config: config} do
+      :rand.seed(:exsss, {ExUnit.configuration()[:seed], 3, 5})
+      keys = for(_ <- 1..150, do: Terms.key()) |> Enum.uniq_by(&List.wrap/1)
+      records = Enum.with_index(keys)
+      assert PowRedisCache.put(config, records) == :ok
+
+      for _ <- 1..200 do
+        pattern = Terms.pattern(keys)
+
+        try do
+          ets_all(config[:namespace], records, pattern)
+        rescue
+          ArgumentError ->
+            assert_raise ArgumentError, fn -> PowRedisCache.all(config, pattern) end
+        else
+          expected ->
+            found = PowRedisCache.all(config, pattern)
+            assert exact(found) == exact(expected), "match #{inspect(pattern)}"
+        end
+      end
+    end
+
+    test "records expire", %{config: config} do
+      PowRedisCache.put(Keyword.put(config, :ttl, 50), {["a", "short"], 1})
+      PowRedisCache.put(config, {["a", "long"], 2})
+      Wait.until(fn -> PowRedisCache.get(config, ["a", "short"]) == :not_found end)
+      assert PowRedisCache.all(config, ["a", :_]) == [{["a", "long"], 2}]
+    end
+
+    test "asynchronous writes keep their order", %{config: config} do
+      async = Keyword.put(config, :writes, :async)
+
+      for i <- 1..500 do
+        PowRedisCache.put(async, {["k", rem(i, 7)], i})
+        PowRedisCache.delete(async, ["k", rem(i, 7)])
+      end
+
+      PowRedisCache.put(config, {"last", 1})
+      assert PowRedisCache.all(config, ["k", :_]) == []
+    end
+
+    test "the index holds what it should", %{config: config, cluster: cluster} do
+      PowRedisCache.put(config, [{["a", :b, 1], 1}, {["a", :b, 2], 2}])
+      guide = %PowGuideStore{edition: :current}
+      set = PowGuideStore.index_set(guide, [config[:namespace], "a", :b])
+      assert Cluster.slot(cluster, set) in 0..16_383
+      owner = Cluster.owner(cluster, Cluster.slot(cluster, set))
+      members = RedisServer.command!(owner, ["ZRANGE", set, 0, -1])
+      assert members == [PowGuideStore.path(guide, [1]), PowGuideStore.path(guide, [2])]
+    end
+
+    test "an instance tells how it is", %{config: config, cluster: cluster} do
+      PowRedisCache.ping(config[:name])
+      assert %{connected: true, topology: :cluster} = info = PowRedisCache.info(config[:name])
+      assert info.version =~ ~r/^(Redis|Valkey) \d/
+      assert Enum.any?(cluster.nodes, &(info.server =~ "#{&1.port}"))
+    end
+
+    test "is found through any node that answers, a replica too", %{cluster: cluster} do
+      nobody = "redis://127.0.0.1:#{Ports.free()}"
+      masters = Cluster.masters(cluster)
+      replica = Enum.find(cluster.nodes, &(&1 not in masters))
+      config = start(cluster, cluster: [nobody, RedisServer.url(replica)])
+      records = for i <- 1..100, do: {["a", i], i}
+      assert PowRedisCache.put(config, records) == :ok
+      assert PowRedisCache.all(config, ["a", :_]) == records
+    end
+
+    test "a wrong password", %{cluster: cluster} do
+      config = start(cluster, password: "wrong")
+      assert {:error, error} = PowRedisCache.ping(config[:name])
+      assert %{reason: :unauthenticated, code: "WRONGPASS"} = error
+    end
+
+    test "index: false is refused, since no node can scan all keys", %{cluster: cluster} do
+      error =
+        assert_raise ArgumentError, ~r/:index|index: false/, fn ->
+          PowRedisCache.start_link(
+            name: unique_name(),
+            cluster: Cluster.urls(cluster),
+            index: false
+          )
+        end
+
+      assert Exception.message(error) =~ "cluster"
+    end
+
+    test "reindex is refused", %{config: config} do
+      assert_raise PowRedisCache.Error, ~r/cluster/, fn ->
+        PowRedisCache.reindex(name: config[:name])
+      end
+
+      message =
+        "reindex failed: keys of a cluster can't be renamed across slots. Run it on a server alone"
+
+      assert_raise Mix.Error, message, fn ->
+        Mix.Tasks.PowRedisCache.Reindex.run(["--name", inspect(config[:name])])
+      end
+    end
+  end
+
+  test "a cluster that speaks TLS" do
+    cluster = Cluster.start!(tls: true, password: @password)
+    on_exit(fn -> Cluster.stop(cluster) end)
+    trust = [cacertfile: Certificates.path(:ca)]
+    config = start(cluster, [cluster: Cluster.secure_urls(cluster)] ++ trust)
+    records = for i <- 1..500, do: {["a", i], i}
+    assert PowRedisCache.put(config, records) == :ok
+    assert PowRedisCache.all(config, ["a", :_]) == records
+
+    # A key that is put while its slot moves is asked for where it goes (ASK), then is there (MOVED);
+    # a key that is already there goes with its slot.
+    for key <- [["b", 1], ["a", 1]] do
+      slot =
+        Cluster.slot(cluster, PowGuideStore.path(%PowGuideStore{}, [config[:namespace] | key]))
+
+      source = Cluster.owner(cluster, slot)
+      target = Enum.find(Cluster.masters(cluster), &(&1.port != source.port))
+
+      Cluster.move_slot(cluster, slot, target, fn ->
+        assert PowRedisCache.put(config, {key, 1}) == :ok
+        assert PowRedisCache.get(config, key) == 1
+      end)
+    end
+
+    assert PowRedisCache.all(config, ["a", :_]) == records
+    assert PowRedisCache.all(config, ["b", :_]) == [{["b", 1], 1}]
+    assert %{"MOVED" => _, "ASK" => _} = redirections(cluster)
+
+    config = start(cluster, cluster: Cluster.secure_urls(cluster))
+    error = catch_error(PowRedisCache.put(config, {"key", 1}))
+    assert %PowRedisCache.Error{reason: :tls, code: "unknown_ca"} = error
+  end
+
+  describe "slots that move under load" do
+    setup context do
+      cluster = Cluster.start!(node_timeout: context[:node_timeout])
+      on_exit(fn -> Cluster.stop(cluster) end)
+      config = start(cluster, password: nil, timeout: @timeout)
+      Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
+      [cluster: cluster, config: config, load: load(config)]
+    end
+
+    test "lose and bring back nothing", %{cluster: cluster, config: config, load: load} do
+      # Of some of the load's own keys and index sets.
+      guide = %PowGuideStore{edition: :current}
+
+      paths =
+        for number <- 1..4 do
+          own = [config[:namespace], "process#{number}"]
+
+          [
+            PowGuideStore.index_set(guide, own),
+            PowGuideStore.path(guide, own ++ [1]),
+            PowGuideStore.path(guide, own ++ [2])
+          ]
+        end
+
+      slots = paths |> Enum.concat() |> Enum.map(&Cluster.slot(cluster, &1)) |> Enum.uniq()
+
+      for slot <- slots do
+        source = Cluster.owner(cluster, slot)
+        target = Enum.find(Cluster.masters(cluster), &(&1.port != source.port))
+        Cluster.move_slot(cluster, slot, target, fn -> ConsistencyChecker.await(load, 100) end)
+      end
+
+      redirected = redirections(cluster)
+      ConsistencyChecker.await(load, 500)
+      report = ConsistencyChecker.stop(load)
+
+      report =
+        load
+        |> ConsistencyChecker.verify(report)
+        |> ConsistencyChecker.print("cluster, #{length(slots)} slots moved")
+
+      assert report.errors == %{}
+      assert {report.missing, report.back, report.listed_wrong} == {0, 0, 0}
+      assert {report.late, report.left} == {0, 0}
+      assert %{"MOVED" => moved, "ASK" => asked} = redirected
+      assert moved > 0 and asked > 0
+    end
+
+    @tag :long
+    @tag node_timeout: 1_000
+    test "nor does a master that is killed stop the calls", %{cluster: cluster, load: load} do
+      [master | _] = Cluster.masters(cluster)
+      RedisServer.kill(master)
+
+      {took, _} =
+        :timer.tc(fn ->
+          Wait.until(fn -> length(Cluster.masters(cluster)) == 3 end)
+          Cluster.await_ok(cluster)
+        end)
+
+      ConsistencyChecker.await(load, 1_000)
+      # What was acknowledged and not yet replicated is lost with the master: not counted here.
+      report =
+        load |> ConsistencyChecker.stop() |> ConsistencyChecker.print("cluster, master killed")
+
+      assert ConsistencyChecker.only_waited?(report, took, 3_000)
+      assert {report.late, report.left} == {0, 0}
+
+      # It comes back as a replica.
+      Cluster.be_patient(cluster)
+      load = load(Keyword.put(load.config, :namespace, "second"))
+      master = RedisServer.start_again!(master)
+      on_exit(fn -> RedisServer.stop(master) end)
+
+      Wait.until(fn ->
+        RedisServer.info(master, "replication", "master_link_status") == "up"
+      end)
+
+      ConsistencyChecker.await(load, 1_000)
+      report = ConsistencyChecker.stop(load)
+
+      report =
+        load
+        |> ConsistencyChecker.verify(report)
+        |> ConsistencyChecker.print("cluster, old master back")
+
+      assert report.errors == %{}
+      assert {report.missing, report.back, report.listed_wrong} == {0, 0, 0}
+    end
+  end
+
+  # Keys that are equal but not the same, as 1 and 1.0, have no order among each other.
+  defp exact(records), do: records |> Enum.map(&:erlang.term_to_binary/1) |> Enum.sort()
+
+  # How often servers said that a key is elsewhere.
+  defp redirections(cluster) do
+    cluster
+    |> Cluster.with_masters(fn client ->
+      for line <- client |> RedisClient.command!(["INFO", "errorstats"]) |> String.split("\r\n"),
+          [_, name, count] <- [Regex.run(~r/^errorstat_([A-Z]+):count=(\d+)/, line)],
+          into: %{},
+          do: {name, String.to_integer(count)}
+    end)
+    |> Enum.reduce(&Map.merge(&1, &2, fn _name, a, b -> a + b end))
+  end
+
+  defp load(config) do
+    config
+    |> ConsistencyChecker.start(timeout: @timeout, processes: 20)
+    |> ConsistencyChecker.await(500)
+  end
+
+  defp start(cluster, options \\ []) do
+    name = unique_name()
+
+    options =
+      Keyword.merge(
+        [name: name, cluster: Cluster.urls(cluster), password: cluster.password],
+        options
+      )
+
+    start_supervised!({PowRedisCache, options}, id: name)
+    namespace = "cluster#{System.unique_integer([:positive])}"
+    [name: name, namespace: namespace, ttl: :timer.hours(1)]
+  end
+end

@@ -1,0 +1,277 @@
+defmodule PowRedisCache.TlsTest do
+  use ExUnit.Case, async: true
+
+  import ExUnit.CaptureLog
+  import PowRedisCache.Case, only: [unique_name: 0]
+
+  alias PowRedisCache.{Certificates, Ports, RedisClient, RedisServer, SchedulerStalls, Wait}
+
+  # Of calls that are to fail; others have the time that they have by default.
+  @timeout 400
+
+  setup context do
+    port = Ports.free()
+    clients = if context[:client_certificate], do: "yes", else: "no"
+
+    arguments =
+      Certificates.server_arguments(port, context[:certificate] || :server, [
+        "--tls-auth-clients",
+        clients
+      ])
+
+    server = RedisServer.start!(arguments)
+    on_exit(fn -> RedisServer.stop(server) end)
+    [server: server, port: port, url: "rediss://localhost:#{port}", ca: Certificates.path(:ca)]
+  end
+
+  describe "with a certificate of an authority that we trust" do
+    test "all works", %{url: url, ca: ca} do
+      config = start(url: url, cacertfile: ca)
+      large = String.duplicate("x", 2_000_000)
+      assert PowRedisCache.put(config, [{["a", 1], large}, {["a", 2], :small}]) == :ok
+      assert PowRedisCache.get(config, ["a", 1]) == large
+      assert PowRedisCache.all(config, ["a", :_]) == [{["a", 1], large}, {["a", 2], :small}]
+      assert PowRedisCache.delete(config, ["a", 1]) == :ok
+      assert PowRedisCache.all(config, ["a", :_]) == [{["a", 2], :small}]
+      for i <- 1..200, do: PowRedisCache.put(config, {["b", i], i})
+      assert length(PowRedisCache.all(config, ["b", :_])) == 200
+    end
+
+    test "an address does as well as a name", %{port: port, ca: ca} do
+      config = start(url: "rediss://127.0.0.1:#{port}", cacertfile: ca)
+      assert PowRedisCache.put(config, {"key", 1}) == :ok
+    end
+
+    test "many callers at once", %{url: url, ca: ca} do
+      config = start(url: url, cacertfile: ca)
+
+      1..100
+      |> Enum.map(fn number ->
+        Task.async(fn ->
+          for round <- 1..10 do
+            :ok = PowRedisCache.put(config, {["p", number], round})
+            ^round = PowRedisCache.get(config, ["p", number])
+          end
+        end)
+      end)
+      |> Task.await_many(60_000)
+    end
+
+    test "a lost connection is opened again", %{url: url, ca: ca, server: server} do
+      config = start(url: url, cacertfile: ca)
+      PowRedisCache.put(config, {"key", 1})
+      client = RedisClient.connect!(server.port)
+      RedisClient.command!(client, ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+      assert PowRedisCache.get(config, "key") == 1
+      assert PowRedisCache.info(config[:name]).reconnects > 0
+    end
+  end
+
+  describe "whether to use TLS" do
+    test "can be said in place of the URL", %{server: server, port: port, ca: ca} do
+      config = start(url: "redis://localhost:#{port}", tls: true, cacertfile: ca)
+      assert PowRedisCache.put(config, {"key", 1}) == :ok
+      config = start(url: "rediss://localhost:#{server.port}", tls: false)
+      assert PowRedisCache.get(config, "key") == 1
+    end
+
+    test "wrongly is an error in time", %{port: port, server: server, ca: ca} do
+      config = start(url: "redis://localhost:#{port}", timeout: @timeout)
+      assert_failure(config, [:disconnected, :timeout, :protocol])
+      url = "rediss://localhost:#{server.port}"
+      config = start(url: url, cacertfile: ca, timeout: @timeout)
+      assert_failure(config, [:tls, :disconnected, :timeout])
+    end
+  end
+
+  describe "a certificate is refused" do
+    test "of an authority that the system does not know", %{url: url} do
+      assert_refused([url: url], "unknown_ca", ~r/:cacertfile.*:verify_none/s)
+    end
+
+    test "is told to each call, not to the first alone", %{url: url} do
+      config = start(url: url, timeout: 1_500)
+
+      for _ <- 1..20 do
+        assert {:error, %{reason: :tls, code: "unknown_ca"}} = PowRedisCache.ping(config[:name])
+      end
+
+      # Longer than `timeout` after the first.
+      until = System.monotonic_time(:millisecond) + 2_000
+
+      Wait.until(fn ->
+        assert {:error, %{reason: :tls}} = PowRedisCache.ping(config[:name])
+        System.monotonic_time(:millisecond) > until
+      end)
+    end
+
+    test "of another authority than the one given", %{url: url} do
+      options = [url: url, cacertfile: Certificates.path(:other_ca)]
+      assert_refused(options, "unknown_ca", ~r/:cacertfile/)
+    end
+
+    @tag certificate: :expired
+    test "that has expired", %{url: url, ca: ca} do
+      assert_refused([url: url, cacertfile: ca], "expired", ~r/expired.*verify: :verify_none/s)
+    end
+
+    @tag certificate: :wrong_host
+    test "of another host", %{url: url, ca: ca} do
+      assert_refused([url: url, cacertfile: ca], "wrong_host", ~r/:url.*verify: :verify_none/s)
+    end
+  end
+
+  describe "verify: :verify_none" do
+    for certificate <- [:server, :expired, :wrong_host] do
+      @tag certificate: certificate
+      test "takes the certificate #{certificate}", %{url: url} do
+        log =
+          capture_log(fn ->
+            config = start(url: url, verify: :verify_none)
+            for i <- 1..5, do: assert(PowRedisCache.put(config, {"key", i}) == :ok)
+            send(self(), {:started, config[:name]})
+          end)
+
+        assert_received {:started, name}
+        own = log |> String.split("\n") |> Enum.filter(&(&1 =~ inspect(name)))
+        assert [line] = Enum.filter(own, &(&1 =~ "verify_none"))
+        assert line =~ "[warning]"
+      end
+    end
+
+    test "is not what it is by default", %{url: url, ca: ca} do
+      log =
+        capture_log(fn -> start(url: url, cacertfile: ca) |> PowRedisCache.put({"key", 1}) end)
+
+      refute log =~ "pose"
+    end
+  end
+
+  describe "a client's certificate" do
+    @describetag client_certificate: true
+
+    test "is shown to a server that asks for it", %{url: url, ca: ca} do
+      config =
+        start(
+          url: url,
+          cacertfile: ca,
+          certfile: Certificates.path(:client),
+          keyfile: Certificates.key(:client)
+        )
+
+      assert PowRedisCache.put(config, {"key", 1}) == :ok
+      assert PowRedisCache.get(config, "key") == 1
+    end
+
+    test "is missed", %{url: url, ca: ca} do
+      assert_refused([url: url, cacertfile: ca], "handshake", ~r/:certfile/)
+    end
+  end
+
+  describe "files" do
+    test "that are missing or broken are named", %{url: url, ca: ca} do
+      client = Certificates.path(:client)
+
+      for options <- [
+            [cacertfile: "/nonexistent.pem"],
+            [cacertfile: Certificates.path(:broken)],
+            [cacertfile: ca, certfile: client, keyfile: "/nonexistent.key"],
+            [cacertfile: ca, certfile: "/nonexistent.pem", keyfile: Certificates.key(:client)],
+            [cacertfile: ca, certfile: client, keyfile: Certificates.path(:broken)]
+          ] do
+        assert_refused([url: url] ++ options, "certificate_file", ~r/:cacertfile|:certfile/)
+      end
+    end
+
+    test "are read anew at each connect", %{url: url, ca: ca, server: server} do
+      file = Path.join(server.folder, "ca.pem")
+      File.cp!(Certificates.path(:other_ca), file)
+      config = start(url: url, cacertfile: file)
+      assert {:error, %{reason: :tls}} = PowRedisCache.ping(config[:name])
+      File.cp!(ca, file)
+      Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
+    end
+  end
+
+  describe "the deadline is kept" do
+    test "while the handshake is not answered" do
+      {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1}, backlog: 16)
+      {:ok, port} = :inet.port(listener)
+      url = "rediss://127.0.0.1:#{port}"
+      config = start(url: url, cacertfile: Certificates.path(:ca), timeout: @timeout)
+      assert_failure(config, [:timeout, :disconnected, :tls])
+    end
+
+    test "while the handshake is answered byte by byte" do
+      # The head of a TLS record that is long, and never gets complete.
+      port = answer_slowly(<<22, 3, 3, 64, 0>> <> String.duplicate(<<0>>, 10_000))
+      url = "rediss://127.0.0.1:#{port}"
+      config = start(url: url, cacertfile: Certificates.path(:ca), timeout: @timeout)
+      assert_failure(config, [:timeout, :disconnected, :tls])
+    end
+
+    test "with garbage in place of a handshake" do
+      port = answer_slowly("HTTP/1.1 400 Bad Request\r\n\r\n")
+      url = "rediss://127.0.0.1:#{port}"
+      config = start(url: url, cacertfile: Certificates.path(:ca), timeout: @timeout)
+      assert_failure(config, [:timeout, :disconnected, :tls])
+    end
+  end
+
+  test "options that do not fit are refused at start" do
+    for {options, named} <- [
+          {[certfile: "client.pem"], ~r/keyfile/},
+          {[keyfile: "client.key"], ~r/certfile/},
+          {[verify: :none], ~r/:verify/},
+          {[tls: "yes"], ~r/:tls/},
+          {[cacertfile: :ca], ~r/:cacertfile/}
+        ] do
+      assert_raise ArgumentError, named, fn -> PowRedisCache.start_link(options) end
+    end
+  end
+
+  defp start(options) do
+    name = unique_name()
+    start_supervised!({PowRedisCache, [name: name] ++ options}, id: name)
+    [name: name, namespace: "tls", ttl: 60_000]
+  end
+
+  defp assert_refused(options, code, message) do
+    config = start(options)
+    error = catch_error(PowRedisCache.put(config, {"key", 1}))
+    assert %PowRedisCache.Error{reason: :tls, code: ^code, operation: :put} = error
+    assert Exception.message(error) =~ message
+  end
+
+  defp assert_failure(config, reasons) do
+    {answer, took} = SchedulerStalls.time(fn -> PowRedisCache.ping(config[:name]) end)
+    assert {:error, %PowRedisCache.Error{reason: reason}} = answer
+    assert reason in reasons
+    assert took < @timeout + 1_000
+  end
+
+  # Takes connections, and says these bytes to each, one every few milliseconds.
+  defp answer_slowly(bytes) do
+    {:ok, listener} = :gen_tcp.listen(0, [:binary, ip: {127, 0, 0, 1}, active: false])
+    {:ok, port} = :inet.port(listener)
+    start_supervised!({Task, fn -> accept(listener, bytes) end}, id: make_ref())
+    port
+  end
+
+  defp accept(listener, bytes) do
+    with {:ok, socket} <- :gen_tcp.accept(listener) do
+      pid = spawn_link(fn -> trickle(socket, bytes) end)
+      :gen_tcp.controlling_process(socket, pid)
+      accept(listener, bytes)
+    end
+  end
+
+  defp trickle(socket, <<byte, rest::binary>>) do
+    with :ok <- :gen_tcp.send(socket, <<byte>>) do
+      Process.sleep(5)
+      trickle(socket, rest)
+    end
+  end
+
+  defp trickle(socket, ""), do: :gen_tcp.recv(socket, 0)
+end

@@ -1,0 +1,229 @@
+defmodule PowRedisCache.ReindexTaskTest do
+  use PowRedisCache.Case, async: true
+
+  import ExUnit.CaptureIO
+
+  alias Mix.Tasks.PowRedisCache.Reindex
+  alias PowRedisCache.Processes
+
+  @moduletag server: []
+
+  @ttl 600_000
+
+  # Where it is not to be started, it can't be.
+  setup do: [app: app!(~s[raise "no database"])]
+
+  # As the first edition of Pow's guide wrote them.
+  defp write(context, numbers) do
+    first = %{context.guide | edition: :first}
+
+    for chunk <- Enum.chunk_every(numbers, 5_000) do
+      commands =
+        Enum.flat_map(
+          chunk,
+          &PowGuideStore.put_commands(first, [context.namespace, "user", &1], &1, @ttl)
+        )
+
+      {:ok, _replies} = RedisClient.pipeline(context.client, commands)
+    end
+  end
+
+  defp indexed(context) do
+    set = PowGuideStore.index_set(context.guide, [context.namespace, "user"])
+    RedisClient.command!(context.client, ["ZCARD", set])
+  end
+
+  defp forget_index(context) do
+    for parts <- [[], ["user"]] do
+      set = PowGuideStore.index_set(context.guide, [context.namespace | parts])
+      RedisClient.command!(context.client, ["DEL", set])
+    end
+  end
+
+  # How many keys were indexed when it was killed.
+  defp kill_in_the_middle(context) do
+    forget_index(context)
+    {program, arguments} = command(context, ["--url", RedisServer.url(context.server)])
+    task = Processes.start!(program, arguments, Path.join(context.app, "output"))
+    Wait.until(fn -> indexed(context) > 1_000 end)
+    # It stands still, so that it is in the middle when it is killed.
+    RedisClient.command!(context.client, ["CLIENT", "PAUSE", 60_000, "WRITE"])
+    Processes.kill(task)
+    RedisClient.command!(context.client, ["CLIENT", "UNPAUSE"])
+    indexed(context)
+  end
+
+  # What is written to stderr by a run whose connections are cut.
+  defp cut_in_the_middle(context) do
+    forget_index(context)
+
+    cutter =
+      Task.async(fn ->
+        Wait.until(fn -> indexed(context) > 1_000 end)
+        RedisClient.command!(context.client, ["CLIENT", "KILL", "TYPE", "normal"])
+      end)
+
+    output =
+      capture_io(:stderr, fn ->
+        capture_io(fn -> Reindex.run(["--url", RedisServer.url(context.server)]) end)
+      end)
+
+    Task.await(cutter, 60_000)
+    output
+  end
+
+  describe "with --url" do
+    test "it indexes, and says so in lines that fit a log", context do
+      write(context, 1..1_000)
+      assert {output, 0} = mix(context, ["--url", RedisServer.url(context.server)])
+      refute output =~ "\r"
+      assert output =~ ~r/^100 %  1,000 keys  [\d,]+\/s  took 00:\d\d$/m
+      assert output =~ ~r/^Looked at 1000 keys: 1000 were indexed, 0 were renamed$/m
+      assert indexed(context) == 1_000
+    end
+
+    test "--dry-run writes nothing", context do
+      write(context, 1..10)
+      url = RedisServer.url(context.server)
+      output = capture_io(fn -> Reindex.run(["--url", url, "--dry-run"]) end)
+
+      assert output =~
+               "Looked at 10 keys: 10 would be indexed, 0 would be renamed. Nothing was written\n"
+
+      assert indexed(context) == 0
+      assert Process.whereis(Reindex) == nil
+    end
+
+    test "--no-index renames alone", context do
+      write(context, 1..10)
+      old = %{context.guide | otp: 25, edition: :first}
+      PowGuideStore.put(old, [context.namespace, :atom], 1, @ttl)
+      url = RedisServer.url(context.server)
+      output = capture_io(fn -> Reindex.run(["--url", url, "--no-index"]) end)
+      assert output =~ "Looked at 11 keys: 0 were indexed, 1 were renamed\n"
+      assert indexed(context) == 0
+      assert PowGuideStore.get(context.guide, [context.namespace, :atom]) == 1
+    end
+
+    test "killed in the middle and run again, everything is indexed", context do
+      total = 60_000
+      write(context, 1..total)
+      # Once more, should it be done before it is killed.
+      Wait.until(fn -> kill_in_the_middle(context) < total end)
+
+      assert {output, 0} = mix(context, ["--url", RedisServer.url(context.server)])
+      assert output =~ "Looked at #{total} keys: "
+      assert indexed(context) == total
+      match = ["user", :_]
+      assert context.config |> PowRedisCache.all(match) |> length() == total
+    end
+
+    test "lost connections are told", context do
+      write(context, 1..60_000)
+      lost = "A connection was lost meanwhile."
+
+      # Once more, should it be done before the connection is cut.
+      output =
+        Wait.until(fn ->
+          output = cut_in_the_middle(context)
+          output =~ lost and output
+        end)
+
+      assert output =~ "run it again"
+      assert indexed(context) == 60_000
+    end
+  end
+
+  describe "without it" do
+    @tag instance: [name: nil]
+    test "the instance of the app is used", context do
+      write(context, 1..10)
+      url = RedisServer.url(context.server)
+
+      code = """
+      children = [{PowRedisCache, url: "#{url}/1"}, {PowRedisCache, name: App.Sessions, url: "#{url}"}]
+      Supervisor.start_link(children, strategy: :one_for_one)
+      """
+
+      context = %{context | app: app!(code)}
+      assert {output, 0} = mix(context, [])
+      assert output =~ "Looked at 0 keys"
+      assert {output, 0} = mix(context, ["--name", "App.Sessions"])
+      assert output =~ "Looked at 10 keys: 10 were indexed"
+      assert indexed(context) == 10
+
+      assert {output, 1} = mix(context, ["--name", "App.Other"])
+      assert output =~ "(Mix) reindex failed: App.Other is not running. Start it before"
+    end
+
+    test "an app that can't start is told", context do
+      assert {output, 1} = mix(context, [])
+      assert output =~ "no database"
+    end
+  end
+
+  describe "what is wrong" do
+    test "with options is told, and no value shown" do
+      for {arguments, problem} <- [
+            {["--bogus"], "got --bogus, unknown or with a wrong value"},
+            {["--url"], "got --url, unknown or with a wrong value"},
+            {["--dry-run=secret"], "got --dry-run, unknown or with a wrong value"},
+            {["redis://:secret@localhost"], "got something that is no option"},
+            {["--url", "redis://:secret@localhost", "--name", "A"], "got both --url and --name"},
+            {["--no-verify"], "got --no-verify without --url"},
+            {["--name", "A", "--no-index"], "got --no-index without --url"},
+            {["--url", "http://:secret@localhost"], ~s(got: a "http://" URL)},
+            {["--url", "redis://:secret@localhost:99999"], "the URL of a Redis server"}
+          ] do
+        error = assert_raise Mix.Error, fn -> Reindex.run(arguments) end
+        assert Exception.message(error) =~ problem
+        refute Exception.message(error) =~ "secret"
+      end
+    end
+
+    test "ends it with exit status 1", context do
+      assert {output, 1} = mix(context, ["--url", "redis://127.0.0.1:#{Ports.free()}"])
+      assert output =~ "(Mix) reindex failed: Redis cannot be reached."
+      assert {output, 1} = mix(context, ["--bogus"])
+      assert output =~ "(Mix) expected --name NAME or --url URL"
+    end
+  end
+
+  # An app that runs this code when it starts, and finds the package as it was built for the tests.
+  defp app!(code) do
+    folder = Path.join(System.tmp_dir!(), "pow_redis_cache_app_#{unique_name()}_#{System.pid()}")
+    on_exit(fn -> File.rm_rf!(folder) end)
+    File.mkdir_p!(Path.join(folder, "lib"))
+
+    File.write!(Path.join(folder, "mix.exs"), """
+    defmodule App.MixProject do
+      use Mix.Project
+      def project, do: [app: :app, version: "0.1.0"]
+      def application, do: [mod: {App, []}, extra_applications: [:logger, :pow_redis_cache]]
+    end
+    """)
+
+    File.write!(Path.join(folder, "lib/app.ex"), """
+    defmodule App do
+      use Application
+      def start(_type, _arguments) do
+        #{code}
+      end
+    end
+    """)
+
+    folder
+  end
+
+  defp mix(context, arguments) do
+    {program, arguments} = command(context, arguments)
+    System.cmd(program, arguments, stderr_to_stdout: true)
+  end
+
+  # Becomes the process of the VM, so that killing it kills that.
+  defp command(context, arguments) do
+    built = Path.expand("..", Mix.Project.app_path())
+    own = ["ERL_LIBS=#{built}", "MIX_ENV=dev", "mix", "pow_redis_cache.reindex"]
+    {"env", ["--chdir", context.app, "--unset", "MIX_BUILD_PATH" | own] ++ arguments}
+  end
+end

@@ -1,0 +1,59 @@
+defmodule PowRedisCache.ExamplesTest do
+  # The example that needs nothing but this package runs, in VMs of its own. The guide shows what is
+  # in the one with Phoenix, which has tests of its own.
+  use PowRedisCache.Case
+
+  @root Path.expand("../..", __DIR__)
+
+  # The demo shows all keys of its server.
+  @tag :standalone
+  @tag server: [], instance: [name: nil]
+  test "plain", %{server: server} do
+    build = Path.join(server.folder, "build")
+
+    environment = [
+      {"REDIS_URL", RedisServer.url(server)},
+      {"MIX_ENV", "prod"},
+      {"MIX_BUILD_PATH", build}
+    ]
+
+    mix = fn arguments ->
+      System.cmd("mix", arguments,
+        cd: Path.join(@root, "examples/plain"),
+        env: environment,
+        stderr_to_stdout: true
+      )
+    end
+
+    assert {output, 0} = mix.(["compile", "--warnings-as-errors"])
+    # The library is there already.
+    refute output =~ "cargo"
+
+    assert {output, 0} = mix.(["run", "demo.exs", "before_deploy"])
+    assert output =~ ~s(Her sessions\n  ["laptop", "phone"])
+
+    assert output =~
+             ~r/\["credentials", Plain.User, :user, 1, :session, "phone"\], 1[78]\d\d s left/
+
+    assert {output, 0} = mix.(["run", "demo.exs", "after_deploy"])
+    assert output =~ ~s(Her sessions\n  ["phone", "tablet"])
+    assert output =~ "She signs out everywhere"
+  end
+
+  test "the code in the guide is that of the example" do
+    guide = File.read!(Path.join(@root, "guides/pow.md"))
+    blocks = for [_, block] <- Regex.scan(~r/```elixir\n(.*?)```/s, guide), do: block
+    assert length(blocks) > 5
+
+    for block <- blocks do
+      [_, path, code] = Regex.run(~r/\A# (\S+)\n(.*)\z/s, block)
+      file = [@root, "examples/phoenix", path] |> Path.join() |> File.read!() |> outdent()
+
+      for part <- code |> outdent() |> String.split("# ...\n") do
+        assert file =~ part, "#{path} has no:\n#{part}"
+      end
+    end
+  end
+
+  defp outdent(code), do: String.replace(code, ~r/^ +/m, "")
+end

@@ -1,0 +1,108 @@
+defmodule PowRedisCache.Doctor.KeyspaceTest do
+  # What the doctor says of what lies in the database.
+  use PowRedisCache.Case, async: true
+
+  import PowRedisCache.Diagnosis
+
+  alias PowRedisCache.Doctor
+
+  @moduletag server: []
+
+  describe "keys" do
+    test "in both layouts, of several namespaces", context do
+      PowRedisCache.put(context.config, [{["a", 1], 1}, {["a", 2], 2}])
+      first = %{context.guide | edition: :first}
+      PowGuideStore.put(first, [context.namespace, "a", 3], 3, 60_000)
+      PowGuideStore.put(first, [:other, "b"], 3, 60_000)
+      RedisClient.command!(context.client, ["SET", "session:7", "of another app"])
+
+      checks = Doctor.check(name: context.name)
+      assert warned(checks) == ["keys"]
+
+      assert detail(checks, "keys") ==
+               "#{inspect(context.namespace)} 2 in the index and 1 not; :other 0 in the index and 1 not; " <>
+                 "7 keys in all"
+
+      assert advice(checks, "keys") =~ "reindex"
+      plain = Doctor.check(url: RedisServer.url(context.server), index: false)
+      assert check(plain, "keys").status == :ok
+
+      PowRedisCache.reindex(name: context.name)
+      assert warned(Doctor.check(name: context.name)) == []
+    end
+
+    test "with atoms in the old form", context do
+      PowGuideStore.put(%{context.guide | otp: 25}, [context.namespace, :user, 1], 1, 60_000)
+      checks = Doctor.check(name: context.name)
+      assert warned(checks) == ["atoms"]
+      assert detail(checks, "atoms") =~ "1 keys in the form of Erlang/OTP 25 and earlier"
+      PowRedisCache.reindex(name: context.name)
+      assert warned(Doctor.check(name: context.name)) == []
+    end
+
+    test "whose index is wrong", context do
+      # The set of the first part, and that of the first two, of a key that ends late, then of one that ends soon.
+      PowGuideStore.put(context.guide, [context.namespace, "a", 1], 1, 3_600_000)
+      PowGuideStore.put(context.guide, [context.namespace, "a", 2], 2, 60_000)
+      PowRedisCache.put(context.config, [{["b", 1], 1}, {["b", 2], 2}])
+
+      RedisClient.command!(context.client, [
+        "DEL",
+        PowGuideStore.path(context.guide, [context.namespace, "b", 2])
+      ])
+
+      checks = Doctor.check(name: context.name)
+      assert warned(checks) == ["index"]
+
+      # The last put has lengthened the life of the set of the first part.
+      assert detail(checks, "index") ==
+               "3 sets with 8 members: 2 members without value before their time, " <>
+                 "1 sets that end before a key that they list"
+
+      assert advice(checks, "index") =~ "all/2 removes such members"
+      assert advice(checks, "index") =~ "reindex"
+
+      # Both are put right.
+      PowRedisCache.reindex(name: context.name)
+      set = PowGuideStore.index_set(context.guide, [context.namespace, "b"])
+
+      for {set, member} <- [
+            {set, PowGuideStore.path(context.guide, [2])},
+            {PowGuideStore.index_set(context.guide, [context.namespace]),
+             PowGuideStore.path(context.guide, ["b", 2])}
+          ],
+          do: RedisClient.command!(context.client, ["ZREM", set, member])
+
+      assert warned(Doctor.check(name: context.name)) == []
+    end
+
+    test "that expired are as they should be", context do
+      PowRedisCache.put(Keyword.put(context.config, :ttl, 1), {["a", 1], 1})
+      Wait.until(fn -> PowRedisCache.get(context.config, ["a", 1]) == :not_found end)
+      checks = Doctor.check(name: context.name)
+      assert warned(checks) == []
+      assert detail(checks, "index") == "2 sets with 2 members, 2 of them expired"
+    end
+
+    test "that are many, in pages", context do
+      records = for user <- 1..150, session <- 1..20, do: {[user, session], :value}
+      PowRedisCache.put(context.config, records)
+      checks = Doctor.check(name: context.name)
+      assert warned(checks) == []
+      assert detail(checks, "keys") =~ "3000 in the index and 0 not; 3151 keys in all"
+      assert detail(checks, "index") == "151 sets with 6000 members, 0 of them expired"
+    end
+
+    test "that are too many to count them all" do
+      counted = %{
+        end: :stopped,
+        keys: 9_000,
+        namespaces: [{:erlang.term_to_binary("credentials"), 4_000, 0}]
+      }
+
+      assert Doctor.KeyspaceStats.check("keys", counted, %{index: true}) ==
+               {:ok,
+                "\"credentials\" 4000 in the index and 0 not; counted 9000 keys, stopped after 30 s"}
+    end
+  end
+end

@@ -1,0 +1,161 @@
+defmodule PowRedisCache.ReindexTest do
+  # What becomes of keys is in test/compatibility/pow_guide_store_test.exs.
+  use PowRedisCache.Case, async: true
+
+  @moduletag server: ["--enable-debug-command", "yes"]
+
+  @ttl 600_000
+
+  # As the first edition of Pow's guide wrote them on Erlang/OTP 25.
+  defp write_old(context, numbers) do
+    old = %{context.guide | edition: :first, otp: 25}
+
+    for chunk <- Enum.chunk_every(numbers, 2_000) do
+      commands =
+        Enum.flat_map(
+          chunk,
+          &PowGuideStore.put_commands(old, [context.namespace, :user, &1], &1, @ttl)
+        )
+
+      {:ok, _replies} = RedisClient.pipeline(context.client, commands)
+    end
+  end
+
+  # Every key, value and expiry; and how many changes there were since the start.
+  defp state(client) do
+    [changes] = Regex.run(~r/rdb_changes_since_last_save:\d+/, info(client))
+    {RedisClient.command!(client, ["DEBUG", "DIGEST"]), changes}
+  end
+
+  defp info(client), do: RedisClient.command!(client, ["INFO", "persistence"])
+
+  describe "a dry run" do
+    test "writes nothing, and says what a run would do", context do
+      %{client: client, config: config, name: name} = context
+      write_old(context, Enum.to_list(1..3_000))
+      PowRedisCache.put(config, for(i <- 1..500, do: {["ours", i], i}))
+      # A member is missing in one of two sets.
+      set = PowGuideStore.index_set(context.guide, [context.namespace, "ours"])
+      RedisClient.command!(client, ["ZREM", set, PowGuideStore.path(context.guide, [7])])
+      before = state(client)
+
+      numbers = PowRedisCache.reindex(name: name, dry_run: true)
+      assert numbers == %{keys: 3_500, indexed: 3_001, renamed: 3_000}
+      assert state(client) == before
+
+      assert %{indexed: 3_001, renamed: 3_000} = PowRedisCache.reindex(name: name)
+      refute state(client) == before
+
+      numbers = PowRedisCache.reindex(name: name, dry_run: true)
+      assert numbers == %{keys: 3_500, indexed: 0, renamed: 0}
+    end
+
+    @tag instance: [index: false]
+    test "of the plain layout counts renames alone", %{config: config, name: name} = context do
+      write_old(context, [1, 2])
+      PowRedisCache.put(config, {["ours", 1], 1})
+      before = state(context.client)
+      numbers = %{keys: 3, indexed: 0, renamed: 2}
+      assert PowRedisCache.reindex(name: name, dry_run: true) == numbers
+      assert state(context.client) == before
+      assert %{indexed: 0, renamed: 2} = PowRedisCache.reindex(name: name)
+      assert PowRedisCache.reindex(name: name) == %{keys: 3, indexed: 0, renamed: 0}
+    end
+
+    test "works where nothing can be written", %{client: client, name: name} = context do
+      write_old(context, [1])
+      nobody = Ports.free()
+      "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", nobody])
+      numbers = %{keys: 1, indexed: 1, renamed: 1}
+      assert PowRedisCache.reindex(name: name, dry_run: true) == numbers
+    end
+  end
+
+  describe "the progress" do
+    test "is the part of the database that was looked at",
+         %{client: client, name: name} = context do
+      total = 20_000
+      write_old(context, Enum.to_list(1..total))
+      pages = collect(name, dry_run: true)
+      assert length(pages) > 30
+
+      for %{keys: keys, fraction: fraction} <- pages do
+        assert_in_delta fraction, keys / total, 0.03
+      end
+
+      # And of all of it, where most is not ours.
+      others = for i <- 1..60_000, do: ["SET", "another app's #{i}", "x"]
+      for chunk <- Enum.chunk_every(others, 10_000), do: RedisClient.pipeline(client, chunk)
+      pages = collect(name, [])
+      # About one page for each 512 keys.
+      for {%{fraction: fraction}, i} <- Enum.with_index(pages, 1) do
+        assert_in_delta fraction, i / length(pages), 0.05
+      end
+
+      assert List.last(pages).fraction == 1.0
+    end
+
+    test "of an empty database is all of it", %{name: name} do
+      nothing = %{keys: 0, indexed: 0, renamed: 0, fraction: 1.0}
+      assert collect(name, []) == [nothing]
+    end
+
+    # The numbers after each page; what was looked at never gets less.
+    defp collect(name, options) do
+      test = self()
+      reference = make_ref()
+      progress = &send(test, {reference, &1})
+      PowRedisCache.reindex([name: name, progress: progress] ++ options)
+      pages = received(reference)
+      fractions = for page <- pages, do: page.fraction
+      assert fractions == Enum.sort(fractions)
+      pages
+    end
+
+    defp received(reference) do
+      receive do
+        {^reference, page} -> [page | received(reference)]
+      after
+        0 -> []
+      end
+    end
+  end
+
+  test "what is interrupted is completed by the next run", context do
+    %{client: client, config: config, name: name} = context
+    write_old(context, Enum.to_list(1..5_000))
+    test = self()
+
+    stop_half_way = fn numbers ->
+      if numbers.fraction > 0.5 do
+        send(test, {:half_way, numbers})
+        Process.sleep(:infinity)
+      end
+    end
+
+    runner = spawn(fn -> PowRedisCache.reindex(name: name, progress: stop_half_way) end)
+    assert_receive {:half_way, numbers}, 30_000
+    Process.exit(runner, :kill)
+    assert numbers.renamed in 1..4_999
+    set = PowGuideStore.index_set(context.guide, [context.namespace, :user])
+    assert RedisClient.command!(client, ["ZCARD", set]) == numbers.renamed
+
+    rest = PowRedisCache.reindex(name: name)
+    assert rest.renamed == 5_000 - numbers.renamed
+    assert rest.indexed == 5_000 - numbers.indexed
+    assert PowRedisCache.all(config, [:user, :_]) == for(i <- 1..5_000, do: {[:user, i], i})
+  end
+
+  test "wrong options are refused" do
+    for {options, message} <- [
+          {[dry_run: "yes"], ~s(expected :dry_run to be true or false, got: "yes")},
+          {[progress: 1], "expected :progress to be a function of one argument"}
+        ] do
+      assert_raise ArgumentError, message, fn -> PowRedisCache.reindex(options) end
+    end
+
+    assert_raise ArgumentError, ~r/unknown keys \[:dryrun\]/, fn ->
+      PowRedisCache.reindex(dryrun: true)
+    end
+  end
+end

@@ -1,0 +1,39 @@
+defmodule PowRedisCache.MnesiaStub do
+  @moduledoc """
+  In the place of Pow's MnesiaCache. A function that the process has as `:after_get` is called by its
+  next `get/2`, after that has read: what happens behind the back of a reader.
+  """
+
+  @doc "Makes the store; it ends with the process."
+  def new, do: :ets.new(__MODULE__, [:named_table, :public, :ordered_set])
+
+  def put(config, records) do
+    for {key, value} <- List.wrap(records),
+        do: :ets.insert(__MODULE__, {key(config, key), value})
+
+    :ok
+  end
+
+  def delete(config, key) do
+    :ets.delete(__MODULE__, key(config, key))
+    :ok
+  end
+
+  def get(config, key) do
+    found = :ets.lookup(__MODULE__, key(config, key))
+    if meanwhile = Process.delete(:after_get), do: meanwhile.()
+
+    case found do
+      [{_key, value}] -> value
+      [] -> :not_found
+    end
+  end
+
+  def all(config, match) do
+    for {[_namespace | key], value} <-
+          :ets.select(__MODULE__, [{{key(config, match), :_}, [], [:"$_"]}]),
+        do: {if(match?([_], key), do: hd(key), else: key), value}
+  end
+
+  defp key(config, key), do: [config[:namespace] | List.wrap(key)]
+end
