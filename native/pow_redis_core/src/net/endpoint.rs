@@ -35,12 +35,12 @@ impl Endpoint {
             ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
             _ => return Err(ErrorKind::Url.into()),
         };
-        let login = info.redis_settings();
+        let settings = info.redis_settings();
         Ok(Self {
             address,
-            username: login.username().map(str::to_owned),
-            password: login.password().map(str::to_owned),
-            database: login.db(),
+            username: settings.username().map(str::to_owned),
+            password: settings.password().map(str::to_owned),
+            database: settings.db(),
             tls,
         })
     }

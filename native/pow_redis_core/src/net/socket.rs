@@ -18,7 +18,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// A socket with a deadline.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: Stream,
+    stream: Transport,
     deadline: Instant,
     read_timeout: Timeout,
     write_timeout: Timeout,
@@ -34,7 +34,7 @@ pub(crate) struct Socket {
 struct Timeout(Option<Duration>);
 
 #[derive(Debug)]
-enum Stream {
+enum Transport {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
@@ -47,7 +47,7 @@ impl Socket {
                 return Self::connect(&resolve(host, *port)?, deadline);
             }
             #[cfg(unix)]
-            Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
+            Address::Unix(path) => Transport::Unix(UnixStream::connect(path)?),
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
@@ -56,11 +56,11 @@ impl Socket {
 
     /// Connects to the first address that accepts.
     pub(crate) fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<Self> {
-        let stream = Stream::Tcp(connect(addresses, deadline)?);
+        let stream = Transport::Tcp(connect(addresses, deadline)?);
         Ok(Self::over(stream, deadline))
     }
 
-    fn over(stream: Stream, deadline: Instant) -> Self {
+    fn over(stream: Transport, deadline: Instant) -> Self {
         Self {
             stream,
             deadline,
@@ -153,7 +153,7 @@ impl Timeout {
     }
 }
 
-impl Stream {
+impl Transport {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),

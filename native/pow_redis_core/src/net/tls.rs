@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use once_cell::sync::{Lazy, OnceCell};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -14,6 +15,13 @@ use rustls::{
 
 use super::socket::Socket;
 use crate::error::{Error, ErrorKind, TlsProblem};
+
+/// The cryptography, set up once.
+static PROVIDER: Lazy<Arc<CryptoProvider>> = Lazy::new(|| Arc::new(ring::default_provider()));
+
+/// The system's certificate authorities. Loading them takes milliseconds, and they change with the system's
+/// packages, not while an app runs.
+static SYSTEM_ROOTS: OnceCell<Arc<RootCertStore>> = OnceCell::new();
 
 /// How TLS verifies the server, and the certificate to present.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +57,9 @@ impl TlsConfig {
 
     /// Performs the handshake. Reads the files again, so that renewed certificates are used.
     pub(crate) fn connect(&self, host: &str, mut socket: Socket) -> Result<TlsStream, Error> {
-        let handshake = |_| ErrorKind::Tls(TlsProblem::Handshake);
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| handshake(()))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| handshake_failed())?;
         let config = Arc::new(self.config()?);
-        let mut connection = ClientConnection::new(config, name)
-            .map_err(|_| ErrorKind::Tls(TlsProblem::Handshake))?;
+        let mut connection = ClientConnection::new(config, name).map_err(|_| handshake_failed())?;
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
         }
@@ -61,16 +67,15 @@ impl TlsConfig {
     }
 
     fn config(&self) -> Result<ClientConfig, Error> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()
-            .map_err(|_| ErrorKind::Tls(TlsProblem::Handshake))?;
+            .map_err(|_| handshake_failed())?;
         let builder = if self.verify {
             builder.with_root_certificates(self.roots()?)
         } else {
             builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AcceptAnyServerCert(provider)))
+                .with_custom_certificate_verifier(Arc::new(AcceptAnyServerCert))
         };
         match &self.client {
             None => Ok(builder.with_no_client_auth()),
@@ -84,15 +89,36 @@ impl TlsConfig {
         }
     }
 
-    fn roots(&self) -> Result<RootCertStore, Error> {
-        let certificates = match &self.cacertfile {
-            Some(file) => read_certificates(file)?,
-            None => rustls_native_certs::load_native_certs().certs,
-        };
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates);
-        Ok(roots)
+    /// The trusted authorities.
+    fn roots(&self) -> Result<Arc<RootCertStore>, Error> {
+        match &self.cacertfile {
+            Some(file) => Ok(Arc::new(root_store(read_certificates(file)?))),
+            None => Ok(system_roots()),
+        }
     }
+}
+
+/// The system's authorities. If there are none, the next connect tries again.
+fn system_roots() -> Arc<RootCertStore> {
+    let loaded = SYSTEM_ROOTS.get_or_try_init(|| {
+        let roots = Arc::new(root_store(rustls_native_certs::load_native_certs().certs));
+        if roots.is_empty() {
+            Err(roots)
+        } else {
+            Ok(roots)
+        }
+    });
+    loaded.cloned().unwrap_or_else(|empty| empty)
+}
+
+fn root_store(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    roots
+}
+
+fn handshake_failed() -> Error {
+    ErrorKind::Tls(TlsProblem::Handshake).into()
 }
 
 fn certificate_file() -> Error {
@@ -111,7 +137,7 @@ fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error>
 
 /// Accepts any certificate, as long as the server has its key.
 #[derive(Debug)]
-struct AcceptAnyServerCert(Arc<CryptoProvider>);
+struct AcceptAnyServerCert;
 
 impl ServerCertVerifier for AcceptAnyServerCert {
     fn verify_server_cert(
@@ -131,7 +157,7 @@ impl ServerCertVerifier for AcceptAnyServerCert {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &PROVIDER.signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
@@ -141,11 +167,13 @@ impl ServerCertVerifier for AcceptAnyServerCert {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &PROVIDER.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        PROVIDER
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
