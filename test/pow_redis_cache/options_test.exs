@@ -48,21 +48,21 @@ defmodule PowRedisCache.OptionsTest do
     {[:url], "expected the options to be a keyword list, got: [:url]"}
   ]
 
-  test "a wrong option gets a message that says what was expected" do
+  test "an invalid option raises with the expected value" do
     for {options, message} <- @wrong do
       assert_raise ArgumentError, message, fn -> PowRedisCache.start_link(options) end
       assert_raise ArgumentError, message, fn -> PowRedisCache.child_spec(options) end
     end
   end
 
-  test "there is a wrong value here for each option" do
+  test "each option has an invalid value above" do
     tried =
       for {options, _message} <- @wrong, Keyword.keyword?(options), {name, _} <- options, do: name
 
     assert Map.keys(Options.validate!([])) -- tried == []
   end
 
-  test "defaults" do
+  test "options have defaults" do
     assert Options.validate!([]) == %{
              url: "redis://localhost:6379",
              sentinel: nil,
@@ -93,11 +93,11 @@ defmodule PowRedisCache.OptionsTest do
     for name <- Map.keys(Options.validate!([])), do: assert(docs =~ "* `#{inspect(name)}` - ")
   end
 
-  test "a child is stopped only after what is queued had its time" do
+  test "a child has one second more than :timeout to shut down" do
     assert %{id: PowRedisCache, shutdown: 3_000} = PowRedisCache.child_spec(timeout: 2_000)
   end
 
-  test "URLs with login, database and socket" do
+  test "accepts URLs with credentials, a database and a socket" do
     for url <- [
           "redis://h",
           "redis://:p@h:1/2",
@@ -108,7 +108,7 @@ defmodule PowRedisCache.OptionsTest do
     end
   end
 
-  test "URL, user and password as functions" do
+  test "accepts functions for URL, username and password" do
     for function <- [fn -> "redis://h" end, {System, :get_env, ["REDIS_URL"]}],
         name <- [:url, :username, :password] do
       assert %{^name => ^function} = Options.validate!([{name, function}])
