@@ -67,7 +67,7 @@ defmodule PowRedisCache do
   Records are not written in a transaction: if the call raises, some of them may have been written.
 
   Raises `PowRedisCache.Error`, `ArgumentError` if a key or value contains a function, and a
-  configuration error if there is no `:ttl`.
+  configuration error if there is neither `:ttl` nor `:default_ttl`.
   """
   @spec put(config(), {key(), term()} | [{key(), term()}]) :: :ok
   def put(config, record_or_records), do: Call.put(name(config), config, record_or_records)

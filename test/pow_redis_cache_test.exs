@@ -21,14 +21,14 @@ defmodule PowRedisCacheTest do
       assert PowRedisCache.all(config, :_) == [{"key", 2}]
     end
 
-    test "put several records, or none", %{config: config} do
+    test "put takes several records, or none", %{config: config} do
       assert PowRedisCache.put(config, [{"key1", "1"}, {"key2", "2"}]) == :ok
       assert PowRedisCache.get(config, "key1") == "1"
       assert PowRedisCache.get(config, "key2") == "2"
       assert PowRedisCache.put(config, []) == :ok
     end
 
-    test "put thousands of records", %{config: config} do
+    test "put takes thousands of records", %{config: config} do
       records = for i <- 1..5_000, do: {["user", i], i}
       assert PowRedisCache.put(config, records) == :ok
       assert PowRedisCache.all(config, ["user", :_]) == records
@@ -93,7 +93,7 @@ defmodule PowRedisCacheTest do
     end
 
     test "equal maps are the same key", %{config: config} do
-      # Erlang/OTP 26 and later order atoms in a map by their creation.
+      # Since Erlang/OTP 26, the order of atoms in a map depends on when they were created.
       late = for i <- 20..1//-1, do: {:"late#{System.unique_integer([:positive])}_#{i}", i}
       PowRedisCache.put(config, {["m", Map.new(late)], 1})
       assert PowRedisCache.get(config, ["m", late |> Enum.reverse() |> Map.new()]) == 1
@@ -315,7 +315,7 @@ defmodule PowRedisCacheTest do
       assert PowGuideStore.members(guide, [ns, "a"]) == [["k2"]]
     end
 
-    test "loses expired members with a put", %{
+    test "drops expired members on put", %{
       config: config,
       guide: guide,
       client: client,
@@ -334,7 +334,7 @@ defmodule PowRedisCacheTest do
     end
 
     @tag instance: [timeout: 1_500]
-    test "loses members without a value with all", %{
+    test "drops members without a value on all", %{
       config: config,
       guide: guide,
       client: client,

@@ -167,7 +167,7 @@ defmodule PowRedisCache.DoctorTest do
     end
   end
 
-  test "advises to remove the password if the server has none", %{server: server} do
+  test "the login check suggests removing the password if the server has none", %{server: server} do
     checks = Doctor.check(url: "redis://:#{@password}@127.0.0.1:#{server.port}")
     assert failed(checks) == ["login"]
     assert advice(checks, "login") =~ "Remove the password"

@@ -7,8 +7,8 @@ defmodule PowRedisCache.Doctor.Checks do
   alias PowRedisCache.{Native, Options}
   alias PowRedisCache.Doctor.{Check, ConnectReport, Denied, Failure, KeyspaceStats, ServerInfo}
 
-  # In order: each check depends on those before. Checks that need INFO are skipped if the user may
-  # not run it.
+  # In order: each check depends on the previous ones. Checks that need INFO are skipped if the user
+  # may not run it.
   @names [
     "library",
     "configuration",
@@ -36,11 +36,11 @@ defmodule PowRedisCache.Doctor.Checks do
 
   @doc "Returns all checks, given the options and the report of the native library."
   def all(options, {:ok, report}) do
-    subject = Map.put(report, :options, options)
+    report = Map.put(report, :options, options)
 
     {checks, _blocker} =
       Enum.map_reduce(@names, nil, fn name, blocker ->
-        check = check(name, subject) |> to_check(name, blocker || "server")
+        check = check(name, report) |> to_check(name, blocker || "server")
         {check, blocker || if(check.status == :error, do: name)}
       end)
 
@@ -80,7 +80,7 @@ defmodule PowRedisCache.Doctor.Checks do
 
   # The result of a check as {status, detail} or {status, detail, advice}; nil if it did not run.
 
-  defp check("library", _subject) do
+  defp check("library", _report) do
     {version, target} = Native.built()
     path = "#{Native.path()}.so"
     Application.load(:pow_redis_cache)
@@ -104,12 +104,12 @@ defmodule PowRedisCache.Doctor.Checks do
     {:ok, "#{Options.topology(options)}, #{shown}"}
   end
 
-  defp check(name, subject) when name in ["endpoint", "DNS", "connection", "TLS", "login"] do
-    ConnectReport.check(name, subject)
+  defp check(name, report) when name in ["endpoint", "DNS", "connection", "TLS", "login"] do
+    ConnectReport.check(name, report)
   end
 
-  defp check(name, subject) when name in ["server", "role", "memory", "eviction", "clients"] do
-    ServerInfo.check(name, subject)
+  defp check(name, report) when name in ["server", "role", "memory", "eviction", "clients"] do
+    ServerInfo.check(name, report)
   end
 
   defp check("latency", %{latency: {:ok, latency}}) do
@@ -121,10 +121,10 @@ defmodule PowRedisCache.Doctor.Checks do
       else: {:ok, detail}
   end
 
-  defp check("latency", %{latency: {:error, reason}} = subject), do: unknown(reason, subject)
+  defp check("latency", %{latency: {:error, reason}} = report), do: unknown(reason, report)
 
-  defp check("permissions", %{denied: {:ok, denied}} = subject) do
-    Denied.check(denied, subject.connect.user, Options.topology(subject.options))
+  defp check("permissions", %{denied: {:ok, denied}} = report) do
+    Denied.check(denied, report.connect.user, Options.topology(report.options))
   end
 
   defp check("permissions", %{denied: {:error, reason}}),
@@ -137,12 +137,12 @@ defmodule PowRedisCache.Doctor.Checks do
   end
 
   defp check("clock", %{clock_skew_ms: {:ok, skew}}), do: {:ok, "#{skew} ms apart"}
-  defp check("clock", %{clock_skew_ms: {:error, reason}} = subject), do: unknown(reason, subject)
+  defp check("clock", %{clock_skew_ms: {:error, reason}} = report), do: unknown(reason, report)
 
   defp check(name, %{keyspace_stats: %{} = keyspace_stats, options: options})
        when name in ["keys", "legacy keys", "index"] do
     KeyspaceStats.check(name, keyspace_stats, options)
   end
 
-  defp check(_name, _subject), do: nil
+  defp check(_name, _report), do: nil
 end

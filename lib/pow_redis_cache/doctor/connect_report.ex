@@ -31,10 +31,10 @@ defmodule PowRedisCache.Doctor.ConnectReport do
     failure("the node does not report its slots", reason)
   end
 
-  def check("endpoint", %{connect: connect} = subject) do
+  def check("endpoint", %{connect: connect} = report) do
     address = connect.address
 
-    case {Options.topology(subject.options), subject} do
+    case {Options.topology(report.options), report} do
       {:standalone, _} ->
         {:ok, address}
 
@@ -42,11 +42,11 @@ defmodule PowRedisCache.Doctor.ConnectReport do
         {:ok, "#{address}, the primary of #{options.sentinel.group}"}
 
       {:cluster, %{unreachable: [_ | _] = others}} ->
-        {:warning, one_node(subject) <> "; cannot connect to #{Enum.join(others, ", ")}",
+        {:warning, one_node(report) <> "; cannot connect to #{Enum.join(others, ", ")}",
          "Start these nodes, or remove them from :cluster."}
 
       {:cluster, _} ->
-        {:ok, one_node(subject)}
+        {:ok, one_node(report)}
     end
   end
 
@@ -152,7 +152,7 @@ defmodule PowRedisCache.Doctor.ConnectReport do
   def check("login", %{connect: %{login: {:error, reason}, user: user}}),
     do: failure("as #{user}", reason)
 
-  def check(_name, _subject), do: nil
+  def check(_name, _report), do: nil
 
   @doc "Formats microseconds as milliseconds."
   def milliseconds(microseconds), do: "#{Float.round(microseconds / 1_000, 2)} ms"

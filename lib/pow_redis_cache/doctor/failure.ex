@@ -10,7 +10,7 @@ defmodule PowRedisCache.Doctor.Failure do
      "To enable this check, run on the server: `ACL SETUSER #{connect.user} +info +ping +time`"}
   end
 
-  def unknown(reason, _subject), do: failure("unknown", reason)
+  def unknown(reason, _report), do: failure("unknown", reason)
 
   @doc "The result of a failed check."
   def failure(what, reason) do

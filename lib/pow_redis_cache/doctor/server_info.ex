@@ -1,6 +1,6 @@
 defmodule PowRedisCache.Doctor.ServerInfo do
   @moduledoc false
-  # The checks of the INFO that a server reports.
+  # The checks that use INFO.
 
   import PowRedisCache.Doctor.Failure, only: [unknown: 2]
 
@@ -30,7 +30,7 @@ defmodule PowRedisCache.Doctor.ServerInfo do
     end
   end
 
-  def check("server", %{info: {:error, reason}} = subject), do: unknown(reason, subject)
+  def check("server", %{info: {:error, reason}} = report), do: unknown(reason, report)
 
   def check("role", %{info: {:ok, %{role: "master"}}}), do: {:ok, "primary"}
 
@@ -100,7 +100,7 @@ defmodule PowRedisCache.Doctor.ServerInfo do
 
   def check("clients", %{info: {:ok, _info}}), do: {:ok, @not_reported}
 
-  def check(_name, _subject), do: nil
+  def check(_name, _report), do: nil
 
   defp version("Valkey " <> _ = version), do: {:ok, version}
 
