@@ -7,6 +7,8 @@ defmodule PowRedisCache do
 
   ## Options
 
+  Options for `{PowRedisCache, options}`. Invalid options raise `ArgumentError`.
+
   #{PowRedisCache.Options.docs()}
   """
 
@@ -17,16 +19,20 @@ defmodule PowRedisCache do
   end
 
   @typedoc """
-  A call's configuration. Pow passes `:namespace` (any term, `"cache"` by default) and `:ttl`
-  (milliseconds). `:writes` may be `:sync` or `:async`; `:name` names another instance.
+  The configuration of a call. Pow passes `:namespace` (any term, `"cache"` by default) and `:ttl`
+  in milliseconds. `:writes` overrides the instance's `:sync` or `:async`. `:name` selects another
+  instance.
   """
   @type config :: keyword()
 
-  @typedoc "A key: a binary or atom, or a list of parts, each any term but a function."
+  @typedoc "A key: a binary, an atom, or a list of parts. A part is any term without functions."
   @type key :: term()
 
   @doc """
-  A child of a supervisor: `{PowRedisCache, url: "redis://localhost:6379"}`.
+  Returns a child spec, so that a supervisor can start
+  `{PowRedisCache, url: "redis://localhost:6379"}`.
+
+  Raises `ArgumentError` if an option is invalid.
   """
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(options) do
@@ -34,39 +40,40 @@ defmodule PowRedisCache do
 
     %{
       id: name,
-      # Behind a function: what supervisors report must not show a password.
+      # Options are wrapped in a function because supervisors log start arguments, and options may
+      # hold a password.
       start: {__MODULE__, :start_link, [fn -> options end]},
-      # What is queued is written before the instance stops.
+      # Leaves the instance time to write the queued requests before it stops.
       shutdown: timeout + 1_000
     }
   end
 
   @doc """
-  Starts an instance. This does not need Redis: workers connect, and connect again, on their own.
+  Starts an instance. Redis need not be running: workers connect and reconnect in the background.
 
-  Raises `ArgumentError` on a wrong option, and `PowRedisCache.Error` with reason `:nif_not_loaded` when
-  the native library cannot be loaded.
+  Raises `ArgumentError` if an option is invalid, and `PowRedisCache.Error` with reason
+  `:nif_not_loaded` if the native library cannot be loaded.
   """
   @spec start_link(keyword() | (() -> keyword())) :: GenServer.on_start()
   def start_link(options) when is_function(options, 0), do: start_link(options.())
   def start_link(options), do: options |> Options.validate!() |> Server.start_link()
 
   @doc """
-  Writes one record or several, for `:ttl` milliseconds.
+  Writes one or more records. They expire after `:ttl` milliseconds.
 
       PowRedisCache.put([namespace: "credentials", ttl: :timer.minutes(30)], {"key", "value"})
 
-  Answers `:ok` once Redis has taken the records, or at once with `writes: :async`. Records are not
-  written as one transaction; if the call raises, some may be there.
+  Returns `:ok` once Redis has acknowledged the records, or immediately with `writes: :async`.
+  Records are not written in a transaction: if the call raises, some of them may have been written.
 
-  Raises `PowRedisCache.Error`, `ArgumentError` on a key or value with a function in it, and a
-  configuration error without `:ttl`.
+  Raises `PowRedisCache.Error`, `ArgumentError` if a key or value contains a function, and a
+  configuration error if there is neither `:ttl` nor `:default_ttl`.
   """
   @spec put(config(), {key(), term()} | [{key(), term()}]) :: :ok
   def put(config, record_or_records), do: Call.put(name(config), config, record_or_records)
 
   @doc """
-  Deletes a key; answers `:ok` also if there was none.
+  Deletes a key. Returns `:ok` even if the key does not exist.
 
   Raises `PowRedisCache.Error`.
   """
@@ -74,7 +81,7 @@ defmodule PowRedisCache do
   def delete(config, key), do: Call.delete(name(config), config, key)
 
   @doc """
-  The value of a key, or `:not_found`.
+  Returns the value of a key, or `:not_found`.
 
   Raises `PowRedisCache.Error`.
   """
@@ -82,10 +89,10 @@ defmodule PowRedisCache do
   def get(config, key), do: Call.get(name(config), config, key)
 
   @doc """
-  The records whose keys match, sorted by key.
+  Returns the records whose keys match a pattern, sorted by key.
 
-  `match` is a pattern as in `:ets` match specifications: `:_` stands for any one part, `:"$1"` for
-  one that is equal wherever it stands. A key of one part comes back bare, others as lists.
+  `match` is a pattern as in `:ets` match specifications: `:_` matches any part, and a variable such
+  as `:"$1"` matches equal parts. A key with one part is returned as that part, other keys as lists.
 
       PowRedisCache.all([namespace: "credentials"], [MyApp.User, :user, 1, :session, :_])
 
@@ -95,7 +102,7 @@ defmodule PowRedisCache do
   def all(config, match), do: Call.all(name(config), config, match)
 
   @doc """
-  Whether Redis answers: `:ok`, or `{:error, %PowRedisCache.Error{}}`.
+  Checks that Redis replies. Returns `:ok` or `{:error, %PowRedisCache.Error{}}`.
   """
   @spec ping(atom()) :: :ok | {:error, Error.t()}
   def ping(name \\ __MODULE__) do
@@ -105,15 +112,16 @@ defmodule PowRedisCache do
   end
 
   @doc """
-  The instance in numbers, since its start: a map of
+  Returns the state and the counters of an instance as a map. Counters start at 0 when the instance
+  starts.
 
-    * `:connected` - whether Redis can be reached;
-    * `:server`, `:version` - address and version of the server that was last connected to, or `nil`;
-    * `:topology` - `:standalone`, `:sentinel` or `:cluster`;
-    * `:workers` - threads that run;
-    * `:queue` - calls that wait;
-    * `:calls`, `:batches` - calls, and pipelines in which they were sent;
-    * `:reconnects`, `:retries` - connections opened again, and calls sent again after a lost one.
+    * `:connected` - whether Redis is reachable.
+    * `:server`, `:version` - address and version of the server of the latest connection, or `nil`.
+    * `:topology` - `:standalone`, `:sentinel` or `:cluster`.
+    * `:workers` - number of worker threads.
+    * `:queue` - number of queued calls.
+    * `:calls`, `:batches` - number of calls, and of the pipelines that carried them.
+    * `:reconnects`, `:retries` - number of reconnects, and of calls retried after a lost connection.
 
   Raises `PowRedisCache.Error` with reason `:not_started`.
   """
@@ -127,27 +135,30 @@ defmodule PowRedisCache do
   end
 
   @doc """
-  Looks once at all keys in Redis: puts into the index what is missing there, and renames keys that
-  Pow's guide wrote on Erlang/OTP 25 or earlier to the form that later releases write.
+  Scans all keys in Redis, adds missing keys to the index, and renames legacy keys.
 
-  Safe on a live system, at any time and any number of times: what is interrupted is completed by
-  the next run. Run it again also if Redis was restarted meanwhile, or another server took its
-  place: keys may have been passed over. `mix pow_redis_cache.reindex` runs it from a shell. In a
-  release:
+  Legacy keys are keys with atoms that Pow's example backend wrote on Erlang/OTP 25 or earlier.
+  OTP 26 changed how atoms are encoded.
+
+  It is safe to run on a live system and to run repeatedly: the next run completes an interrupted
+  one. Run it again if Redis restarted or failed over during the scan, since the scan may have
+  skipped keys. `mix pow_redis_cache.reindex` runs it from a shell. In a release:
 
       bin/my_app rpc "PowRedisCache.reindex(progress: PowRedisCache.Progress.new()) |> inspect() |> IO.puts()"
 
   Options:
 
-    * `:name` - the instance.
-    * `:dry_run` - with `true`, nothing is written; the numbers say what would be.
-    * `:progress` - a function that is called after each page of keys with the numbers so far, and
-      `:fraction`, how much of the database was looked at, from `0.0` to `1.0`. See
+    * `:name` - the name of the instance. Defaults to `PowRedisCache`.
+    * `:dry_run` - with `true`, counts what a run would change, and writes nothing.
+    * `:progress` - a function that is called after each page of keys with the counts so far and
+      `:fraction`, the scanned part of the database, from `0.0` to `1.0`. See
       `PowRedisCache.Progress`.
 
-  Answers `%{keys: looked_at, indexed: added_to_the_index, renamed: renamed}`. Keys that are not
-  ours are not counted; one that was renamed may be met again, and is then counted twice. Raises `ArgumentError` on a wrong option, and `PowRedisCache.Error`; run it
-  again then.
+  Returns `%{keys: scanned, indexed: added_to_the_index, renamed: renamed}`. Keys of other
+  applications are not counted. The scan may return a renamed key again, and then counts it twice.
+
+  Raises `ArgumentError` if an option is invalid, and `PowRedisCache.Error`. After an error, run it
+  again.
   """
   @spec reindex(keyword()) :: %{
           keys: non_neg_integer(),
@@ -157,7 +168,7 @@ defmodule PowRedisCache do
   def reindex(options \\ []), do: Reindex.run(options)
 
   @doc """
-  Makes the module another backend with an instance of its own, for apps with two Redis servers.
+  Defines a cache store backend with its own instance, for apps with more than one Redis server.
 
       defmodule MyApp.AdminSessions do
         use PowRedisCache

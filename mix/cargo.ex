@@ -6,7 +6,7 @@ defmodule PowRedisCache.NativeLibrary.Cargo do
 
   alias PowRedisCache.NativeLibrary
 
-  @doc "Builds it, for this machine or another target, and returns it."
+  @doc "Builds the library for this machine or another target, and returns its bytes."
   @spec build(String.t() | nil) :: binary()
   def build(target \\ nil) do
     cargo = find()
@@ -23,18 +23,18 @@ defmodule PowRedisCache.NativeLibrary.Cargo do
       )
 
     if status != 0 do
-      Mix.raise("cargo could not build the native library of pow_redis_cache; it says why above")
+      Mix.raise("building the native library failed, see cargo's output above")
     end
 
     library = File.read!(Path.join([folder(), target || "", "release", file_name(target)]))
 
-    # A dependency is built once, and what is built may ship: the 170 MB that cargo made on the way
-    # stay out of it. Who works on this package builds again and again.
+    # A dependency is built once, and the build folder may be shipped, so it should not contain the
+    # 170 MB of cargo's target folder. Within this package, the folder speeds up the next build.
     if NativeLibrary.project() != NativeLibrary.root(), do: clean()
     library
   end
 
-  @doc "Removes what cargo made. A folder that the environment names may hold more than ours."
+  @doc "Removes cargo's target folder, but not that of CARGO_TARGET_DIR, which may be shared."
   @spec clean() :: :ok
   def clean do
     File.rm_rf!(own_folder())
@@ -47,10 +47,10 @@ defmodule PowRedisCache.NativeLibrary.Cargo do
     cargo =
       System.find_executable("cargo") ||
         Mix.raise("""
-        pow_redis_cache is built with Rust, and there is no cargo on this machine's PATH. Install \
-        Rust #{needed} or later (https://rustup.rs) and run this command again; on Heroku, add a \
-        Rust buildpack in front of the Elixir one. Or name a prebuilt library with \
-        POW_REDIS_CACHE_PREBUILT: `mix help pow_redis_cache.prebuild` says how to make one.\
+        cargo not found on the PATH. pow_redis_cache is built with Rust. Install Rust #{needed} or \
+        later (https://rustup.rs) and run this command again. On Heroku, add a Rust buildpack \
+        before the Elixir buildpack. Or set POW_REDIS_CACHE_PREBUILT to a prebuilt library, see \
+        `mix help pow_redis_cache.prebuild`.\
         """)
 
     {output, _status} =
@@ -60,15 +60,15 @@ defmodule PowRedisCache.NativeLibrary.Cargo do
       [_, version] ->
         if Version.compare(version, needed) == :lt do
           Mix.raise("""
-          pow_redis_cache is built with Rust #{needed} or later, and this machine's cargo is \
-          #{version}. Update it (rustup update) and run this command again.\
+          cargo #{version} is too old. pow_redis_cache needs Rust #{needed} or later. Update Rust \
+          (rustup update) and run this command again.\
           """)
         end
 
       nil ->
         Mix.raise("""
-        pow_redis_cache is built with Rust #{needed} or later, and `#{cargo} --version` does not \
-        tell its version. It says: #{String.trim(output)}\
+        cannot determine the version of cargo. pow_redis_cache needs Rust #{needed} or later. \
+        Output of `#{cargo} --version`: #{String.trim(output)}\
         """)
     end
 
@@ -82,7 +82,7 @@ defmodule PowRedisCache.NativeLibrary.Cargo do
     end
   end
 
-  # One for all environments of the project that is built.
+  # All environments of the project share one folder.
   defp own_folder do
     Path.join([Path.dirname(Mix.Project.build_path()), "cargo", "pow_redis_cache"])
   end

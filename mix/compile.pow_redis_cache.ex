@@ -2,8 +2,8 @@ Code.require_file("prebuilt.ex", __DIR__)
 
 defmodule Mix.Tasks.Compile.PowRedisCache do
   @moduledoc false
-  # Puts the native library into priv/native: a prebuilt one where one is named, else what cargo
-  # builds. Nothing is done, and nothing written, while the one that is there is built from the sources.
+  # Installs the native library into priv/native: a prebuilt library if one is configured, or else one
+  # built by cargo. Does nothing while the installed library matches the sources.
 
   use Mix.Task.Compiler
 
@@ -21,7 +21,7 @@ defmodule Mix.Tasks.Compile.PowRedisCache do
         :ok
       end
 
-    # priv did not exist yet when Mix linked it into the build folder.
+    # priv/ may not have existed when Mix linked it into the build folder.
     Mix.Project.build_structure()
     {status, []}
   end

@@ -1,7 +1,7 @@
 defmodule PowRedisCache.NativeLibrary do
   @moduledoc false
-  # The native library in priv/native: what it is built from, and whether the one that is there is
-  # built from that. These files lie outside lib/, since they have to exist before lib/ is compiled.
+  # The native library in priv/native, and whether it matches the Rust sources. This code is outside
+  # lib/ because the Mix compiler needs it before lib/ is compiled.
 
   @root Path.expand("..", __DIR__)
   @folder Path.join(@root, "priv/native")
@@ -16,11 +16,11 @@ defmodule PowRedisCache.NativeLibrary do
     "native/*/src/**/*.rs"
   ]
 
-  @doc "The package's folder."
+  @doc "The folder of the package."
   @spec root() :: Path.t()
   def root, do: @root
 
-  @doc "The folder of the project that is built: this one, or the one that depends on it."
+  @doc "The folder of the project being built: this package, or the app that depends on it."
   @spec project() :: Path.t()
   def project, do: Path.dirname(Mix.Project.deps_path())
 
@@ -29,8 +29,8 @@ defmodule PowRedisCache.NativeLibrary do
   def manifests, do: [@stamp]
 
   @doc """
-  Whether the library is whole and built from the sources that are here. They are compared by
-  content: a folder that was moved, or a machine that has the library and no cargo, needs no build.
+  Whether the installed library is intact and matches the sources. Contents are compared, so that a
+  moved folder, or a machine with the library but without cargo, needs no build.
   """
   @spec current?() :: boolean()
   def current? do
@@ -41,7 +41,7 @@ defmodule PowRedisCache.NativeLibrary do
     end
   end
 
-  @doc "Puts a library into its place. A VM that runs has the old file mapped: it is replaced, never written to."
+  @doc "Installs a library. Replaces the file instead of writing to it, since a running VM may have it mapped."
   @spec install(binary()) :: :ok
   def install(library) do
     File.mkdir_p!(@folder)
@@ -51,14 +51,14 @@ defmodule PowRedisCache.NativeLibrary do
     File.write!(@stamp, stamp(library))
   end
 
-  @doc "Removes it."
+  @doc "Removes the installed library."
   @spec clean() :: :ok
   def clean do
     File.rm_rf!(@folder)
     :ok
   end
 
-  @doc "A digest of the Rust sources, the same on all machines."
+  @doc "A digest of the Rust sources. It is the same on all machines."
   @spec sources() :: String.t()
   def sources do
     @sources
@@ -67,15 +67,15 @@ defmodule PowRedisCache.NativeLibrary do
     |> sha256()
   end
 
-  @doc "The package's version."
+  @doc "The version of the package."
   @spec version() :: String.t()
   def version, do: declared(~r/^version = "(.+)"$/m)
 
-  @doc "The Rust that it needs."
+  @doc "The minimum version of Rust."
   @spec rust_version() :: String.t()
   def rust_version, do: declared(~r/^rust-version = "(.+)"$/m) <> ".0"
 
-  @doc "The version of the NIF interface that it is built for: any VM with this or a later minor version loads it."
+  @doc "The NIF version of the library. A VM with this or a later minor version loads it."
   @spec nif_version() :: String.t()
   def nif_version, do: ~r/"nif_version_(\d+_\d+)"/ |> declared() |> String.replace("_", ".")
 

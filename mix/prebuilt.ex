@@ -2,13 +2,13 @@ Code.require_file("cargo.ex", __DIR__)
 
 defmodule PowRedisCache.NativeLibrary.Prebuilt do
   @moduledoc false
-  # A library that was built on another machine, for one without Rust. Its name says what it is:
+  # A library built on another machine, for machines without Rust. Its file name is
   #
   #     pow_redis_nif-VERSION-nif-NIF-TARGET-SOURCES.so
   #
-  # with the package's version, the version of the NIF interface, the target as Rust names it, and the
-  # first 12 digits of the digest of the Rust sources. Beside it lies its SHA-256, as `sha256sum`
-  # writes it, under the same name and `.sha256`.
+  # with the package version, the NIF version, the Rust target triple, and the first 12 digits of the
+  # digest of the Rust sources. Its checksum is in the file of the same name plus `.sha256`, in the
+  # format of `sha256sum`.
 
   alias PowRedisCache.NativeLibrary
   alias PowRedisCache.NativeLibrary.Cargo
@@ -17,8 +17,9 @@ defmodule PowRedisCache.NativeLibrary.Prebuilt do
   @name ~r/^pow_redis_nif-(?<version>.+)-nif-(?<nif>\d+\.\d+)-(?<target>.+)-(?<sources>[0-9a-f]{12})\.so$/
 
   @doc """
-  What names a prebuilt library, and the path it gives: a file, or a folder with libraries for one or
-  several targets. A relative path starts in the folder of the project that is built.
+  Returns the name of the setting that configures a prebuilt library, and its path: a file, or a
+  folder with libraries for one or more targets. A relative path is relative to the folder of the
+  project being built.
   """
   @spec setting() :: {String.t(), Path.t()} | nil
   def setting do
@@ -37,19 +38,19 @@ defmodule PowRedisCache.NativeLibrary.Prebuilt do
     end
   end
 
-  @doc "The library that a setting names, if it is whole and fits this package and this machine."
+  @doc "Returns the library of a setting. Raises unless it is intact and matches this package and machine."
   @spec read({String.t(), Path.t()}) :: binary()
   def read({setting, path}) do
     file = find(setting, path)
-    refuse = &refuse(setting, file, &1)
-    check_name(Path.basename(file), refuse)
+    reject = &reject(setting, file, &1)
+    check_name(Path.basename(file), reject)
     library = File.read!(file)
-    check_sum(library, file, refuse)
-    Mix.shell().info("Taking the prebuilt native library of pow_redis_cache, #{file}")
+    check_sum(library, file, reject)
+    Mix.shell().info("Using the prebuilt native library of pow_redis_cache, #{file}")
     library
   end
 
-  @doc "Builds one for this machine or another target, and writes it and its checksum into a folder."
+  @doc "Builds a library for this machine or another target, and writes it and its checksum to a folder."
   @spec make(Path.t(), String.t() | nil) :: Path.t()
   def make(folder, target) do
     name = name(target || host())
@@ -71,55 +72,56 @@ defmodule PowRedisCache.NativeLibrary.Prebuilt do
     cond do
       File.dir?(path) -> find_in(setting, path)
       File.regular?(path) -> path
-      true -> refuse(setting, path, "does not exist")
+      true -> reject(setting, path, "does not exist")
     end
   end
 
-  # One for this machine that does not fit otherwise is found too: the checks say what is wrong.
+  # Prefers an exact match. Otherwise returns any library for this target, so that the checks can name
+  # the mismatch.
   defp find_in(setting, folder) do
     names =
       folder |> Path.join("pow_redis_nif-*.so") |> Path.wildcard() |> Enum.map(&Path.basename/1)
 
-    fits = name(host())
+    exact = name(host())
 
     found =
-      if fits in names,
-        do: fits,
+      if exact in names,
+        do: exact,
         else: Enum.find(names, &(Regex.named_captures(@name, &1)["target"] == host()))
 
     if found do
       Path.join(folder, found)
     else
-      there = if names == [], do: "none", else: Enum.join(names, ", ")
-      refuse(setting, folder, "has no library for #{host()}. Libraries in it: #{there}")
+      available = if names == [], do: "none", else: Enum.join(names, ", ")
+      reject(setting, folder, "has no library for #{host()}. Available: #{available}")
     end
   end
 
-  defp check_name(name, refuse) do
+  defp check_name(name, reject) do
     parts =
       Regex.named_captures(@name, name) ||
-        refuse.("does not have the name of a prebuilt library, which says what it is")
+        reject.("is not the file name of a prebuilt library")
 
     %{"version" => version, "nif" => nif, "target" => target, "sources" => sources} = parts
 
-    if target != host(), do: refuse.("is for #{target}, and this machine is #{host()}")
+    if target != host(), do: reject.("is for #{target}, but this machine is #{host()}")
 
     unless loads?(nif) do
-      refuse.("is for NIF version #{nif}, and this Erlang VM has #{vm_nif_version()}")
+      reject.("is for NIF version #{nif}, but this Erlang VM has #{vm_nif_version()}")
     end
 
     if version != NativeLibrary.version() do
-      refuse.("is of pow_redis_cache #{version}, and this is #{NativeLibrary.version()}")
+      reject.("is for pow_redis_cache #{version}, but this is #{NativeLibrary.version()}")
     end
 
     if sources != short_sources() do
-      refuse.(
-        "is built from other Rust sources (#{sources}) than those that are here (#{short_sources()})"
+      reject.(
+        "is built from other Rust sources (#{sources}) than this package (#{short_sources()})"
       )
     end
   end
 
-  # As the VM decides it: the same major version, and no later minor version than its own.
+  # The rule of the VM: the same major version, and no later minor version than its own.
   defp loads?(nif) do
     [[major, minor], [vm_major, vm_minor]] =
       for version <- [nif, vm_nif_version()],
@@ -130,30 +132,30 @@ defmodule PowRedisCache.NativeLibrary.Prebuilt do
 
   defp vm_nif_version, do: List.to_string(:erlang.system_info(:nif_version))
 
-  defp check_sum(library, file, refuse) do
+  defp check_sum(library, file, reject) do
     name = Path.basename(file)
-    has = NativeLibrary.sha256(library)
+    actual = NativeLibrary.sha256(library)
 
     with {:ok, text} <- File.read(file <> ".sha256"),
          [_, expected, ^name] <- Regex.run(~r/\A([0-9a-fA-F]{64}) [ *](.+)$/m, text) do
-      if String.downcase(expected) != has do
-        refuse.(
-          "is damaged: its SHA-256 should be #{expected}, says #{name}.sha256, and is #{has}"
+      if String.downcase(expected) != actual do
+        reject.(
+          "is corrupt: #{name}.sha256 has SHA-256 #{expected}, but that of the file is #{actual}"
         )
       end
     else
-      {:error, _reason} -> refuse.("has no checksum: expected #{name}.sha256 beside it")
-      _other -> refuse.("has no checksum: expected #{name}.sha256 to hold `SHA-256  #{name}`")
+      {:error, _reason} -> reject.("has no checksum: expected #{name}.sha256 in the same folder")
+      _other -> reject.("has no checksum: expected #{name}.sha256 to contain `SHA-256  #{name}`")
     end
   end
 
-  @spec refuse(String.t(), Path.t(), String.t()) :: no_return()
-  defp refuse(setting, path, reason) do
+  @spec reject(String.t(), Path.t(), String.t()) :: no_return()
+  defp reject(setting, path, reason) do
     Mix.raise("""
-    #{setting} names a prebuilt library of pow_redis_cache that cannot be used: #{path} #{reason}.
-    Expected #{name(host())} and #{name(host())}.sha256. Make them with \
-    `mix pow_redis_cache.prebuild` on a machine like this one that has Rust, or take the setting \
-    away to build here with cargo.\
+    cannot use the prebuilt library of pow_redis_cache from #{setting}: #{path} #{reason}.
+    Expected #{name(host())} and #{name(host())}.sha256. Build them with \
+    `mix pow_redis_cache.prebuild` on a similar machine with Rust, or remove the setting to build \
+    with cargo.\
     """)
   end
 
@@ -163,7 +165,8 @@ defmodule PowRedisCache.NativeLibrary.Prebuilt do
 
   defp short_sources, do: binary_part(NativeLibrary.sources(), 0, 12)
 
-  # This machine, as Rust names it: the VM says `x86_64-pc-linux-gnu`, `aarch64-apple-darwin24.1.0`.
+  # The Rust target triple of this machine. The VM reports `x86_64-pc-linux-gnu` or
+  # `aarch64-apple-darwin24.1.0`.
   defp host do
     architecture = List.to_string(:erlang.system_info(:system_architecture))
     [cpu | rest] = String.split(architecture, "-")

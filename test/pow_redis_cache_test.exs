@@ -1,11 +1,11 @@
 defmodule PowRedisCacheTest do
-  # The behaviour, as Pow uses it.
+  # The backend, as Pow uses it.
   use PowRedisCache.Case, async: true
 
   import Bitwise, only: [<<<: 2]
 
   describe "put, get and delete" do
-    test "a record is there from put to delete", %{config: config} do
+    test "a record exists from put to delete", %{config: config} do
       assert PowRedisCache.get(config, "key") == :not_found
       assert PowRedisCache.put(config, {"key", "value"}) == :ok
       assert PowRedisCache.get(config, "key") == "value"
@@ -21,20 +21,20 @@ defmodule PowRedisCacheTest do
       assert PowRedisCache.all(config, :_) == [{"key", 2}]
     end
 
-    test "several records at once, or none", %{config: config} do
+    test "put takes several records, or none", %{config: config} do
       assert PowRedisCache.put(config, [{"key1", "1"}, {"key2", "2"}]) == :ok
       assert PowRedisCache.get(config, "key1") == "1"
       assert PowRedisCache.get(config, "key2") == "2"
       assert PowRedisCache.put(config, []) == :ok
     end
 
-    test "thousands of records at once", %{config: config} do
+    test "put takes thousands of records", %{config: config} do
       records = for i <- 1..5_000, do: {["user", i], i}
       assert PowRedisCache.put(config, records) == :ok
       assert PowRedisCache.all(config, ["user", :_]) == records
     end
 
-    test "any term is a value", %{config: config} do
+    test "a value is any term", %{config: config} do
       for value <- [
             nil,
             :not_found,
@@ -54,7 +54,7 @@ defmodule PowRedisCacheTest do
       end
     end
 
-    test "any term is a part of a key", %{config: config} do
+    test "a part of a key is any term", %{config: config} do
       keys = [
         "",
         "a:b*?[",
@@ -85,21 +85,21 @@ defmodule PowRedisCacheTest do
                keys |> Enum.map(&{["p", &1], &1}) |> Enum.sort()
     end
 
-    test "numbers that are equal but not the same are different keys", %{config: config} do
+    test "1 and 1.0 are different keys", %{config: config} do
       PowRedisCache.put(config, [{["n", 1], :integer}, {["n", 1.0], :float}])
       assert PowRedisCache.get(config, ["n", 1]) == :integer
       assert PowRedisCache.get(config, ["n", 1.0]) == :float
       assert PowRedisCache.all(config, ["n", 1]) == [{["n", 1], :integer}]
     end
 
-    test "a map is the same key however it was built", %{config: config} do
-      # Erlang/OTP 26 and later order the keys of a map by when the atoms were made.
+    test "equal maps are the same key", %{config: config} do
+      # Since Erlang/OTP 26, the order of atoms in a map depends on when they were created.
       late = for i <- 20..1//-1, do: {:"late#{System.unique_integer([:positive])}_#{i}", i}
       PowRedisCache.put(config, {["m", Map.new(late)], 1})
       assert PowRedisCache.get(config, ["m", late |> Enum.reverse() |> Map.new()]) == 1
     end
 
-    test "a namespace has keys of its own, \"cache\" by default", context do
+    test "a namespace has separate keys and defaults to \"cache\"", context do
       %{config: config, client: client} = context
       PowRedisCache.put(config, {"key", 1})
       other = Keyword.put(config, :namespace, "other#{context.namespace}")
@@ -117,7 +117,7 @@ defmodule PowRedisCacheTest do
       PowRedisCache.delete(default, context.namespace)
     end
 
-    test "the key nil, and no parts, are the namespace's own", %{config: config} do
+    test "nil and a key without parts are the same key", %{config: config} do
       PowRedisCache.put(config, {[], 1})
       assert PowRedisCache.get(config, nil) == 1
       assert PowRedisCache.all(config, []) == [{[], 1}]
@@ -126,7 +126,7 @@ defmodule PowRedisCacheTest do
   end
 
   describe "all" do
-    test "finds keys of as many parts as the pattern", %{config: config} do
+    test "finds keys with the same number of parts as the pattern", %{config: config} do
       assert PowRedisCache.all(config, :_) == []
       for i <- 1..11, do: PowRedisCache.put(config, {"key#{i}", "value"})
       PowRedisCache.put(config, {["namespace", "key"], "value"})
@@ -137,7 +137,7 @@ defmodule PowRedisCacheTest do
       assert [{["namespace", "key", "key2"], _}] = PowRedisCache.all(config, [:_, "key", :_])
     end
 
-    test "sessions and users, as Pow asks for them", %{config: config} do
+    test "finds sessions and users like Pow", %{config: config} do
       for user <- 1..3, session <- ["s1", "s2"] do
         PowRedisCache.put(config, [
           {"#{session}-#{user}", {[MyApp.User, :user, user], []}},
@@ -157,7 +157,7 @@ defmodule PowRedisCacheTest do
       assert length(PowRedisCache.all(config, [MyApp.User, :user, :_, :session, :_])) == 6
     end
 
-    test "composite primary keys", %{config: config} do
+    test "finds users with composite primary keys", %{config: config} do
       id = [a: 1, b: "x"]
       PowRedisCache.put(config, {[MyApp.User, :user, id, :session, "s"], 1})
 
@@ -168,13 +168,13 @@ defmodule PowRedisCacheTest do
       assert [] = PowRedisCache.all(config, [MyApp.User, :user, [a: 2, b: :_], :session, :_])
     end
 
-    test "a pattern without wildcard is a key", %{config: config} do
+    test "takes a key as a pattern", %{config: config} do
       PowRedisCache.put(config, {["a", "b"], 1})
       assert PowRedisCache.all(config, ["a", "b"]) == [{["a", "b"], 1}]
       assert PowRedisCache.all(config, ["a", "c"]) == []
     end
 
-    test "a pattern with an open end", %{config: config, namespace: namespace} do
+    test "takes an improper list as a pattern", %{config: config, namespace: namespace} do
       records = [{["a"], 0}, {["a", 1], 1}, {["a", 1, 2], 2}, {["b", 1], 3}]
       PowRedisCache.put(config, records)
 
@@ -185,7 +185,7 @@ defmodule PowRedisCacheTest do
 
     @tag instance: [index: false]
     @tag :standalone
-    test "works the same without index", %{
+    test "scans the keys without index", %{
       config: config,
       client: client,
       guide: guide,
@@ -211,12 +211,12 @@ defmodule PowRedisCacheTest do
     end
   end
 
-  describe "time to live" do
-    test "records are gone when it is over", %{config: config} do
+  describe "the TTL" do
+    test "expires records", %{config: config} do
       short = Keyword.put(config, :ttl, 150)
       PowRedisCache.put(config, {["namespace", "key3"], "3"})
 
-      # Put again, should it be over before it is read.
+      # Puts again if the record expires before it is read.
       Wait.until(fn ->
         PowRedisCache.put(short, [{"key1", "1"}, {["namespace", "key2"], "2"}])
         PowRedisCache.get(config, "key1") == "1"
@@ -241,7 +241,7 @@ defmodule PowRedisCacheTest do
 
     test "is required", %{config: config} do
       message = ~r/^`:ttl` configuration option is required for :cache\d+$/
-      # Pow's own error where Pow is there.
+      # Raises Pow's error if Pow is available.
       error = if Code.ensure_loaded?(Pow.Config), do: Pow.Config.ConfigError, else: ArgumentError
 
       assert_raise error, message, fn ->
@@ -260,7 +260,7 @@ defmodule PowRedisCacheTest do
     end
 
     @tag instance: [default_ttl: 60_000]
-    test "comes from the instance else", %{
+    test "defaults to :default_ttl of the instance", %{
       config: config,
       client: client,
       guide: guide,
@@ -272,14 +272,14 @@ defmodule PowRedisCacheTest do
     end
 
     @tag instance: [default_ttl: :infinity]
-    test "can be without end", %{
+    test "can be :infinity", %{
       config: config,
       client: client,
       guide: guide,
       namespace: namespace
     } do
-      endless = Keyword.delete(config, :ttl)
-      PowRedisCache.put(endless, {["a", "key"], 1})
+      persistent = Keyword.delete(config, :ttl)
+      PowRedisCache.put(persistent, {["a", "key"], 1})
 
       assert RedisClient.command!(client, [
                "PTTL",
@@ -288,7 +288,7 @@ defmodule PowRedisCacheTest do
                -1
 
       set = PowGuideStore.index_set(guide, [namespace, "a"])
-      # Not none at all: that would be for the next put to set.
+      # The set needs a TTL: without one, the next put would set its own.
       assert RedisClient.command!(client, ["PTTL", set]) > :timer.hours(24 * 365 * 1_000)
       PowRedisCache.put(config, {["a", "short"], 2})
       assert RedisClient.command!(client, ["PTTL", set]) > :timer.hours(24 * 365 * 1_000)
@@ -297,12 +297,12 @@ defmodule PowRedisCacheTest do
       assert RedisClient.command!(client, ["ZSCORE", set, PowGuideStore.path(guide, ["key"])]) ==
                "inf"
 
-      assert PowRedisCache.all(endless, ["a", :_]) == [{["a", "key"], 1}]
+      assert PowRedisCache.all(persistent, ["a", :_]) == [{["a", "key"], 1}]
     end
   end
 
   describe "the index" do
-    test "holds a key in a set for each of its first parts", %{
+    test "has a set for each prefix of a key", %{
       config: config,
       guide: guide,
       namespace: ns
@@ -315,7 +315,7 @@ defmodule PowRedisCacheTest do
       assert PowGuideStore.members(guide, [ns, "a"]) == [["k2"]]
     end
 
-    test "a put drops members that expired", %{
+    test "drops expired members on put", %{
       config: config,
       guide: guide,
       client: client,
@@ -334,7 +334,7 @@ defmodule PowRedisCacheTest do
     end
 
     @tag instance: [timeout: 1_500]
-    test "all removes members whose value is gone", %{
+    test "drops members without a value on all", %{
       config: config,
       guide: guide,
       client: client,
@@ -344,14 +344,17 @@ defmodule PowRedisCacheTest do
       RedisClient.command!(client, ["DEL", PowGuideStore.path(guide, [ns, "a", "k1"])])
       RedisClient.command!(client, ["DEL", PowGuideStore.path(guide, [ns, "a", "k3"])])
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "k2"], 2}]
-      # One comes back before the repair: it stays.
+      # A member that is written again before the repair stays.
       PowRedisCache.put(config, {["a", "k3"], 4})
       Wait.until(fn -> PowGuideStore.members(guide, [ns, "a"]) == [["k2"], ["k3"]] end)
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "k2"], 2}, {["a", "k3"], 4}]
     end
 
     @tag :standalone
-    test "a sign-in takes 18 commands, one of many 12", %{config: config, server: server} do
+    test "needs 18 commands for the first sign-in, and 12 for later ones", %{
+      config: config,
+      server: server
+    } do
       PowRedisCache.ping(config[:name])
       namespace = PowGuideStore.path(%PowGuideStore{}, [config[:namespace]])
 
@@ -369,18 +372,18 @@ defmodule PowRedisCacheTest do
       end
 
       assert sign_in.(1) == 18
-      # Within a second of the last one.
+      # Index maintenance is skipped within a second of the last one.
       Wait.until(fn -> sign_in.(System.unique_integer([:positive])) == 12 end)
     end
 
-    test "is looked after a second after a put at the latest", context do
+    test "gets its TTL back at most a second after a put", context do
       %{config: config, guide: guide, client: client, namespace: ns} = context
       set = PowGuideStore.index_set(guide, [ns])
 
-      # Emptied, a set loses its expiry; the guide's module gives it that of its own records.
-      for lives <- ["DEL #{set}", "PEXPIRE #{set} 9000"] do
+      # An emptied set loses its TTL, and Pow's example backend shortens it.
+      for command <- ["DEL #{set}", "PEXPIRE #{set} 9000"] do
         PowRedisCache.put(config, {"k1", 1})
-        RedisClient.command!(client, String.split(lives))
+        RedisClient.command!(client, String.split(command))
         PowRedisCache.put(config, {"k2", 2})
 
         Wait.until(fn ->
@@ -391,7 +394,7 @@ defmodule PowRedisCacheTest do
   end
 
   describe "writes: :async" do
-    test "are done soon, in their order", %{config: config} do
+    test "keeps the order of writes", %{config: config} do
       async = Keyword.put(config, :writes, :async)
 
       for i <- 1..500 do
@@ -401,21 +404,21 @@ defmodule PowRedisCacheTest do
 
       assert PowRedisCache.put(async, {"key", :last}) == :ok
       Wait.until(fn -> PowRedisCache.get(config, "key") == :last end)
-      # The index may be on another master.
+      # On a cluster, the index may be on another primary.
       Wait.until(fn -> PowRedisCache.all(config, :_) == [{"key", :last}] end)
       assert PowRedisCache.delete(async, "key") == :ok
       Wait.until(fn -> PowRedisCache.get(config, "key") == :not_found end)
     end
 
     @tag instance: [writes: :async]
-    test "as an option of the instance; a call's own comes first", %{config: config} do
+    test "is an option of the instance that a call overrides", %{config: config} do
       PowRedisCache.put(config, {"key", 1})
       Wait.until(fn -> PowRedisCache.get(config, "key") == 1 end)
       PowRedisCache.delete(Keyword.put(config, :writes, :sync), "key")
       assert PowRedisCache.get(config, "key") == :not_found
     end
 
-    test "a write follows those before it, however they are done", %{config: config} do
+    test "keeps the order of asynchronous and synchronous writes", %{config: config} do
       async = Keyword.put(config, :writes, :async)
 
       for i <- 1..200 do
@@ -426,7 +429,7 @@ defmodule PowRedisCacheTest do
     end
   end
 
-  # The commands that other clients send while a function runs.
+  # The commands that clients send while a function runs.
   defp monitor(server, function) do
     {:ok, socket} =
       :gen_tcp.connect({127, 0, 0, 1}, server.port, [:binary, active: false, packet: :line])

@@ -1,5 +1,5 @@
-# Ann logs in and out, on two devices and over a deploy, and what that leaves in Redis. Each phase is
-# run in a VM of its own, as bin/demo does it:
+# Ann signs in and out on two devices, before and after a deploy, and the demo shows the keys in Redis.
+# Like bin/demo, run each phase in a new VM:
 #
 #     mix run demo.exs before_deploy
 #     mix run demo.exs after_deploy

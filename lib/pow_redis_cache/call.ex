@@ -1,11 +1,12 @@
 defmodule PowRedisCache.Call do
   @moduledoc false
-  # The way of a call: encode, hand over to the native library, wait, decode.
+  # The life of a call: encode the key, submit the request to the native library, wait for the
+  # result, decode it.
 
   alias PowRedisCache.{Config, Error, Instance, Native, Telemetry}
 
-  # More records than these are encoded on a dirty scheduler.
-  @few_records 32
+  # A put with more records runs on a dirty scheduler.
+  @max_records_on_scheduler 32
 
   def put(_name, _config, []), do: :ok
 
@@ -16,7 +17,7 @@ defmodule PowRedisCache.Call do
     records = record_or_records |> List.wrap() |> Enum.map(&encode_record(namespace, &1))
 
     submit(name, instance, :put, writes(config, instance), fn reference ->
-      if length(records) <= @few_records do
+      if length(records) <= @max_records_on_scheduler do
         Native.put(instance.native, reference, records, ttl)
       else
         Native.put_many(instance.native, reference, records, ttl)
@@ -58,8 +59,8 @@ defmodule PowRedisCache.Call do
       {:records, records, invalid} ->
         if invalid > 0, do: Instance.report(name, {:invalid_values, invalid})
 
-        # Stable: keys that are equal but not the same, as 1 and 1.0, keep the order of their bytes.
-        for {parts, value} <- List.keysort(records, 0), do: {unwrap(parts), value}
+        # The sort is stable: keys that compare equal, like 1 and 1.0, stay in byte order.
+        for {parts, value} <- List.keysort(records, 0), do: {unwrap_key(parts), value}
 
       [] ->
         []
@@ -78,7 +79,7 @@ defmodule PowRedisCache.Call do
     page
   end
 
-  # A read that fails may count as a miss.
+  # With `on_error: :miss`, a failed read counts as a miss.
   defp read(name, instance, operation, miss, native) do
     submit(name, instance, operation, :sync, native)
   rescue
@@ -91,30 +92,29 @@ defmodule PowRedisCache.Call do
       miss
   end
 
-  # The answer, or a raised error.
   defp submit(name, %{telemetry?: true} = instance, operation, writes, native) do
-    Telemetry.call(name, operation, fn -> outcome(name, instance, operation, writes, native) end)
-    |> answer!()
+    Telemetry.call(name, operation, fn -> result(name, instance, operation, writes, native) end)
+    |> unwrap!()
   end
 
   defp submit(name, instance, operation, writes, native) do
-    name |> outcome(instance, operation, writes, native) |> answer!()
+    name |> result(instance, operation, writes, native) |> unwrap!()
   end
 
-  defp answer!({:error, error}), do: raise(error)
-  defp answer!(answer), do: answer
+  defp unwrap!({:error, error}), do: raise(error)
+  defp unwrap!(result), do: result
 
-  defp outcome(name, instance, operation, writes, native) do
-    with {:error, reason} <- exchange(instance, writes, native) do
+  defp result(name, instance, operation, writes, native) do
+    with {:error, reason} <- request(instance, writes, native) do
       {:error, error(name, operation, reason)}
     end
   end
 
-  defp exchange(_instance, :async, native) do
+  defp request(_instance, :async, native) do
     with {:ok, _handle} <- native.(:async), do: :ok
   end
 
-  defp exchange(instance, :sync, native) do
+  defp request(instance, :sync, native) do
     reference = make_ref()
 
     with {:ok, handle} <- native.(reference) do
@@ -122,7 +122,8 @@ defmodule PowRedisCache.Call do
     end
   end
 
-  # Either the answer wins or the cancellation: nothing is left in the mailbox.
+  # If the cancel handle reports `:completed`, the result is already on its way and must be
+  # received: otherwise it would stay in the mailbox.
   defp await(reference, native, handle, timeout) do
     receive do
       {^reference, result} -> result
@@ -146,18 +147,18 @@ defmodule PowRedisCache.Call do
   defp error(_name, operation, reason), do: Error.from_native(operation, reason)
 
   defp invalid(:invalid_key, %{problem: :not_a_list}),
-    do: "expected the key to be a binary, an atom or a proper list, got an improper list"
+    do: "expected the key to be a binary, an atom or a proper list, got: an improper list"
 
   defp invalid(:invalid_pattern, %{problem: :variable_as_map_key}),
-    do: "expected the keys of a map in a pattern to be literal, got :_ or a variable"
+    do: "expected literal map keys in the pattern, got: :_ or a variable"
 
   defp invalid(reason, %{problem: problem}) do
     what = %{invalid_key: "key", invalid_value: "value", invalid_pattern: "pattern"}[reason]
 
     case problem do
-      :function -> "expected a #{what} without functions, since they do not outlive a deploy"
+      :function -> "expected a #{what} without functions: a function does not survive a deploy"
       :depth -> "expected a #{what} nested at most 256 terms deep"
-      :malformed -> "expected a #{what} of plain terms, got one that can't be encoded"
+      :malformed -> "expected a #{what} that can be encoded, got a term that is not supported"
     end
   end
 
@@ -175,6 +176,6 @@ defmodule PowRedisCache.Call do
 
   defp encode_key(namespace, key), do: :erlang.term_to_binary([namespace | List.wrap(key)])
 
-  defp unwrap([key]), do: key
-  defp unwrap(parts), do: parts
+  defp unwrap_key([part]), do: part
+  defp unwrap_key(parts), do: parts
 end

@@ -1,7 +1,7 @@
 defmodule PowRedisCache.Commands do
   @moduledoc false
-  # The Redis commands that the native library uses, each with arguments with which it changes nothing
-  # where there is no such key or set.
+  # The Redis commands that the native library uses. With these arguments, a command changes nothing
+  # as long as its key or index set does not exist.
 
   @used [
     ["DEL", :key],
@@ -21,32 +21,32 @@ defmodule PowRedisCache.Commands do
     ["ZSCORE", :set, "member"]
   ]
 
-  # What finding the server takes beyond these.
-  @of_topology %{
+  # More commands, to find the primary or the slots.
+  @topology %{
     standalone: [],
     sentinel: [["ROLE"]],
     cluster: [["CLUSTER", "SLOTS"], ["ASKING"]]
   }
 
-  @doc "The names of the commands that every instance uses."
+  @doc "Names of the commands that every instance uses."
   def names, do: Enum.map(@used, &hd/1)
 
-  @doc "The names of those that take a key."
-  def of_keys do
+  @doc "Names of the commands that take a key."
+  def with_keys do
     for [name | arguments] <- @used, Enum.any?(arguments, &is_atom/1), do: name
   end
 
-  @doc "All names as ACL rules, with those of a topology."
-  def rules(topology) do
+  @doc "ACL rules that permit all commands of a topology."
+  def acl_rules(topology) do
     for [name | arguments] <- used(topology) do
-      # Of a command with subcommands, this one alone.
+      # Permits only the subcommand in use.
       if name == "CLUSTER",
         do: "+cluster|" <> String.downcase(hd(arguments)),
         else: "+" <> String.downcase(name)
     end
   end
 
-  @doc "The commands of a topology, to be tried: about a key and a set that do not exist."
+  @doc "All commands of a topology, on a key and an index set that do not exist."
   def probes(topology) do
     parts = ["pow_redis_cache", :crypto.strong_rand_bytes(16)]
 
@@ -64,5 +64,5 @@ defmodule PowRedisCache.Commands do
     end
   end
 
-  defp used(topology), do: @used ++ Map.fetch!(@of_topology, topology)
+  defp used(topology), do: @used ++ Map.fetch!(@topology, topology)
 end

@@ -1,17 +1,17 @@
 defmodule PowRedisCache.Config do
   @moduledoc false
-  # What a call's configuration says: Pow's way where Pow is there, else the keyword list alone.
+  # Reads the configuration of a call, through `Pow.Config` if Pow is available.
 
   @pow Code.ensure_loaded?(Pow.Config)
 
-  @doc "The value in the call's configuration, else in that of Pow."
+  @doc "Returns a value from the configuration of the call, or else of Pow."
   if @pow do
     def get(config, key, default), do: Pow.Config.get(config, key, default)
   else
     def get(config, key, default), do: Keyword.get(config, key, default)
   end
 
-  @doc "The time to live in milliseconds, or `:infinity`."
+  @doc "Returns the TTL in milliseconds, or `:infinity`."
   def ttl!(config, default, module) do
     case get(config, :ttl, nil) || default do
       nil ->

@@ -1,37 +1,40 @@
 defmodule PowRedisCache.Doctor do
   @moduledoc """
-  Looks at everything that lies between an app and its sessions, and says what to do where something
-  is wrong: the native library, the options, the name and the address of the server, TLS, login,
-  version, role, latency, memory, clients, permissions, clocks, and what lies in the database.
+  Checks everything between an app and its sessions in Redis, and reports how to fix problems: the
+  native library, options, endpoint, DNS, connection, TLS, login, server version, role, latency,
+  memory, eviction, clients, permissions, clock, keys and index.
 
-  In a project it is `mix pow_redis_cache.doctor`. In a release:
+  In a project, run `mix pow_redis_cache.doctor`. In a release:
 
       bin/my_app rpc "PowRedisCache.Doctor.run()"
 
-  It writes nothing, has a connection and a thread of its own, and shows no key, value or password.
+  The doctor writes nothing to Redis and prints no key, value or password. It uses its own connection
+  and its own thread.
   """
 
   alias PowRedisCache.{Commands, Endpoint, Instance, Native, Options, Server}
   alias PowRedisCache.Doctor.{Check, Checks, KeyspaceStats, Report}
 
-  # Steps of an examination, each of which may take `:connect_timeout`, for each of a few servers.
-  @steps 50
-  # The longest that a `receive` waits.
-  @longest 4_294_967_295
+  # An upper bound of the steps, over several servers. Each may take `:connect_timeout`.
+  @max_steps 50
+  # The maximum timeout of a `receive`.
+  @max_timeout 4_294_967_295
 
   @doc """
-  Prints a report, and answers `:ok`, or `:error` where something does not work (`✗`).
+  Prints a report. Returns `:error` if a check failed (`✗`), or else `:ok`.
 
-  Without options it examines all instances that run in this VM; with `:name` alone, that one; else the
-  server that the options name, which are those of `{PowRedisCache, options}`:
+  Without options, it checks all instances running in this VM. With only `:name`, it checks that
+  instance. With other options, it checks the server that they describe; these are the options of
+  `{PowRedisCache, options}`:
 
       PowRedisCache.Doctor.run(url: "rediss://localhost:6379", cacertfile: "ca.pem")
 
-  Where no instance runs, it examines the server that the environment's `REDIS_URL` names.
+  Without options and without a running instance, it checks the server of the environment variable
+  `REDIS_URL`.
   """
   @spec run(keyword()) :: :ok | :error
   def run(options \\ []) do
-    reports = for {title, options} <- subjects(options), do: {title, check(options)}
+    reports = for {title, options} <- targets(options), do: {title, check(options)}
 
     for {title, checks} <- reports do
       title |> Report.format(checks, Report.colours?()) |> IO.puts()
@@ -42,84 +45,92 @@ defmodule PowRedisCache.Doctor do
   end
 
   @doc """
-  The checks of a report, in order. Options as for `run/1`, but it is about one subject: without options,
-  the instance `PowRedisCache`.
+  Returns the checks of a report, in order. Takes the options of `run/1`, but checks one target:
+  without options, the instance `PowRedisCache`.
   """
   @spec check(keyword()) :: [Check.t()]
   def check(options \\ []) do
     with :ok <- library(), {:ok, options} <- options(options) do
-      Checks.all(options, examine(options))
+      Checks.all(options, diagnose(options))
     else
-      {failed, detail, advice} -> Checks.without(failed, detail, advice)
+      {failed, detail, advice} -> Checks.failed_at(failed, detail, advice)
     end
   end
 
-  # What a report is about: a title, and the options of check/1.
-  defp subjects([]) do
+  # The titles of the reports, each with the options of check/1.
+  defp targets([]) do
     case {Enum.sort(Instance.names()), System.get_env("REDIS_URL")} do
       {[], url} when url in [nil, ""] ->
-        [{"No instance runs.", []}]
+        [{"No instance is running.", []}]
 
       {[], url} ->
-        [{"No instance runs: the server that REDIS_URL names", [url: url]}]
+        [{"No instance is running: server of REDIS_URL", [url: url]}]
 
       {names, _url} ->
         for name <- names, do: {inspect(name), [name: name]}
     end
   end
 
-  defp subjects(options) do
-    case running(options) do
-      nil -> [{"The server that the options name", options}]
+  defp targets(options) do
+    case instance_name(options) do
+      nil -> [{"Server of the options", options}]
       name -> [{inspect(name), options}]
     end
   end
 
-  # The name of the instance that is meant, unless it is a server.
-  defp running([]), do: PowRedisCache
-  defp running(name: name), do: name
-  defp running(_options), do: nil
+  # The name of the instance to check, or nil if the options describe a server.
+  defp instance_name([]), do: PowRedisCache
+  defp instance_name(name: name), do: name
+  defp instance_name(_options), do: nil
 
   defp library do
     if error = Native.load_error() do
       {"library", error,
-       "Run `mix deps.compile pow_redis_cache --force` for the operating system and processor of this host."}
+       "Run `mix deps.compile pow_redis_cache --force` for the operating system and processor of this " <>
+         "host."}
     else
       :ok
     end
   end
 
   defp options(options) do
-    case running(options) do
+    case instance_name(options) do
       nil -> {:ok, Options.validate!(options)}
-      name -> options_of(name)
+      name -> instance_options(name)
     end
   rescue
     error in ArgumentError ->
       {"configuration", Exception.message(error),
-       "Correct the option; PowRedisCache documents all."}
+       "Correct the option. The docs of PowRedisCache list all options."}
   end
 
-  defp options_of(name) do
+  defp instance_options(name) do
     {:ok, Server.options(name).()}
   catch
     :exit, _reason ->
-      {"configuration", "#{inspect(name)} does not run in this VM",
-       "Add {#{inspect(name)}, url: \"redis://…\"} to the children of the application's supervisor. To " <>
-         "examine a server without it, name that: `mix pow_redis_cache.doctor --url redis://…`, or " <>
+      {"configuration", "#{inspect(name)} is not running in this VM",
+       "Add {#{inspect(name)}, url: \"redis://…\"} to the children of your application's supervisor. To " <>
+         "check a server without an instance, run `mix pow_redis_cache.doctor --url redis://…`, or " <>
          "PowRedisCache.Doctor.run(url: \"redis://…\")."}
   end
 
-  # In a process of its own, whose mailbox nobody else reads.
-  defp examine(options) do
+  # Runs in a new process, so that a late reply does not reach the caller's mailbox.
+  defp diagnose(options) do
     task =
       Task.async(fn ->
         reference = make_ref()
         probes = Commands.probes(Options.topology(options))
 
         with :ok <-
-               Native.doctor(Options.to_native(options), probes, KeyspaceStats.time(), reference) do
-          timeout = min(options.connect_timeout * @steps + 2 * KeyspaceStats.time(), @longest)
+               Native.doctor(
+                 Options.to_native(options),
+                 probes,
+                 KeyspaceStats.timeout(),
+                 reference
+               ) do
+          timeout =
+            min(options.connect_timeout * @max_steps + 2 * KeyspaceStats.timeout(), @max_timeout)
+
           await(reference, Endpoint.provider(options), options.name, timeout)
         end
       end)

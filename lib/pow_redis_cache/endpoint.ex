@@ -1,6 +1,6 @@
 defmodule PowRedisCache.Endpoint do
   @moduledoc false
-  # Where Redis is and how to log in: `:url`, `:username` and `:password`, which may be functions.
+  # The URLs and credentials of Redis. `:url`, `:username` and `:password` may be functions.
 
   require Logger
 
@@ -8,20 +8,20 @@ defmodule PowRedisCache.Endpoint do
 
   @fields [:url, :sentinel, :cluster, :username, :password]
 
-  @doc "The URLs and credentials, or `nil` if the native library has to ask for them at each connect."
+  @doc "Returns URLs and credentials, or `nil` if the native library has to request them on each connect."
   def credentials(options) do
     fields = Map.take(options, @fields)
     unless computed?(fields), do: resolve(fields)
   end
 
-  @doc "A function that answers the requests of the native library, or `nil` if it sends none."
+  @doc "Returns a function that resolves URLs and credentials, or `nil` if none of them is a function."
   def provider(options) do
     fields = Map.take(options, @fields)
     # A closure, so that `inspect` of the process state shows no password.
     if computed?(fields), do: fn -> resolve(fields) end
   end
 
-  @doc "Answers a request of the native library, in a process of its own: it may take its time."
+  @doc "Resolves a request of the native library in a new process, since user functions may be slow."
   def resolve(name, provider, request) do
     spawn(fn -> Native.resolve(request, try_provider(name, provider)) end)
     :ok
@@ -31,15 +31,15 @@ defmodule PowRedisCache.Endpoint do
     provider.()
   rescue
     # The exception's message may hold a password.
-    error -> failed(name, inspect(error.__struct__))
+    error -> log_failure(name, inspect(error.__struct__))
   catch
-    kind, _reason -> failed(name, inspect(kind))
+    kind, _reason -> log_failure(name, inspect(kind))
   end
 
-  defp failed(name, reason) do
+  defp log_failure(name, reason) do
     Logger.error(
-      "#{inspect(name)}: the function for :url, :username or :password failed (#{reason}) or did " <>
-        "not return a string"
+      "#{inspect(name)}: the function for :url, :username or :password failed (#{reason}). Check " <>
+        "that it returns a string"
     )
 
     nil
@@ -59,7 +59,7 @@ defmodule PowRedisCache.Endpoint do
   end
 
   defp urls(%{cluster: [_ | _] = urls}), do: urls
-  # The sentinels name the address; this URL only carries the default login.
+  # The sentinels report the address. This URL only carries the default credentials.
   defp urls(%{sentinel: %{}}), do: ["redis://localhost"]
   defp urls(%{url: url}), do: [string!(url, :url)]
 

@@ -1,29 +1,30 @@
 defmodule PowRedisCache.Error do
   @moduledoc """
-  Raised when a call fails. It holds no key, value or password.
+  Raised when a call fails. It never contains a key, value or password.
 
   `:operation` is `:put`, `:delete`, `:get`, `:all`, `:ping`, `:info`, `:reindex` or `:start`.
-  `:code` is the first word of Redis's error reply, where there was one. `:reason` is one of:
+  `:code` is the first word of the error reply, if Redis returned one. `:reason` is one of:
 
     * `:not_started` - the instance is not running.
     * `:nif_not_loaded` - the native library could not be loaded.
     * `:busy` - the queue of the instance is full (`:max_queue`).
-    * `:timeout` - there was no answer within `:timeout`.
-    * `:disconnected` - Redis cannot be reached.
+    * `:timeout` - Redis did not reply within `:timeout`.
+    * `:disconnected` - Redis is unreachable.
     * `:closed` - the instance is stopping.
     * `:out_of_memory` - Redis has reached its `maxmemory` (`OOM`).
-    * `:read_only` - the server is a replica that takes no writes (`READONLY`).
-    * `:unauthenticated` - Redis refused user or password (`NOAUTH`, `WRONGPASS`).
-    * `:not_permitted` - the user may not run the command or use the key (`NOPERM`).
-    * `:wrong_type` - something of another kind lies at the key (`WRONGTYPE`).
+    * `:read_only` - the server is a read-only replica (`READONLY`).
+    * `:unauthenticated` - Redis rejected the username or password (`NOAUTH`, `WRONGPASS`).
+    * `:not_permitted` - the user may not run the command or access the key (`NOPERM`).
+    * `:wrong_type` - the key holds a value of another type (`WRONGTYPE`).
     * `:server` - any other error reply.
-    * `:tls` - TLS failed; `:code` says at what: `"unknown_ca"`, `"expired"`, `"wrong_host"`,
+    * `:tls` - TLS failed; `:code` is the cause: `"unknown_ca"`, `"expired"`, `"wrong_host"`,
       `"certificate_file"` or `"handshake"`.
-    * `:no_primary` - the sentinels know no master of the group.
-    * `:endpoint_unavailable` - the function for `:url`, `:username` or `:password` gave no usable answer.
-    * `:cluster_unsupported` - the call is not for clusters.
-    * `:invalid_url` - what the function for `:url` answered is not the URL of a Redis server.
-    * `:protocol` - what came back is not what Redis answers.
+    * `:no_primary` - the sentinels report no primary for the group.
+    * `:endpoint_unavailable` - the function for `:url`, `:username` or `:password` failed or did
+      not return a string.
+    * `:cluster_unsupported` - the operation is not supported on a cluster.
+    * `:invalid_url` - the function for `:url` returned an invalid URL.
+    * `:protocol` - unexpected reply: not a Redis server?
     * `:worker_panicked` - a worker thread panicked. Please report it.
   """
 
@@ -65,26 +66,29 @@ defmodule PowRedisCache.Error do
     "#{operation} failed: #{explain(error)}"
   end
 
+  # The doctor splits these after the first sentence: what happened, then what to do.
+
   defp explain(%{reason: :not_started, detail: name}) do
-    "#{name} is not running. Start it before what uses it: add `{#{name}, url: \"redis://…\"}` to " <>
-      "the children of your application's supervisor, in front of the endpoint"
+    "#{name} is not running. Start it before anything that uses it: add " <>
+      "`{#{name}, url: \"redis://…\"}` to the children of your application's supervisor, before " <>
+      "the endpoint"
   end
 
   defp explain(%{reason: :nif_not_loaded, detail: detail}) do
-    "#{detail} Run `mix deps.compile pow_redis_cache --force` on the machine, or for the " <>
-      "operating system and processor, that the app runs on"
+    "#{detail} Run `mix deps.compile pow_redis_cache --force` on the machine that runs the app, " <>
+      "or on one with the same operating system and processor"
   end
 
   defp explain(%{reason: :busy}) do
-    "the queue is full. Redis is slower than the app asks; see `:max_queue` and `:pool_size`"
+    "the queue is full. Redis cannot keep up with the app: see `:max_queue` and `:pool_size`"
   end
 
   defp explain(%{reason: :timeout}) do
-    "no answer from Redis within `:timeout`. Is the server overloaded, or the network slow?"
+    "no reply from Redis within `:timeout`. Is the server overloaded or the network slow?"
   end
 
   defp explain(%{reason: :disconnected}) do
-    "Redis cannot be reached. Check that it runs and that `:url` is right"
+    "Redis is unreachable. Check that it is running and that `:url` is correct"
   end
 
   defp explain(%{reason: :closed}), do: "the instance is stopping"
@@ -94,72 +98,75 @@ defmodule PowRedisCache.Error do
   end
 
   defp explain(%{reason: :read_only}) do
-    "the server is a replica and takes no writes (READONLY). Let `:url` name the master"
+    "the server is a read-only replica (READONLY). Point `:url` at the primary"
   end
 
   defp explain(%{reason: :unauthenticated, code: code}) do
-    "Redis refused user or password (#{code}). Check those in `:url`"
+    "Redis rejected the username or password (#{code}). Check the credentials in `:url`, " <>
+      "`:username` and `:password`"
   end
 
   defp explain(%{reason: :not_permitted}) do
     {names, [last]} = Enum.split(Commands.names(), -1)
 
-    "the Redis user lacks a permission (NOPERM). It needs the keys and the commands " <>
+    "the Redis user lacks a permission (NOPERM). Grant it access to the keys and to the commands " <>
       "#{Enum.join(names, ", ")} and #{last}"
   end
 
   defp explain(%{reason: :wrong_type}) do
-    "something that is no session lies at the key or index set (WRONGTYPE). Use a database of " <>
-      "its own"
+    "the key or index set holds a value of another type (WRONGTYPE). Use a separate database for " <>
+      "sessions"
   end
 
-  defp explain(%{reason: :server, code: code}), do: "Redis answered with the error #{code}"
+  defp explain(%{reason: :server, code: code}), do: "Redis returned an error (#{code})"
 
   defp explain(%{reason: :tls, code: "unknown_ca"}) do
-    "nobody whom we trust has signed Redis's certificate. Name its authority with `:cacertfile`, or " <>
-      "take any certificate with `verify: :verify_none`"
+    "the certificate is signed by an unknown authority. Set `:cacertfile` to the authority's " <>
+      "certificate, or disable verification with `verify: :verify_none`"
   end
 
   defp explain(%{reason: :tls, code: "expired"}) do
-    "Redis's certificate has expired or is not valid yet. Renew it, or take any with " <>
+    "the certificate has expired or is not valid yet. Renew it, or disable verification with " <>
       "`verify: :verify_none`"
   end
 
   defp explain(%{reason: :tls, code: "wrong_host"}) do
-    "Redis's certificate is another host's. Let `:url` name the host as the certificate does, or " <>
-      "take any with `verify: :verify_none`"
+    "the certificate does not match the host name. Use the certificate's host name in `:url`, or " <>
+      "disable verification with `verify: :verify_none`"
   end
 
   defp explain(%{reason: :tls, code: "certificate_file"}) do
-    "the file of `:cacertfile`, `:certfile` or `:keyfile` can't be read as PEM"
+    "cannot read the file of `:cacertfile`, `:certfile` or `:keyfile`. Check that it exists and " <>
+      "is in PEM format"
   end
 
   defp explain(%{reason: :tls}) do
-    "the TLS handshake failed. Does the port of `:url` speak TLS, and does the server ask for a " <>
-      "certificate (`:certfile`, `:keyfile`)?"
+    "the TLS handshake failed. Does the port in `:url` use TLS, and does the server require a " <>
+      "client certificate (`:certfile`, `:keyfile`)?"
   end
 
   defp explain(%{reason: :no_primary}) do
-    "the sentinels know no master of the group. Check `:sentinels` and `:group`"
+    "the sentinels report no primary for the group. Check `:sentinels` and `:group`"
   end
 
   defp explain(%{reason: :endpoint_unavailable}) do
-    "the function for `:url`, `:username` or `:password` failed or answered with no string"
+    "the function for `:url`, `:username` or `:password` failed or did not return a string. See " <>
+      "the log for its exception"
   end
 
   defp explain(%{reason: :invalid_url}) do
-    "`:url` is not the URL of a Redis server. Expected one like `redis://localhost:6379/0`"
+    "`:url` is not a valid Redis URL. Expected a URL like `redis://localhost:6379/0`"
   end
 
   defp explain(%{reason: :cluster_unsupported}) do
-    "keys of a cluster can't be renamed across slots. Run it on a server alone"
+    "not supported on a cluster: keys cannot be renamed across slots. Run it on a standalone server"
   end
 
   defp explain(%{reason: :protocol}) do
-    "what came back is not what Redis answers. Does `:url` name a Redis server?"
+    "unexpected reply: not a Redis server? Check `:url`"
   end
 
   defp explain(%{reason: :worker_panicked}) do
-    "a worker thread panicked; it goes on. Please report this, with what the VM wrote to stderr"
+    "a worker thread panicked and recovered. Please report this, with the panic message from stderr"
   end
 end

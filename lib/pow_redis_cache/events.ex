@@ -1,7 +1,7 @@
 defmodule PowRedisCache.Events do
   @moduledoc false
-  # What happens in an instance, as log lines and telemetry. What may happen often is logged once a
-  # second at most.
+  # Turns the events of an instance into log lines and telemetry. Frequent events are logged at most
+  # once per second.
 
   require Logger
 
@@ -9,7 +9,7 @@ defmodule PowRedisCache.Events do
 
   @quiet 1_000
 
-  # For each kind of event: until when it is not logged, and how many were not.
+  # `quiet` maps a kind of event to the end of its quiet period and the number of suppressed lines.
   defstruct [:name, quiet: %{}]
 
   def new(name), do: %__MODULE__{name: name}
@@ -29,7 +29,7 @@ defmodule PowRedisCache.Events do
     })
 
     Logger.error(
-      "#{inspect(events.name)}: #{Exception.message(error)}. Trying again in the background"
+      "#{inspect(events.name)}: #{Exception.message(error)}. Reconnecting in the background"
     )
 
     events
@@ -64,7 +64,7 @@ defmodule PowRedisCache.Events do
         %{events | quiet: Map.put(events.quiet, kind, {until, suppressed + 1})}
 
       {_until, suppressed} ->
-        more = if suppressed > 0, do: " (and #{suppressed} more like this before)", else: ""
+        more = if suppressed > 0, do: " (#{suppressed} similar messages suppressed)", else: ""
         Logger.log(level, "#{inspect(events.name)}: #{text.()}#{more}")
         %{events | quiet: Map.put(events.quiet, kind, {now + @quiet, 0})}
     end

@@ -1,9 +1,9 @@
 defmodule PowRedisCache.Instance do
   @moduledoc false
-  # What callers need to know about a running instance, in a persistent term: one lookup per call.
+  # The data that callers need of a running instance, in a persistent term: one lookup per call.
   #
-  # `:native` refers to the instance in the native library without keeping it running, so a term that is left
-  # behind by a killed owner does no harm.
+  # `:native` is a weak reference that does not keep the instance running. A term that a killed owner
+  # left behind is therefore harmless.
 
   alias PowRedisCache.{Error, Telemetry}
 
@@ -22,7 +22,7 @@ defmodule PowRedisCache.Instance do
 
   def erase(name), do: :persistent_term.erase(key(name))
 
-  @doc "The names of the instances that run."
+  @doc "Returns the names of the running instances."
   def names, do: for({{PowRedisCache, name}, %__MODULE__{}} <- :persistent_term.get(), do: name)
 
   def fetch!(name, operation) do
@@ -36,7 +36,7 @@ defmodule PowRedisCache.Instance do
     %Error{reason: :not_started, operation: operation, detail: inspect(name)}
   end
 
-  @doc "Tells the owner of an event, as the native library does."
+  @doc "Sends an event to the owner of the instance, as the native library does."
   def report(name, event) do
     if pid = Process.whereis(name), do: send(pid, {:pow_redis_cache, event})
     :ok

@@ -1,17 +1,17 @@
 defmodule PowRedisCache.Native do
   @moduledoc false
-  # The functions of the native library.
+  # Stubs of the native functions.
   #
   # A function that takes a reference returns {:ok, cancel_handle} and sends {reference, result} to the
-  # caller, or returns {:error, {reason, details}} and sends nothing. With :async as the reference, only a
-  # failure is reported, to the process that started the instance. doctor/4 needs no instance, and returns
-  # :ok instead of the handle.
+  # caller, or returns {:error, {reason, details}} and sends nothing. With :async as the reference, only
+  # failures are reported, to the process that started the instance. doctor/4 needs no instance and
+  # returns :ok instead of a handle.
 
   @on_load :load
 
   @error_key {__MODULE__, :load_error}
 
-  # An error here would unload the module; it is kept instead, and raised when an instance starts.
+  # Returning an error would unload the module. The error is stored instead, and start_link/1 raises it.
   def load do
     path = path()
 
@@ -20,7 +20,7 @@ defmodule PowRedisCache.Native do
         :persistent_term.erase(@error_key)
         :ok
 
-      # The module is being loaded again. Refused, so that the code that runs stays.
+      # A reload in a running VM is rejected, so that the running code stays loaded.
       {:error, {reason, _text}} when reason in [:upgrade, :reload] ->
         {:error, reason}
 
@@ -29,7 +29,7 @@ defmodule PowRedisCache.Native do
         :ok
     end
   rescue
-    # :code.priv_dir/1 answers with an error where the application has no folder.
+    # :code.priv_dir/1 returns an error if the application has no directory.
     ArgumentError ->
       :persistent_term.put(@error_key, {~c"priv/native/pow_redis_nif", :no_folder, ~c""})
       :ok

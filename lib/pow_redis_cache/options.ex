@@ -1,34 +1,35 @@
 defmodule PowRedisCache.Options do
   @moduledoc false
-  # The options of an instance, declared once: validation, defaults and documentation come from here.
+  # The options of an instance, declared once: validation, defaults and docs are derived from here.
 
   alias PowRedisCache.Endpoint
 
-  # TLS, for the servers and, apart from these, for the sentinels.
+  # The TLS options, which apply to servers and, separately, to sentinels.
   @tls [
     tls: [
       type: {:one_of, [true, false, nil]},
       default: nil,
-      doc: "whether to use TLS. By default what the URL says: `rediss://` does."
+      doc:
+        "whether to use TLS. Overrides the scheme of the URL: `rediss://` uses TLS, `redis://` does not."
     ],
     verify: [
       type: {:one_of, [:verify_peer, :verify_none]},
       default: :verify_peer,
       doc:
-        "whether the server's certificate has to be valid. `:verify_none` takes any, and so " <>
-          "anybody for Redis; Heroku's certificates need it."
+        "whether to verify the server's certificate. `:verify_none` accepts any certificate, so " <>
+          "that a man-in-the-middle can impersonate Redis. Heroku's self-signed certificates need it."
     ],
     cacertfile: [
       type: :path,
       default: nil,
-      doc: "a PEM file of authorities to trust, in place of the system's."
+      doc: "a PEM file with the trusted certificate authorities, instead of the system's."
     ],
     certfile: [
       type: :path,
       default: nil,
-      doc: "a PEM file with the certificate to show, where the server asks for one."
+      doc: "a PEM file with the client certificate, if the server requires one."
     ],
-    keyfile: [type: :path, default: nil, doc: "a PEM file with the key of `:certfile`."]
+    keyfile: [type: :path, default: nil, doc: "a PEM file with the private key of `:certfile`."]
   ]
 
   @sentinel [
@@ -36,10 +37,18 @@ defmodule PowRedisCache.Options do
               group: [
                 type: :string,
                 default: nil,
-                doc: "the name of the group whose master is wanted."
+                doc: "the name of the monitored primary, for example `\"mymaster\"`."
               ],
-              username: [type: :maybe_string, default: nil, doc: "the sentinels' user."],
-              password: [type: :maybe_string, default: nil, doc: "the sentinels' password."]
+              username: [
+                type: :maybe_string,
+                default: nil,
+                doc: "the username for the sentinels."
+              ],
+              password: [
+                type: :maybe_string,
+                default: nil,
+                doc: "the password for the sentinels."
+              ]
             ] ++ @tls
 
   @declaration [
@@ -47,38 +56,38 @@ defmodule PowRedisCache.Options do
                    type: :url,
                    default: "redis://localhost:6379",
                    doc:
-                     "where Redis is: `redis://[[user]:password@]host[:port][/database]`, the " <>
-                       "same with `rediss://` for TLS, or " <>
-                       "`unix:///path/to/socket[?db=…&user=…&pass=…]`. Also a function without " <>
-                       "arguments or `{module, function, arguments}`, asked at each connect."
+                     "the URL of Redis: `redis://[[user]:password@]host[:port][/database]`, " <>
+                       "`rediss://…` for TLS, or `unix:///path/to/socket[?db=…&user=…&pass=…]`. " <>
+                       "A function without arguments or `{module, function, arguments}` is " <>
+                       "called on each connect."
                  ],
                  sentinel: [
                    type: :sentinel,
                    default: nil,
                    doc:
-                     "in place of `:url`, the master that sentinels know: " <>
-                       "`[sentinels: [url, …], group: \"mymaster\"]`, and `:username`, " <>
-                       "`:password` and the options of TLS for the sentinels."
+                     "connects to the primary that Redis Sentinel reports, instead of `:url`: " <>
+                       "`[sentinels: [url, …], group: \"mymaster\"]`. Also takes `:username`, " <>
+                       "`:password` and the TLS options for the sentinels."
                  ],
                  cluster: [
                    type: :maybe_urls,
                    default: nil,
-                   doc: "in place of `:url`, a list of URLs through which a Cluster is found."
+                   doc: "a list of URLs of nodes of a Redis Cluster, instead of `:url`."
                  ],
                  username: [
                    type: :secret,
                    default: nil,
-                   doc: "the user, in place of the URL's. May be a function, as `:url`."
+                   doc: "the username, overrides the URL's. May be a function, like `:url`."
                  ],
                  password: [
                    type: :secret,
                    default: nil,
-                   doc: "the password, in place of the URL's. May be a function, as `:url`."
+                   doc: "the password, overrides the URL's. May be a function, like `:url`."
                  ],
                  database: [
                    type: :database,
                    default: nil,
-                   doc: "the number of the database, in place of the URL's."
+                   doc: "the database number, overrides the URL's."
                  ]
                ] ++
                  @tls ++
@@ -87,72 +96,72 @@ defmodule PowRedisCache.Options do
                      type: :name,
                      default: PowRedisCache,
                      doc:
-                       "the name of the instance. A module with `use PowRedisCache` is its own."
+                       "the name of the instance. A module with `use PowRedisCache` sets its own name."
                    ],
                    pool_size: [
                      type: :positive,
                      default: 2,
-                     doc: "number of connections, each with a thread."
+                     doc: "the number of connections. Each has its own thread."
                    ],
                    max_queue: [
                      type: :positive,
                      default: 10_000,
                      doc:
-                       "how many reads, and how many writes, may wait for a connection. One more " <>
-                         "is refused with `:busy`."
+                       "the maximum number of queued reads, and of queued writes. Further calls fail " <>
+                         "with `:busy`."
                    ],
                    timeout: [
                      type: :positive,
                      default: 5_000,
-                     doc: "how long a call may take, in milliseconds."
+                     doc: "the timeout of a call, in milliseconds."
                    ],
                    connect_timeout: [
                      type: :positive,
                      default: 5_000,
-                     doc: "how long connecting may take, in milliseconds."
+                     doc: "the timeout of a connect, in milliseconds."
                    ],
                    index: [
                      type: {:one_of, [true, false]},
                      default: true,
                      doc:
-                       "whether to keep the index sets with which `all/2` finds keys, as the " <>
-                         "current edition of Pow's guide does. With `false`, `all/2` scans all " <>
-                         "keys of the database, as the first edition did."
+                       "whether to maintain the index sets that `all/2` looks keys up in, like v2 " <>
+                         "of Pow's example backend. With `false`, `all/2` scans all keys of the " <>
+                         "database, like v1."
                    ],
                    writes: [
                      type: {:one_of, [:sync, :async]},
                      default: :sync,
                      doc:
                        "whether `put/2` and `delete/2` wait for Redis. With `:async` they return " <>
-                         "at once and keep their order; a failure goes to the log. A call's own " <>
-                         "`:writes` comes first."
+                         "immediately, Redis receives them in order, and failures are logged. " <>
+                         "`:writes` of a call overrides this."
                    ],
                    on_error: [
                      type: {:one_of, [:raise, :miss]},
                      default: :raise,
                      doc:
-                       "what `get/2` and `all/2` do when Redis fails: raise, or answer " <>
-                         "`:not_found` and `[]` and write a line to the log."
+                       "what `get/2` and `all/2` do if Redis fails: raise, or return `:not_found` " <>
+                         "and `[]` and log an error."
                    ],
                    decode: [
                      type: {:one_of, [:checked, :safe]},
                      default: :checked,
                      doc:
-                       "values from Redis are always checked before they become terms. `:safe` " <>
-                         "also refuses those with atoms that this VM does not know yet. Use it in " <>
-                         "releases only: under `mix`, modules are loaded when first used, and the " <>
-                         "atoms can be your own."
+                       "values from Redis are always validated before they are decoded. `:safe` " <>
+                         "also rejects values with atoms that do not exist in this VM. Use it in " <>
+                         "releases only: `mix` loads modules lazily, so that atoms of your app may " <>
+                         "not exist yet."
                    ],
                    default_ttl: [
                      type: :ttl,
                      default: nil,
                      doc:
-                       "how long a record lives when the call has no `:ttl`, in milliseconds, or " <>
-                         "`:infinity`. Without it, such a put raises."
+                       "the TTL of a put without `:ttl`, in milliseconds, or `:infinity`. With " <>
+                         "`nil`, such a put raises."
                    ]
                  ]
 
-  @doc "All options with defaults filled in; raises `ArgumentError` on a wrong one."
+  @doc "Returns all options with their defaults. Raises `ArgumentError` if an option is invalid."
   def validate!(options) do
     valid = validate!(options, @declaration, nil)
 
@@ -168,7 +177,7 @@ defmodule PowRedisCache.Options do
     if valid.cluster && not valid.index do
       raise ArgumentError,
             "expected :index to be true with :cluster: without the index, all/2 would have to scan " <>
-              "the keys of every node"
+              "all nodes"
     end
 
     both_or_none!(valid)
@@ -176,7 +185,7 @@ defmodule PowRedisCache.Options do
     valid
   end
 
-  # The options, or those that are the value of one.
+  # Validates the options, or the nested options of one option.
   defp validate!(options, declaration, option) do
     unless Keyword.keyword?(options) do
       raise ArgumentError, "expected the options to be a keyword list, got: #{inspect(options)}"
@@ -205,28 +214,28 @@ defmodule PowRedisCache.Options do
                 shown(declared[:type], value)
       end
 
-      {name, filled_in(declared[:type], value)}
+      {name, expand(declared[:type], value)}
     end)
   end
 
-  defp filled_in(:sentinel, options) when is_list(options) do
+  defp expand(:sentinel, options) when is_list(options) do
     validate!(options, @sentinel, :sentinel)
   end
 
-  defp filled_in(_type, value), do: value
+  defp expand(_type, value), do: value
 
   defp both_or_none!(%{certfile: certificate, keyfile: key}) do
     if is_nil(certificate) != is_nil(key) do
-      raise ArgumentError, "expected :certfile and :keyfile together, got one of them"
+      raise ArgumentError, "expected :certfile and :keyfile together, got only one of them"
     end
   end
 
-  @doc "Standalone, Sentinel or Cluster."
+  @doc "Returns `:standalone`, `:sentinel` or `:cluster`."
   def topology(%{sentinel: %{}}), do: :sentinel
   def topology(%{cluster: [_ | _]}), do: :cluster
   def topology(_options), do: :standalone
 
-  @doc "Valid options as the native library takes them."
+  @doc "Converts validated options for the native library."
   def to_native(options) do
     sentinel = options.sentinel || %{sentinels: [], group: nil}
 
@@ -254,7 +263,7 @@ defmodule PowRedisCache.Options do
     |> Map.put(:verify, options.verify == :verify_peer)
   end
 
-  @doc "The options as a Markdown list."
+  @doc "Returns the docs of the options as a Markdown list."
   def docs do
     Enum.map_join(@declaration, "\n", fn {name, declared} ->
       default = inspect(declared[:default])
@@ -296,7 +305,7 @@ defmodule PowRedisCache.Options do
 
   defp function?(value), do: is_function(value, 0)
 
-  @doc "Whether a value is a time to live in milliseconds."
+  @doc "Whether a value is a TTL in milliseconds."
   def ttl?(value), do: is_integer(value) and value in 1..1_000_000_000_000_000
 
   defp expected(:url) do
@@ -308,15 +317,15 @@ defmodule PowRedisCache.Options do
   defp expected(:secret), do: "a string or a function"
   defp expected(:string), do: "a string"
   defp expected(:maybe_string), do: "a string"
-  defp expected(:path), do: "the path of a file"
-  defp expected(:database), do: "the number of a database"
+  defp expected(:path), do: "a file path"
+  defp expected(:database), do: "a database number"
   defp expected(:sentinel), do: "a keyword list with :sentinels and :group"
   defp expected(:name), do: "an atom"
   defp expected(:positive), do: "a positive integer"
   defp expected(:ttl), do: "a positive integer (milliseconds), :infinity or nil"
   defp expected({:one_of, values}), do: Enum.map_join(values, " or ", &inspect/1)
 
-  # A URL may hold a password.
+  # Never shows a value that may hold a password.
   defp shown(:url, value) when is_binary(value) do
     case String.split(value, "://", parts: 2) do
       [scheme, _] -> ~s(a "#{scheme}://" URL)
@@ -325,7 +334,7 @@ defmodule PowRedisCache.Options do
   end
 
   defp shown(type, _value) when type in [:url, :urls, :maybe_urls, :secret, :sentinel] do
-    "something else"
+    "another value"
   end
 
   defp shown(_type, value), do: inspect(value)

@@ -1,6 +1,7 @@
 defmodule PowRedisCache.Progress do
   @moduledoc """
-  Shows how far a `PowRedisCache.reindex/1` is: as a bar on a terminal, else as a line now and then.
+  Shows the progress of `PowRedisCache.reindex/1`: a bar on a terminal, or else a line every ten
+  seconds.
 
       PowRedisCache.reindex(progress: PowRedisCache.Progress.new())
 
@@ -8,23 +9,23 @@ defmodule PowRedisCache.Progress do
 
       [#########---------------]   38 %  470,104 keys  52,300/s  00:15 left
 
-  Keys are those of ours that were looked at. The time left is what the rest of the database takes
-  at the same speed.
+  The number of keys counts only those of this package. The time left assumes a constant rate.
   """
 
   @width 24
-  # How long to be silent, in milliseconds.
-  @pause %{true: 100, false: 10_000}
+  # Milliseconds between updates, on a terminal and elsewhere.
+  @interval %{true: 100, false: 10_000}
 
   @doc """
-  A function for the option `:progress` of `PowRedisCache.reindex/1`. Its clock starts here.
+  Returns a function for the `:progress` option of `PowRedisCache.reindex/1`. Elapsed time is
+  measured from this call.
 
   Options:
 
-    * `:device` - where to write. Defaults to the standard output; through `rpc` of a release, that of
-      the shell in which it was called.
-    * `:terminal` - whether that is a terminal. Defaults to what `IO.ANSI.enabled?/0` says.
-    * `:clock` - a function that answers the time in milliseconds. Defaults to the VM's.
+    * `:device` - the device to write to. Defaults to standard output. Under `rpc` of a release, that
+      is the output of the calling shell.
+    * `:terminal` - whether the device is a terminal. Defaults to `IO.ANSI.enabled?/0`.
+    * `:clock` - a function that returns the time in milliseconds. Defaults to monotonic time.
   """
   @spec new(keyword()) :: (map() -> :ok)
   def new(options \\ []) do
@@ -33,7 +34,7 @@ defmodule PowRedisCache.Progress do
     terminal = Keyword.get_lazy(options, :terminal, &IO.ANSI.enabled?/0)
     device = Keyword.get(options, :device, :stdio)
     started = clock.()
-    # When it was shown last.
+    # The time of the last update.
     shown = :atomics.new(1, signed: true)
     :atomics.put(shown, 1, started)
 
@@ -41,7 +42,7 @@ defmodule PowRedisCache.Progress do
       now = clock.()
       done = numbers.fraction == 1.0
 
-      if done or now - :atomics.get(shown, 1) >= @pause[terminal] do
+      if done or now - :atomics.get(shown, 1) >= @interval[terminal] do
         :atomics.put(shown, 1, now)
         write(device, terminal, done, text(numbers, now - started, terminal))
       end
@@ -50,7 +51,7 @@ defmodule PowRedisCache.Progress do
     end
   end
 
-  # A line on a terminal is written over by the next.
+  # On a terminal, each update overwrites the line.
   defp write(device, true, done, text) do
     IO.write(device, ["\r", String.pad_trailing(text, 78), if(done, do: "\n", else: "")])
   end
@@ -76,7 +77,7 @@ defmodule PowRedisCache.Progress do
   defp time(fraction, _elapsed) when fraction == 0, do: "? left"
   defp time(fraction, elapsed), do: "#{clock(elapsed * (1 - fraction) / fraction)} left"
 
-  # Hours where there are any, minutes and seconds.
+  # MM:SS, or HH:MM:SS from one hour on.
   defp clock(milliseconds) do
     seconds = round(milliseconds / 1_000)
     minutes = div(seconds, 60)

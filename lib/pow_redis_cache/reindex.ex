@@ -1,14 +1,14 @@
 defmodule PowRedisCache.Reindex do
   @moduledoc false
-  # One look at all keys, page by page.
+  # Reindexes all keys, page by page.
 
   alias PowRedisCache.Call
 
-  @nothing %{keys: 0, indexed: 0, renamed: 0}
+  @zero %{keys: 0, indexed: 0, renamed: 0}
 
   def run(options) do
     options = validate!(options)
-    pages(options, 0, @nothing)
+    pages(options, 0, @zero)
   end
 
   defp validate!(options) do
@@ -20,7 +20,8 @@ defmodule PowRedisCache.Reindex do
     end
 
     unless is_nil(options[:progress]) or is_function(options[:progress], 1) do
-      raise ArgumentError, "expected :progress to be a function of one argument"
+      raise ArgumentError,
+            "expected :progress to be a function of one argument, got: #{inspect(options[:progress])}"
     end
 
     Map.new(options)
@@ -33,9 +34,9 @@ defmodule PowRedisCache.Reindex do
     if next == 0, do: numbers, else: pages(options, next, numbers)
   end
 
-  # SCAN counts its cursor up from the highest bit, so that it holds its place while the table grows:
-  # read from the other end, it is the part of the table that was looked at. Counting keys would not
-  # do: a page does not tell how many of others it passed, and a reindex adds to their number.
+  # SCAN increments its cursor from the highest bit, so that the cursor stays valid while the hash
+  # table grows. Reversed, its bits are the scanned part of the table. Counting keys would not work:
+  # a page does not report the keys of other applications, and reindexing adds keys.
   defp fraction(0), do: 1.0
 
   defp fraction(cursor) do

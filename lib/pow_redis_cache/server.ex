@@ -1,10 +1,9 @@
 defmodule PowRedisCache.Server do
   @moduledoc false
-  # Owns an instance: starts it, stops it, tells it where Redis is, and turns what happens in it into
-  # log lines and telemetry.
+  # Owns an instance: starts and stops it, resolves its endpoint, and passes its events to `Events`.
   #
-  # The instance lives as long as the handle in this process's state, so it ends with the process,
-  # however that ends.
+  # The instance runs as long as the handle in this process's state exists. It therefore stops with
+  # the process, even if the process is killed.
 
   use GenServer
 
@@ -20,32 +19,32 @@ defmodule PowRedisCache.Server do
     GenServer.start_link(__MODULE__, options, name: options.name)
   end
 
-  @doc "A function that answers with the options of an instance: they may hold a password."
+  @doc "Returns a function that returns the options of an instance: they may hold a password."
   def options(name), do: GenServer.call(name, :options)
 
   @impl true
   def init(options) do
     Process.flag(:trap_exit, true)
-    # Loads it, where the app has it and loads modules when they are first used.
+    # In interactive mode, :telemetry is not loaded before its first use.
     Code.ensure_loaded?(:telemetry)
 
     case Native.start(Options.to_native(options)) do
       {:ok, handle, instance} ->
         Instance.put(options.name, instance, options)
-        warn_of_unverified(options)
+        warn_if_unverified(options)
 
         {:ok,
          %{
            handle: handle,
            timeout: options.timeout,
-           # Behind a function: they may hold a password.
+           # Wrapped in a function, so that `inspect` of the state shows no password.
            options: fn -> options end,
            provider: Endpoint.provider(options),
            events: Events.new(options.name)
          }}
 
       {:error, {:invalid_url, _details}} ->
-        {:stop, ArgumentError.exception("expected :url to be the URL of a Redis server")}
+        {:stop, ArgumentError.exception("expected :url to be a valid Redis URL")}
 
       {:error, reason} ->
         {:stop, reason}
@@ -67,7 +66,7 @@ defmodule PowRedisCache.Server do
 
   def handle_info(_other, state), do: {:noreply, state}
 
-  # Supervisors wait for `timeout` and a second more.
+  # Supervisors wait one second longer than `timeout`, see `PowRedisCache.child_spec/1`.
   @impl true
   def terminate(_reason, state) do
     Instance.erase(state.events.name)
@@ -82,11 +81,11 @@ defmodule PowRedisCache.Server do
       {:pow_redis_cache, event} -> events |> Events.handle(event) |> drain(deadline)
     after
       max(deadline - System.monotonic_time(:millisecond), 0) ->
-        Logger.warning("#{inspect(events.name)}: was stopped before its threads were done")
+        Logger.warning("#{inspect(events.name)}: stopped before its worker threads finished")
     end
   end
 
-  defp warn_of_unverified(options) do
+  defp warn_if_unverified(options) do
     if :verify_none in [options.verify, options.sentinel && options.sentinel.verify] do
       Logger.warning(
         "#{inspect(options.name)}: TLS certificate verification is off (verify: :verify_none): a " <>

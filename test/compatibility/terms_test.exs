@@ -4,7 +4,7 @@ defmodule PowRedisCache.TermsTest do
 
   describe "input that can't be stored" do
     test "functions", %{config: config} do
-      message = "expected a value without functions, since they do not outlive a deploy"
+      message = "expected a value without functions: a function does not survive a deploy"
 
       assert_raise ArgumentError, message, fn ->
         PowRedisCache.put(config, {"key", [fn -> 1 end]})
@@ -14,7 +14,7 @@ defmodule PowRedisCache.TermsTest do
         PowRedisCache.put(config, {"key", &is_atom/1})
       end
 
-      message = "expected a key without functions, since they do not outlive a deploy"
+      message = "expected a key without functions: a function does not survive a deploy"
 
       assert_raise ArgumentError, message, fn ->
         PowRedisCache.get(config, ["key", &is_atom/1])
@@ -32,14 +32,14 @@ defmodule PowRedisCache.TermsTest do
     end
 
     test "improper lists as keys", %{config: config} do
-      message = "expected the key to be a binary, an atom or a proper list, got an improper list"
+      message = "expected the key to be a binary, an atom or a proper list, got: an improper list"
       assert_raise ArgumentError, message, fn -> PowRedisCache.get(config, ["a" | "b"]) end
       assert_raise ArgumentError, message, fn -> PowRedisCache.delete(config, ["a" | "b"]) end
       assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, {["a" | "b"], 1}) end
     end
 
     test "patterns that :ets refuses", %{config: config} do
-      message = "expected the keys of a map in a pattern to be literal, got :_ or a variable"
+      message = "expected literal map keys in the pattern, got: :_ or a variable"
       assert_raise ArgumentError, message, fn -> PowRedisCache.all(config, [%{:"$1" => 1}]) end
     end
 

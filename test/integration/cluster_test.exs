@@ -151,7 +151,7 @@ defmodule PowRedisCache.ClusterTest do
       end
 
       message =
-        "reindex failed: keys of a cluster can't be renamed across slots. Run it on a server alone"
+        "reindex failed: not supported on a cluster: keys cannot be renamed across slots. Run it on a standalone server"
 
       assert_raise Mix.Error, message, fn ->
         Mix.Tasks.PowRedisCache.Reindex.run(["--name", inspect(config[:name])])

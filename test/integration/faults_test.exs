@@ -107,7 +107,7 @@ defmodule PowRedisCache.FaultsTest do
       make_replica(client, server)
 
       message =
-        "delete failed: the server is a replica and takes no writes (READONLY). Let `:url` name the master"
+        "delete failed: the server is a read-only replica (READONLY). Point `:url` at the primary"
 
       # A last try for which hardly any time is left ends with `:timeout`.
       error =

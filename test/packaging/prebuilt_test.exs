@@ -42,7 +42,7 @@ defmodule PowRedisCache.PrebuiltTest do
     package = copy_package!(Path.join(folder, "package"))
     environment = [{"POW_REDIS_CACHE_PREBUILT", prebuilt} | without_cargo()]
     assert {output, 0} = mix(package, ["compile"], environment)
-    assert output =~ "Taking the prebuilt native library of pow_redis_cache, #{prebuilt}"
+    assert output =~ "Using the prebuilt native library of pow_redis_cache, #{prebuilt}"
     assert File.read!(Path.join(package, "priv/native/pow_redis_nif.so")) == File.read!(prebuilt)
 
     # Once it is there, nobody asks for it again.
@@ -70,7 +70,7 @@ defmodule PowRedisCache.PrebuiltTest do
     assert {output, 0} = mix(app, ["run", "-e", "App.run(#{inspect(url)})"], environment)
 
     assert output =~
-             "Taking the prebuilt native library of pow_redis_cache, #{app}/vendor/native/"
+             "Using the prebuilt native library of pow_redis_cache, #{app}/vendor/native/"
 
     assert output =~ "App ran."
 
@@ -94,7 +94,7 @@ defmodule PowRedisCache.PrebuiltTest do
     assert status != 0
 
     assert output =~
-             ~r/is built from other Rust sources \([0-9a-f]{12}\) than those that are here \([0-9a-f]{12}\)/
+             ~r/is built from other Rust sources \([0-9a-f]{12}\) than this package \([0-9a-f]{12}\)/
 
     refute File.exists?(Path.join(package, "priv/native/pow_redis_nif.so"))
   end
@@ -113,36 +113,36 @@ defmodule PowRedisCache.PrebuiltTest do
 
     test "is for another target", %{folder: folder, copy: copy} do
       other = rename(copy, @target, "riscv64-unknown-linux-gnu")
-      assert refusal(other) =~ "is for riscv64-unknown-linux-gnu, and this machine is "
+      assert refusal(other) =~ "is for riscv64-unknown-linux-gnu, but this machine is "
       message = refusal(folder)
       assert message =~ ~r/#{folder} has no library for (x86_64|aarch64)-/
-      assert message =~ "Libraries in it: #{Path.basename(other)}."
+      assert message =~ "Available: #{Path.basename(other)}."
     end
 
     test "is alone missing in a folder", %{folder: folder, copy: copy} do
       File.rm!(copy)
-      assert refusal(folder) =~ "Libraries in it: none."
+      assert refusal(folder) =~ "Available: none."
     end
 
     test "is of another version of the package", %{folder: folder, copy: copy} do
       other = rename(copy, "-0.1.0-", "-0.0.9-")
-      assert refusal(other) =~ "is of pow_redis_cache 0.0.9, and this is 0.1.0."
+      assert refusal(other) =~ "is for pow_redis_cache 0.0.9, but this is 0.1.0."
       # Also where a folder is named.
-      assert refusal(folder) =~ "#{other} is of pow_redis_cache 0.0.9, and this is 0.1.0."
+      assert refusal(folder) =~ "#{other} is for pow_redis_cache 0.0.9, but this is 0.1.0."
     end
 
     test "is for a later VM", %{copy: copy} do
       vm = List.to_string(:erlang.system_info(:nif_version))
       assert vm =~ ~r/^2\.\d+$/
       later = rename(copy, "-nif-2.15-", "-nif-2.99-")
-      assert refusal(later) =~ "is for NIF version 2.99, and this Erlang VM has #{vm}."
+      assert refusal(later) =~ "is for NIF version 2.99, but this Erlang VM has #{vm}."
       other = rename(later, "-nif-2.99-", "-nif-3.0-")
-      assert refusal(other) =~ "is for NIF version 3.0, and this Erlang VM has #{vm}."
+      assert refusal(other) =~ "is for NIF version 3.0, but this Erlang VM has #{vm}."
     end
 
     test "is built from other sources", %{copy: copy} do
       other = rename(copy, ~r/[0-9a-f]{12}\.so$/, "0123456789ab.so")
-      assert refusal(other) =~ "is built from other Rust sources (0123456789ab) than those"
+      assert refusal(other) =~ "is built from other Rust sources (0123456789ab) than this"
     end
 
     test "has another name", %{folder: folder, copy: copy} do
@@ -150,16 +150,16 @@ defmodule PowRedisCache.PrebuiltTest do
       File.rename!(copy, other)
 
       assert refusal(other) =~
-               "does not have the name of a prebuilt library, which says what it is."
+               "is not the file name of a prebuilt library."
     end
 
     test "has no checksum", %{copy: copy, name: name} do
       File.rm!(copy <> ".sha256")
-      assert refusal(copy) =~ "has no checksum: expected #{name}.sha256 beside it."
+      assert refusal(copy) =~ "has no checksum: expected #{name}.sha256 in the same folder."
     end
 
     test "has another file's checksum, or none in the file", %{copy: copy, name: name} do
-      expected = "has no checksum: expected #{name}.sha256 to hold `SHA-256  #{name}`."
+      expected = "has no checksum: expected #{name}.sha256 to contain `SHA-256  #{name}`."
       File.write!(copy <> ".sha256", String.duplicate("0", 64) <> "  other.so\n")
       assert refusal(copy) =~ expected
       File.write!(copy <> ".sha256", "")
@@ -172,16 +172,15 @@ defmodule PowRedisCache.PrebuiltTest do
       wrong = NativeLibrary.sha256(File.read!(copy))
 
       assert refusal(copy) =~
-               "is damaged: its SHA-256 should be #{right}, says #{name}.sha256, and is #{wrong}."
+               "is corrupt: #{name}.sha256 has SHA-256 #{right}, but that of the file is #{wrong}."
     end
 
     test "and it is said what is expected and what to do", %{folder: folder, name: name} do
       assert refusal(Path.join(folder, "none")) == """
-             POW_REDIS_CACHE_PREBUILT names a prebuilt library of pow_redis_cache that cannot be \
-             used: #{folder}/none does not exist.
-             Expected #{name} and #{name}.sha256. Make them with `mix pow_redis_cache.prebuild` \
-             on a machine like this one that has Rust, or take the setting away to build here \
-             with cargo.\
+             cannot use the prebuilt library of pow_redis_cache from POW_REDIS_CACHE_PREBUILT: \
+             #{folder}/none does not exist.
+             Expected #{name} and #{name}.sha256. Build them with `mix pow_redis_cache.prebuild` \
+             on a similar machine with Rust, or remove the setting to build with cargo.\
              """
     end
   end
@@ -206,7 +205,7 @@ defmodule PowRedisCache.PrebuiltTest do
       environment = [{"PACKAGE", "path:#{package}"}, {"CARGO_TARGET_DIR", nil} | cargo]
       name = Path.basename(prebuilt)
       assert {output, 0} = mix(app, ["pow_redis_cache.prebuild"], environment)
-      assert output =~ "Made prebuilt/#{name} and prebuilt/#{name}.sha256"
+      assert output =~ "Wrote prebuilt/#{name} and prebuilt/#{name}.sha256"
       assert File.read!(Path.join([app, "prebuilt", name])) == File.read!(prebuilt)
 
       arguments = ["--target", "riscv64gc-unknown-linux-musl", "--output", "other"]

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.DoctorTest do
-  # What the doctor says of real servers, one illness at a time.
+  # The doctor on real servers, one problem at a time.
   use PowRedisCache.Case, async: true
 
   import ExUnit.CaptureIO
@@ -11,24 +11,27 @@ defmodule PowRedisCache.DoctorTest do
 
   @password "s3cret-p4ssword"
 
-  test "a healthy server", %{server: server, name: name, config: config} do
+  test "finds no problem on a healthy server", %{server: server, name: name, config: config} do
     PowRedisCache.put(config, {["a", 1], 1})
     checks = Doctor.check(name: name)
     assert Enum.reject(checks, &(&1.status == :ok)) == []
-    assert detail(checks, "location") == "127.0.0.1:#{server.port}"
+    assert detail(checks, "endpoint") == "127.0.0.1:#{server.port}"
     assert detail(checks, "DNS") =~ ~r/^127\.0\.0\.1 in [\d.]+ ms$/
     assert detail(checks, "server") == PowRedisCache.info(name).version
-    assert detail(checks, "role") == "master"
+    assert detail(checks, "role") == "primary"
     assert detail(checks, "latency") =~ ~r/^median [\d.]+ ms, slowest [\d.]+ ms of 100 pings$/
     assert detail(checks, "clock") =~ ~r/^-?\d+ ms apart$/
     assert detail(checks, "library") =~ ~r/^0\.\d+\.\d+ for \S+-\S+, .*pow_redis_nif\.so$/
-    assert detail(checks, "keys") =~ "1 in the index and 0 not; 3 keys in all"
+    assert detail(checks, "keys") =~ "1 in the index and 0 not; 3 keys in total"
     assert detail(checks, "index") == "2 sets with 2 members, 0 of them expired"
-    # The instance's own two, and the doctor's.
+    # The connections of the instance, the doctor and the test's client.
     assert detail(checks, "clients") =~ ~r/^\d+ of \d+ connected, pool_size is 2$/
   end
 
-  test "nothing is written, and nothing is left behind", %{server: server, client: client} do
+  test "writes nothing and leaves no key, message or thread behind", %{
+    server: server,
+    client: client
+  } do
     RedisClient.command!(client, ["FLUSHALL"])
     before = RedisClient.command!(client, ["INFO", "stats"])
     Doctor.check(url: RedisServer.url(server))
@@ -41,47 +44,47 @@ defmodule PowRedisCache.DoctorTest do
     assert line(persistence, "rdb_changes_since_last_save") == "0"
     assert RedisClient.command!(client, ["DBSIZE"]) == 0
     {:messages, messages} = Process.info(self(), :messages)
-    # What the server's process says is not ours.
+    # Ignores the output of the Redis server's port.
     assert Enum.reject(messages, &match?({port, _} when is_port(port), &1)) == []
-    Wait.until(fn -> doctors_threads() == 0 end)
+    Wait.until(fn -> doctor_threads() == 0 end)
   end
 
-  describe "the way to the server" do
-    test "of a host that nobody knows" do
-      # Too long a name, of which no name server is asked.
-      nobody = String.duplicate("x", 64)
-      checks = Doctor.check(url: "redis://:#{@password}@#{nobody}")
+  describe "the connection check" do
+    test "fails at DNS if the host is unknown" do
+      # The label is too long, so that the resolver fails without a query.
+      unknown = String.duplicate("x", 64)
+      checks = Doctor.check(url: "redis://:#{@password}@#{unknown}")
       assert failed(checks) == ["DNS"]
-      assert detail(checks, "DNS") == "#{nobody} has no address"
+      assert detail(checks, "DNS") == "cannot resolve #{unknown}"
       assert advice(checks, "DNS") =~ ":url"
       assert skipped(checks) |> hd() == "connection"
       assert detail(checks, "index") == "needs DNS"
     end
 
-    test "on which nobody listens" do
+    test "fails if the port is closed" do
       port = Ports.free()
       checks = Doctor.check(url: "redis://127.0.0.1:#{port}")
       assert failed(checks) == ["connection"]
-      assert detail(checks, "connection") =~ "127.0.0.1:#{port} refuses connections"
+      assert detail(checks, "connection") =~ "127.0.0.1:#{port} refused the connection"
       assert detail(checks, "login") == "needs connection"
     end
 
-    test "to a socket", %{server: server} do
-      checks = Doctor.check(url: "unix://#{server.folder}/nobody.sock")
+    test "fails if the Unix socket does not exist", %{server: server} do
+      checks = Doctor.check(url: "unix://#{server.folder}/missing.sock")
       assert detail(checks, "DNS") =~ "not needed"
       assert failed(checks) == ["connection"]
     end
 
-    test "that says nothing, in time" do
+    test "fails within :connect_timeout if the server does not reply" do
       peer = FakeServer.start!([:silence], at: :login)
       options = [url: FakeServer.url(peer), connect_timeout: 1_000]
       {checks, took} = SchedulerStalls.time(fn -> Doctor.check(options) end)
       assert took < 5_000
       assert failed(checks) == ["login"]
-      assert detail(checks, "login") == "no answer within 1000 ms"
+      assert detail(checks, "login") == "no reply within 1000 ms"
     end
 
-    test "that ends halfway" do
+    test "fails if the server closes the connection between the checks" do
       greeting = [:default, :next, :default, :next, :default, :next, :default]
       peer = FakeServer.start!(greeting ++ [:next, :close], at: :login)
       checks = Doctor.check(url: FakeServer.url(peer))
@@ -89,59 +92,62 @@ defmodule PowRedisCache.DoctorTest do
       assert detail(checks, "permissions") == "needs latency"
     end
 
-    test "that a function names, or fails to", %{server: server} do
+    test "calls a function for :url, and fails if the function raises", %{server: server} do
       assert failed(Doctor.check(url: fn -> RedisServer.url(server) end)) == []
 
       checks = Doctor.check(url: fn -> raise @password end)
-      assert failed(checks) == ["location"]
-      assert detail(checks, "location") =~ "the function for `:url`"
+      assert failed(checks) == ["endpoint"]
+      assert detail(checks, "endpoint") =~ "the function for `:url`"
 
-      # It passes for a URL, but has no number for the database.
+      # The database of this URL is not a number.
       for url <- ["redis://ann:#{@password}@host/x", fn -> "redis://ann:#{@password}@host/x" end] do
         checks = Doctor.check(url: url)
         assert [failed] = failed(checks)
-        assert detail(checks, failed) =~ "is not the URL of a Redis server"
+        assert detail(checks, failed) =~ "is not a valid Redis URL"
         refute inspect(checks) =~ @password
       end
     end
 
-    test "that the options do not describe" do
+    test "fails at the configuration if an option is invalid" do
       for options <- [[url: "http://ann:#{@password}@host"], [url: "redis://h", pool: 1]] do
         checks = Doctor.check(options)
         assert failed(checks) == ["configuration"]
-        assert hd(skipped(checks)) == "location"
+        assert hd(skipped(checks)) == "endpoint"
         refute inspect(checks) =~ @password
       end
     end
 
-    test "of an instance that does not run" do
-      checks = Doctor.check(name: :nobody)
+    test "fails at the configuration if the instance is not running" do
+      checks = Doctor.check(name: :missing)
       assert failed(checks) == ["configuration"]
-      assert detail(checks, "configuration") == ":nobody does not run in this VM"
+      assert detail(checks, "configuration") == ":missing is not running in this VM"
       assert advice(checks, "configuration") =~ "--url"
     end
   end
 
-  describe "the login" do
+  describe "the login check" do
     @describetag instance: [name: nil]
 
     setup %{client: client}, do: set(client, "requirepass", @password)
 
-    test "with a wrong password, which does not show", %{server: server} do
+    test "fails with a wrong password, and does not show it", %{server: server} do
       url = "redis://ann:not-#{@password}@127.0.0.1:#{server.port}"
       {checks, output} = with_output(url: url)
       assert failed(checks) == ["login"]
-      assert detail(checks, "login") =~ "as ann: Redis refused user or password (WRONGPASS)"
+
+      assert detail(checks, "login") =~
+               "as ann: Redis rejected the username or password (WRONGPASS)"
+
       assert advice(checks, "login") =~ ":url"
       refute output =~ @password
     end
 
-    test "without a password", %{server: server} do
+    test "fails without a password", %{server: server} do
       checks = Doctor.check(url: RedisServer.url(server))
       assert detail(checks, "login") =~ "NOAUTH"
     end
 
-    test "with the password of an instance, which does not show", %{server: server} do
+    test "passes with the password of an instance, and does not show it", %{server: server} do
       name = unique_name()
       options = [name: name, url: RedisServer.url(server), password: @password]
       start_supervised!({PowRedisCache, options})
@@ -152,38 +158,40 @@ defmodule PowRedisCache.DoctorTest do
       refute inspect(state, limit: :infinity, printable_limit: :infinity) =~ @password
     end
 
-    test "to a database that is not there", %{server: server} do
+    test "fails if the database does not exist", %{server: server} do
       checks = Doctor.check(url: RedisServer.url(server), password: @password, database: 99)
       assert failed(checks) == ["login"]
-      assert detail(checks, "login") == "user and password are right, the database is refused"
+
+      assert detail(checks, "login") ==
+               "username and password are correct, but SELECT of the database failed"
     end
   end
 
-  test "a password where the server has none", %{server: server} do
+  test "the login check suggests removing the password if the server has none", %{server: server} do
     checks = Doctor.check(url: "redis://:#{@password}@127.0.0.1:#{server.port}")
     assert failed(checks) == ["login"]
-    assert advice(checks, "login") =~ "Leave the password out"
+    assert advice(checks, "login") =~ "Remove the password"
   end
 
-  describe "TLS" do
+  describe "the TLS check" do
     @describetag instance: [name: nil]
 
-    test "that is verified" do
+    test "passes with a verified certificate" do
       checks = secure(:server, cacertfile: Certificates.path(:ca))
       assert failed(checks) == []
 
       assert detail(checks, "TLS") =~
                ~r/^verified; issued by ca of tests, expires 20\d\d-\d\d-\d\d$/
 
-      # Those of the tests live for ten days.
-      assert advice(checks, "TLS") =~ ~r/Renew it: it ends in (9|10) days/
+      # The certificates of the tests are valid for ten days.
+      assert advice(checks, "TLS") =~ ~r/Renew the certificate: it expires in (9|10) days/
     end
 
-    test "with a certificate that is not valid" do
+    test "fails with an invalid certificate" do
       for {certificate, options, found} <- [
-            {:server, [], "nobody whom we trust has signed"},
+            {:server, [], "is signed by an unknown authority"},
             {:expired, [cacertfile: Certificates.path(:ca)], "has expired"},
-            {:wrong_host, [cacertfile: Certificates.path(:ca)], "is another host's"}
+            {:wrong_host, [cacertfile: Certificates.path(:ca)], "does not match the host name"}
           ] do
         checks = secure(certificate, options)
         assert failed(checks) == ["TLS"]
@@ -194,12 +202,12 @@ defmodule PowRedisCache.DoctorTest do
       end
 
       checks = secure(:expired, cacertfile: Certificates.path(:ca))
-      # A day before it was made, which may have been yesterday.
+      # It expired the day before the tests created it, which may have been yesterday.
       assert [_, date] = Regex.run(~r/expires ([\d-]+)/, detail(checks, "TLS"))
       assert Date.diff(Date.utc_today(), Date.from_iso8601!(date)) in 1..2
     end
 
-    test "that is not verified" do
+    test "warns if the certificate is not verified" do
       checks = secure(:expired, verify: :verify_none)
       assert %{status: :warning} = check(checks, "TLS")
       assert detail(checks, "TLS") =~ "not verified; issued by ca of tests, expires "
@@ -207,19 +215,19 @@ defmodule PowRedisCache.DoctorTest do
       assert failed(checks) == []
     end
 
-    test "where the server does not speak it", %{server: server} do
+    test "fails if the server does not use TLS", %{server: server} do
       checks = Doctor.check(url: "rediss://127.0.0.1:#{server.port}", connect_timeout: 1_000)
       assert failed(checks) == ["TLS"]
-      assert detail(checks, "TLS") == "no answer to the handshake within 1000 ms"
+      assert detail(checks, "TLS") == "no reply to the handshake within 1000 ms"
       assert advice(checks, "TLS") =~ "redis://"
     end
 
-    test "that asks for our certificate" do
+    test "fails without the client certificate that the server requires" do
       port = Ports.free()
       arguments = Certificates.server_arguments(port, :server, ["--tls-auth-clients", "yes"])
       server = RedisServer.start!(arguments)
       options = [url: "rediss://localhost:#{port}", cacertfile: Certificates.path(:ca)]
-      # Who is hung up on before it has read why is told something else.
+      # If the server closes the connection before the alert is read, the error is another one.
       Wait.until(fn ->
         checks = Doctor.check(options)
         assert [failed] = failed(checks)
@@ -227,24 +235,24 @@ defmodule PowRedisCache.DoctorTest do
         advice(checks, failed) =~ ":certfile"
       end)
 
-      own = [certfile: Certificates.path(:client), keyfile: Certificates.key(:client)]
-      assert failed(Doctor.check(options ++ own)) == []
+      client = [certfile: Certificates.path(:client), keyfile: Certificates.key(:client)]
+      assert failed(Doctor.check(options ++ client)) == []
       RedisServer.stop(server)
     end
   end
 
-  test "a replica", %{server: server, client: client} do
+  test "the role check fails on a replica", %{server: server, client: client} do
     "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", Ports.free()])
     checks = Doctor.check(url: RedisServer.url(server))
     assert failed(checks) == ["role"]
-    assert detail(checks, "role") == "replica: it takes no writes"
-    assert advice(checks, "role") =~ "master"
-    # What does not depend on it is looked at.
+    assert detail(checks, "role") == "read-only replica"
+    assert advice(checks, "role") =~ "primary"
+    # Later checks do not depend on the role.
     assert check(checks, "index").status == :ok
   end
 
-  describe "memory" do
-    test "that Redis makes room in", %{server: server, client: client} do
+  describe "the memory check" do
+    test "warns about eviction once maxmemory is set", %{server: server, client: client} do
       set(client, "maxmemory-policy", "allkeys-lru")
       assert check(Doctor.check(url: RedisServer.url(server)), "eviction").status == :ok
       set(client, "maxmemory", "100mb")
@@ -253,12 +261,15 @@ defmodule PowRedisCache.DoctorTest do
       assert detail(checks, "eviction") =~ "allkeys-lru"
       assert advice(checks, "eviction") =~ "maxmemory-policy noeviction"
       assert detail(checks, "memory") =~ ~r/^[\d.]+ MB of 100\.0 MB used$/
-      # Full, as it is there for good.
+      # With eviction, full memory is normal.
       set(client, "maxmemory", "1")
       assert warned(Doctor.check(url: RedisServer.url(server))) == ["eviction"]
     end
 
-    test "of which little or nothing is left", %{server: server, client: client} do
+    test "warns if little memory is left, and fails if none is left", %{
+      server: server,
+      client: client
+    } do
       set(client, "maxmemory", "1")
       checks = Doctor.check(url: RedisServer.url(server))
       assert failed(checks) == ["memory"]
@@ -270,7 +281,10 @@ defmodule PowRedisCache.DoctorTest do
     end
   end
 
-  test "more connections than the server has", %{server: server, client: client} do
+  test "the clients check warns if the pool exceeds the remaining connections", %{
+    server: server,
+    client: client
+  } do
     set(client, "maxclients", "10")
     checks = Doctor.check(url: RedisServer.url(server), pool_size: 9)
     assert warned(checks) == ["clients"]
@@ -280,10 +294,10 @@ defmodule PowRedisCache.DoctorTest do
              :ok
   end
 
-  describe "a user" do
+  describe "the permissions check" do
     @describetag instance: [name: nil]
 
-    test "who lacks permissions gets the line that gives them", %{server: server, client: client} do
+    test "passes after running its ACL line", %{server: server, client: client} do
       for rules <- [
             ["~*", "+@all", "-zadd", "-set"],
             ["~*"],
@@ -300,11 +314,11 @@ defmodule PowRedisCache.DoctorTest do
         "OK" = RedisClient.command!(client, String.split(line, " "))
         checks = Doctor.check(url: url)
         assert failed(checks) == [], inspect({rules, line})
-        assert detail(checks, "permissions") == "ann may run all commands that are used"
+        assert detail(checks, "permissions") == "ann may run all required commands"
       end
     end
 
-    test "is told what is lacking, and no more is given", %{server: server, client: client} do
+    test "names the denied commands, and grants nothing else", %{server: server, client: client} do
       rules = ["~*", "+@all", "-zadd", "-set"]
       "OK" = RedisClient.command!(client, ["ACL", "SETUSER", "ann", "on", "nopass" | rules])
       checks = Doctor.check(url: "redis://ann:x@127.0.0.1:#{server.port}")
@@ -316,11 +330,11 @@ defmodule PowRedisCache.DoctorTest do
 
       "OK" = RedisClient.command!(client, ["ACL", "SETUSER", "ann", "resetkeys", "~other"])
       checks = Doctor.check(url: "redis://ann:x@127.0.0.1:#{server.port}")
-      assert detail(checks, "permissions") == "ann may not run SET, ZADD, nor use the keys"
+      assert detail(checks, "permissions") == "ann may not run SET, ZADD, or access the keys"
       assert advice(checks, "permissions") =~ "ACL SETUSER ann ~g* ~_index:* +del "
     end
 
-    test "may do with that line all that is done", %{server: server, client: client} do
+    test "has an ACL line that permits all operations", %{server: server, client: client} do
       "OK" = RedisClient.command!(client, ["ACL", "SETUSER", "ann", "on", "nopass"])
       url = "redis://ann:x@127.0.0.1:#{server.port}"
       [_, line] = Regex.run(~r/`(ACL .*)`/, advice(Doctor.check(url: url), "permissions"))
@@ -337,7 +351,10 @@ defmodule PowRedisCache.DoctorTest do
       assert PowRedisCache.delete(config, ["a", :b]) == :ok
     end
 
-    test "who may not ask the server about itself", %{server: server, client: client} do
+    test "warns if the user may not run INFO, and skips the checks that need it", %{
+      server: server,
+      client: client
+    } do
       rules = ["~*", "+@all", "-info"]
       "OK" = RedisClient.command!(client, ["ACL", "SETUSER", "ann", "on", "nopass" | rules])
       checks = Doctor.check(url: "redis://ann:x@127.0.0.1:#{server.port}")
@@ -348,13 +365,13 @@ defmodule PowRedisCache.DoctorTest do
     end
   end
 
-  describe "a server" do
+  describe "the server check" do
     @describetag instance: [name: nil]
 
-    # Login, who we are, and then what the server says of itself.
+    # The replies to the commands before INFO.
     @greeting [:default, :next, :default, :next, :default, :next]
 
-    test "that is too old" do
+    test "fails if Redis is older than 7.0" do
       for {version, status} <- [{"6.2.14", :error}, {"7.0.0", :ok}, {"10.0.1", :ok}] do
         peer =
           FakeServer.start!(@greeting ++ [info("redis_version:#{version}"), :next, :serve],
@@ -374,18 +391,18 @@ defmodule PowRedisCache.DoctorTest do
       assert advice(checks, "server") == "Use Redis 7.0 or later, or Valkey."
     end
 
-    test "of another kind" do
+    test "fails on a cluster node and on a sentinel" do
       for {mode, option} <- [{"cluster", ":cluster"}, {"sentinel", ":sentinel"}] do
-        said = info("redis_version:7.0.15\r\nredis_mode:#{mode}")
-        peer = FakeServer.start!(@greeting ++ [said, :next, :serve], at: :login)
+        info = info("redis_version:7.0.15\r\nredis_mode:#{mode}")
+        peer = FakeServer.start!(@greeting ++ [info, :next, :serve], at: :login)
         checks = Doctor.check(url: FakeServer.url(peer))
         assert failed(checks) == ["server"]
-        assert advice(checks, "server") == "Use #{option} in place of :url."
+        assert advice(checks, "server") == "Use #{option} instead of :url."
       end
     end
 
-    test "whose clock differs" do
-      # The server thinks that it is November 2023.
+    test "warns about clock skew" do
+      # The server replies with a time in November 2023.
       time = {:send, "*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n"}
       pings = List.duplicate([:next, :default], 100) |> Enum.concat()
 
@@ -396,11 +413,11 @@ defmodule PowRedisCache.DoctorTest do
 
       checks = Doctor.check(url: FakeServer.url(peer))
       assert "clock" in warned(checks)
-      assert detail(checks, "clock") =~ ~r/^the server's is \d{11,} ms behind this host's$/
+      assert detail(checks, "clock") =~ ~r/^the server's clock is \d{11,} ms behind this host's$/
       assert advice(checks, "clock") =~ "NTP"
     end
 
-    test "that plays with the terminal" do
+    test "replaces terminal escape sequences" do
       peer =
         FakeServer.start!(@greeting ++ [info("redis_version:8\e[2J"), :next, :serve], at: :login)
 
@@ -410,29 +427,29 @@ defmodule PowRedisCache.DoctorTest do
   end
 
   describe "the report" do
-    test "has a line a check, and what to do", %{server: server, client: client} do
+    test "has one line per check, and its advice", %{server: server, client: client} do
       set(client, "maxmemory-policy", "allkeys-lru")
       set(client, "maxmemory", "100mb")
       {_checks, output} = with_output(url: RedisServer.url(server))
       lines = String.split(output, "\n")
-      assert hd(lines) == "The server that the options name"
-      assert Enum.any?(lines, &(&1 =~ ~r/^  ✓ role           master$/u))
+      assert hd(lines) == "Server of the options"
+      assert Enum.any?(lines, &(&1 =~ ~r/^  ✓ role           primary$/u))
       warning = Enum.find_index(lines, &(&1 =~ ~r/^  ! eviction       allkeys-lru: /u))
       assert Enum.at(lines, warning + 1) =~ ~r/^ {19}→ `CONFIG SET maxmemory-policy noeviction`/u
       assert "  ✗ 0, ! 1" in lines
     end
 
-    test "names what was skipped" do
+    test "names the skipped checks" do
       {_checks, output} = with_output(url: "redis://127.0.0.1:#{Ports.free()}")
       assert output =~ ~r/^  ✗ connection /mu
-      assert output =~ "  - skipped, as it needs connection: TLS, login, server, role, latency, "
+      assert output =~ "  - skipped, needs connection: TLS, login, server, role, latency, "
       assert output =~ "  ✗ 1, ! 0"
     end
 
-    test "is about an instance under its name", %{name: name} do
+    test "has the name of the instance as its title", %{name: name} do
       output = capture_io(fn -> assert Doctor.run(name: name) == :ok end)
       assert String.starts_with?(output, inspect(name) <> "\n")
-      assert output =~ "All is well."
+      assert output =~ "All checks passed."
     end
   end
 
@@ -444,11 +461,11 @@ defmodule PowRedisCache.DoctorTest do
     checks
   end
 
-  # The checks, and what is printed of them.
+  # The checks, and everything printed or inspected.
   defp with_output(options) do
     checks = Doctor.check(options)
-    answer = if failed(checks) == [], do: :ok, else: :error
-    output = capture_io(fn -> assert Doctor.run(options) == answer end)
+    result = if failed(checks) == [], do: :ok, else: :error
+    output = capture_io(fn -> assert Doctor.run(options) == result end)
     {checks, output <> inspect(checks, limit: :infinity, printable_limit: :infinity)}
   end
 
@@ -464,10 +481,10 @@ defmodule PowRedisCache.DoctorTest do
     value
   end
 
-  defp doctors_threads do
+  defp doctor_threads do
     Enum.count(File.ls!("/proc/self/task"), fn thread ->
       case File.read("/proc/self/task/#{thread}/comm") do
-        {:ok, comm} -> String.starts_with?(comm, ["pow_redis_exam", "pow_redis_dns"])
+        {:ok, comm} -> String.starts_with?(comm, ["pow_redis_doc", "pow_redis_dns"])
         {:error, _gone} -> false
       end
     end)

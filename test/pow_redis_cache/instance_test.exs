@@ -1,9 +1,9 @@
 defmodule PowRedisCache.InstanceTest do
-  # An instance: what it tells of itself, its beginning and its end.
+  # The life of an instance, and the information about it.
   use PowRedisCache.Case, async: true
 
   describe "an instance" do
-    test "tells how it is", %{config: config, server: server} do
+    test "reports its state and counters", %{config: config, server: server} do
       PowRedisCache.put(config, {"key", 1})
       info = PowRedisCache.info(config[:name])
       assert %{connected: true, queue: 0, calls: 1, reconnects: 0, retries: 0} = info
@@ -14,7 +14,7 @@ defmodule PowRedisCache.InstanceTest do
     end
 
     @tag instance: [name: nil]
-    test "that is not running says what to do" do
+    test "raises with advice if it is not running" do
       name = unique_name()
       config = [name: name, ttl: 1_000]
 
@@ -27,9 +27,9 @@ defmodule PowRedisCache.InstanceTest do
             reindex: fn -> PowRedisCache.reindex(name: name) end
           ] do
         message =
-          "#{operation} failed: #{inspect(name)} is not running. Start it before what uses it: add " <>
-            "`{#{inspect(name)}, url: \"redis://…\"}` to the children of your application's " <>
-            "supervisor, in front of the endpoint"
+          "#{operation} failed: #{inspect(name)} is not running. Start it before anything that uses " <>
+            "it: add `{#{inspect(name)}, url: \"redis://…\"}` to the children of your " <>
+            "application's supervisor, before the endpoint"
 
         assert_raise PowRedisCache.Error, message, call
       end
@@ -42,7 +42,7 @@ defmodule PowRedisCache.InstanceTest do
     end
 
     @tag server: []
-    test "of a module with `use PowRedisCache` is another one", %{config: config, server: server} do
+    test "of a module with `use PowRedisCache` is separate", %{config: config, server: server} do
       start_supervised!({AdminSessions, url: RedisServer.url(server) <> "/1"})
       admin = Keyword.delete(config, :name)
       assert AdminSessions.put(admin, {"key", "admin"}) == :ok
@@ -55,7 +55,7 @@ defmodule PowRedisCache.InstanceTest do
       assert AdminSessions.reindex() == %{keys: 0, indexed: 0, renamed: 0}
     end
 
-    test "ends with its owner, however that ends", %{server: server} do
+    test "stops if its owner is killed", %{server: server} do
       name = unique_name()
       {:ok, owner} = PowRedisCache.start_link(name: name, url: RedisServer.url(server))
       Process.unlink(owner)
@@ -65,7 +65,7 @@ defmodule PowRedisCache.InstanceTest do
       Wait.until(fn -> match?({:error, %{reason: :not_started}}, PowRedisCache.ping(name)) end)
     end
 
-    test "writes what is queued before it stops", %{config: config, server: server} do
+    test "writes queued requests before it stops", %{config: config, server: server} do
       name = unique_name()
       {:ok, owner} = PowRedisCache.start_link(name: name, url: RedisServer.url(server))
       async = Keyword.merge(config, name: name, writes: :async)

@@ -1,17 +1,17 @@
 defmodule PowRedisCache.NativeTest do
-  # The border to the native library.
+  # The boundary to the native library.
   use ExUnit.Case, async: true
 
   alias PowRedisCache.Native
 
-  test "the stubs are the functions that the library exports" do
+  test "the stubs match the functions that the library exports" do
     stubs = Native.__info__(:functions) -- [load: 0, load_error: 0, path: 0]
     assert Enum.sort(stubs) == Enum.sort(Native.module_info(:nifs))
   end
 
-  # In a VM of its own, with a copy of the application whose library is missing or broken.
-  for {title, change} <- [missing: :rm, broken: :write] do
-    test "a #{title} library gives a readable error at start" do
+  # Each runs in a new VM, with a copy of the application whose library is missing or corrupt.
+  for {title, change} <- [missing: :rm, corrupt: :write] do
+    test "starting with a #{title} library raises a readable error" do
       output = run_with_library(unquote(change), "PowRedisCache.start_link([])")
       assert output =~ "start failed: the native library "
       assert output =~ "could not be loaded (load_failed)"
@@ -20,7 +20,7 @@ defmodule PowRedisCache.NativeTest do
       output = run_with_library(unquote(change), "IO.inspect(PowRedisCache.Doctor.run())")
       assert output =~ ~r/^  ✗ library        the native library .* could not be loaded/mu
       assert output =~ "→ Run `mix deps.compile pow_redis_cache --force`"
-      assert output =~ "skipped, as it needs library: configuration, location, "
+      assert output =~ "skipped, needs library: configuration, endpoint, "
       assert output =~ ~r/^:error$/m
     end
   end

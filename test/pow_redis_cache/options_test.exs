@@ -5,33 +5,33 @@ defmodule PowRedisCache.OptionsTest do
 
   @wrong [
     {[url: 6379],
-     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", or a function, got: something else"},
+     "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", or a function, got: another value"},
     {[url: "localhost"],
      "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", or a function, got: a string without \"://\""},
     {[url: "http://u:s3cret@host"],
      "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", or a function, got: a \"http://\" URL"},
     {[sentinel: "s"],
-     "expected :sentinel to be a keyword list with :sentinels and :group, got: something else"},
+     "expected :sentinel to be a keyword list with :sentinels and :group, got: another value"},
     {[sentinel: []],
-     "expected :sentinels of :sentinel to be a list of URLs like \"redis://localhost:6379\", got: something else"},
+     "expected :sentinels of :sentinel to be a list of URLs like \"redis://localhost:6379\", got: another value"},
     {[sentinel: [sentinels: ["redis://h"]]],
      "expected :group of :sentinel to be a string, got: nil"},
     {[sentinel: [sentinels: ["redis://h"], groups: "g"]],
      "unknown option :groups of :sentinel, expected one of: :sentinels, :group, :username, :password, :tls, :verify, :cacertfile, :certfile, :keyfile"},
     {[cluster: ["unix:///s"]],
-     "expected :cluster to be a list of URLs like \"redis://localhost:6379\", got: something else"},
+     "expected :cluster to be a list of URLs like \"redis://localhost:6379\", got: another value"},
     {[cluster: ["redis://h"], url: "redis://h"],
      "expected one of :url, :sentinel and :cluster, got: [:url, :cluster]"},
     {[cluster: ["redis://h"], index: false],
-     "expected :index to be true with :cluster: without the index, all/2 would have to scan the keys of every node"},
-    {[username: 1], "expected :username to be a string or a function, got: something else"},
-    {[password: :s3cret], "expected :password to be a string or a function, got: something else"},
-    {[database: -1], "expected :database to be the number of a database, got: -1"},
+     "expected :index to be true with :cluster: without the index, all/2 would have to scan all nodes"},
+    {[username: 1], "expected :username to be a string or a function, got: another value"},
+    {[password: :s3cret], "expected :password to be a string or a function, got: another value"},
+    {[database: -1], "expected :database to be a database number, got: -1"},
     {[tls: 1], "expected :tls to be true or false or nil, got: 1"},
     {[verify: false], "expected :verify to be :verify_peer or :verify_none, got: false"},
-    {[cacertfile: 1], "expected :cacertfile to be the path of a file, got: 1"},
-    {[certfile: "a.pem"], "expected :certfile and :keyfile together, got one of them"},
-    {[keyfile: "a.pem"], "expected :certfile and :keyfile together, got one of them"},
+    {[cacertfile: 1], "expected :cacertfile to be a file path, got: 1"},
+    {[certfile: "a.pem"], "expected :certfile and :keyfile together, got only one of them"},
+    {[keyfile: "a.pem"], "expected :certfile and :keyfile together, got only one of them"},
     {[on_error: :ignore], "expected :on_error to be :raise or :miss, got: :ignore"},
     {[name: "x"], "expected :name to be an atom, got: \"x\""},
     {[pool_size: "4"], "expected :pool_size to be a positive integer, got: \"4\""},
@@ -48,21 +48,21 @@ defmodule PowRedisCache.OptionsTest do
     {[:url], "expected the options to be a keyword list, got: [:url]"}
   ]
 
-  test "a wrong option gets a message that says what was expected" do
+  test "an invalid option raises with the expected value" do
     for {options, message} <- @wrong do
       assert_raise ArgumentError, message, fn -> PowRedisCache.start_link(options) end
       assert_raise ArgumentError, message, fn -> PowRedisCache.child_spec(options) end
     end
   end
 
-  test "there is a wrong value here for each option" do
+  test "each option has an invalid value above" do
     tried =
       for {options, _message} <- @wrong, Keyword.keyword?(options), {name, _} <- options, do: name
 
     assert Map.keys(Options.validate!([])) -- tried == []
   end
 
-  test "defaults" do
+  test "options have defaults" do
     assert Options.validate!([]) == %{
              url: "redis://localhost:6379",
              sentinel: nil,
@@ -93,11 +93,11 @@ defmodule PowRedisCache.OptionsTest do
     for name <- Map.keys(Options.validate!([])), do: assert(docs =~ "* `#{inspect(name)}` - ")
   end
 
-  test "a child is stopped only after what is queued had its time" do
+  test "a child has one second more than :timeout to shut down" do
     assert %{id: PowRedisCache, shutdown: 3_000} = PowRedisCache.child_spec(timeout: 2_000)
   end
 
-  test "URLs with login, database and socket" do
+  test "accepts URLs with credentials, a database and a socket" do
     for url <- [
           "redis://h",
           "redis://:p@h:1/2",
@@ -108,7 +108,7 @@ defmodule PowRedisCache.OptionsTest do
     end
   end
 
-  test "URL, user and password as functions" do
+  test "accepts functions for URL, username and password" do
     for function <- [fn -> "redis://h" end, {System, :get_env, ["REDIS_URL"]}],
         name <- [:url, :username, :password] do
       assert %{^name => ^function} = Options.validate!([{name, function}])

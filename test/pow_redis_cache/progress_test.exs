@@ -3,7 +3,7 @@ defmodule PowRedisCache.ProgressTest do
 
   alias PowRedisCache.Progress
 
-  # What is written for numbers at given times in milliseconds, `new/1` being called at 1,000.
+  # The output for calls at given times in milliseconds. The clock starts at 1,000.
   defp written(options, calls) do
     {:ok, device} = StringIO.open("")
     clock = :atomics.new(1, signed: true)
@@ -23,12 +23,12 @@ defmodule PowRedisCache.ProgressTest do
   @calls [
     {3_000, 20_000, 0.25},
     {5_000, 40_000, 0.5},
-    # Too early to be shown.
+    # Too soon after the previous update.
     {5_050, 40_500, 0.51},
     {9_000, 1_234_567, 1.0}
   ]
 
-  test "on a terminal, one line is written over and over" do
+  test "overwrites one line on a terminal" do
     output = written([terminal: true], @calls)
 
     assert String.split(output, "\r") |> Enum.map(&String.trim_trailing(&1, " ")) == [
@@ -41,12 +41,12 @@ defmodule PowRedisCache.ProgressTest do
              ) <> "\n"
            ]
 
-    # Nothing of a longer line stays.
+    # Padding overwrites a longer line.
     widths = for line <- String.split(output, ["\r", "\n"], trim: true), do: String.length(line)
     assert widths == [78, 78, 78]
   end
 
-  test "elsewhere, there is a line every ten seconds, and one at the end" do
+  test "writes a line every ten seconds elsewhere, and one at the end" do
     calls = for(s <- 1..24, do: {1_000 + s * 1_000, s * 500, s / 40}) ++ [{25_400, 13_000, 1.0}]
 
     assert written([terminal: false], calls) == """
@@ -56,7 +56,7 @@ defmodule PowRedisCache.ProgressTest do
            """
   end
 
-  test "rate and time left are those of the clock" do
+  test "derives the rate and the time left from the clock" do
     for {elapsed, keys, fraction, shown} <- [
           {10_000, 0, 0.5, " 50 %  0 keys  0/s  00:10 left"},
           {10_000, 999, 0.0, "  0 %  999 keys  99/s  ? left"},
@@ -70,7 +70,7 @@ defmodule PowRedisCache.ProgressTest do
     end
   end
 
-  test "a wrong option is refused" do
+  test "rejects an unknown option" do
     assert_raise ArgumentError, ~r/unknown keys \[:divice\]/, fn -> Progress.new(divice: 1) end
   end
 end

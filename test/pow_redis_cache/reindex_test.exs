@@ -1,27 +1,27 @@
 defmodule PowRedisCache.ReindexTest do
-  # What becomes of keys is in test/compatibility/pow_guide_store_test.exs.
+  # test/compatibility/pow_guide_store_test.exs tests the effect on keys.
   use PowRedisCache.Case, async: true
 
   @moduletag server: ["--enable-debug-command", "yes"]
 
   @ttl 600_000
 
-  # As the first edition of Pow's guide wrote them on Erlang/OTP 25.
-  defp write_old(context, numbers) do
-    old = %{context.guide | edition: :first, otp: 25}
+  # Writes legacy keys like v1 of Pow's example backend.
+  defp write_legacy(context, numbers) do
+    v1 = %{context.guide | edition: :first, otp: 25}
 
     for chunk <- Enum.chunk_every(numbers, 2_000) do
       commands =
         Enum.flat_map(
           chunk,
-          &PowGuideStore.put_commands(old, [context.namespace, :user, &1], &1, @ttl)
+          &PowGuideStore.put_commands(v1, [context.namespace, :user, &1], &1, @ttl)
         )
 
       {:ok, _replies} = RedisClient.pipeline(context.client, commands)
     end
   end
 
-  # Every key, value and expiry; and how many changes there were since the start.
+  # A digest of all keys, values and TTLs, and the number of changes since the start.
   defp state(client) do
     [changes] = Regex.run(~r/rdb_changes_since_last_save:\d+/, info(client))
     {RedisClient.command!(client, ["DEBUG", "DIGEST"]), changes}
@@ -30,11 +30,11 @@ defmodule PowRedisCache.ReindexTest do
   defp info(client), do: RedisClient.command!(client, ["INFO", "persistence"])
 
   describe "a dry run" do
-    test "writes nothing, and says what a run would do", context do
+    test "writes nothing and counts what a run would change", context do
       %{client: client, config: config, name: name} = context
-      write_old(context, Enum.to_list(1..3_000))
+      write_legacy(context, Enum.to_list(1..3_000))
       PowRedisCache.put(config, for(i <- 1..500, do: {["ours", i], i}))
-      # A member is missing in one of two sets.
+      # One of the two index sets lacks a member.
       set = PowGuideStore.index_set(context.guide, [context.namespace, "ours"])
       RedisClient.command!(client, ["ZREM", set, PowGuideStore.path(context.guide, [7])])
       before = state(client)
@@ -51,8 +51,8 @@ defmodule PowRedisCache.ReindexTest do
     end
 
     @tag instance: [index: false]
-    test "of the plain layout counts renames alone", %{config: config, name: name} = context do
-      write_old(context, [1, 2])
+    test "without index counts only renames", %{config: config, name: name} = context do
+      write_legacy(context, [1, 2])
       PowRedisCache.put(config, {["ours", 1], 1})
       before = state(context.client)
       numbers = %{keys: 3, indexed: 0, renamed: 2}
@@ -62,20 +62,19 @@ defmodule PowRedisCache.ReindexTest do
       assert PowRedisCache.reindex(name: name) == %{keys: 3, indexed: 0, renamed: 0}
     end
 
-    test "works where nothing can be written", %{client: client, name: name} = context do
-      write_old(context, [1])
-      nobody = Ports.free()
-      "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", nobody])
+    test "works on a read-only replica", %{client: client, name: name} = context do
+      write_legacy(context, [1])
+      "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", Ports.free()])
       numbers = %{keys: 1, indexed: 1, renamed: 1}
       assert PowRedisCache.reindex(name: name, dry_run: true) == numbers
     end
   end
 
   describe "the progress" do
-    test "is the part of the database that was looked at",
+    test "is the scanned part of the database",
          %{client: client, name: name} = context do
       total = 20_000
-      write_old(context, Enum.to_list(1..total))
+      write_legacy(context, Enum.to_list(1..total))
       pages = collect(name, dry_run: true)
       assert length(pages) > 30
 
@@ -83,11 +82,11 @@ defmodule PowRedisCache.ReindexTest do
         assert_in_delta fraction, keys / total, 0.03
       end
 
-      # And of all of it, where most is not ours.
+      # The fraction includes the keys of other applications.
       others = for i <- 1..60_000, do: ["SET", "another app's #{i}", "x"]
       for chunk <- Enum.chunk_every(others, 10_000), do: RedisClient.pipeline(client, chunk)
       pages = collect(name, [])
-      # About one page for each 512 keys.
+      # A page has about 512 keys.
       for {%{fraction: fraction}, i} <- Enum.with_index(pages, 1) do
         assert_in_delta fraction, i / length(pages), 0.05
       end
@@ -95,12 +94,11 @@ defmodule PowRedisCache.ReindexTest do
       assert List.last(pages).fraction == 1.0
     end
 
-    test "of an empty database is all of it", %{name: name} do
-      nothing = %{keys: 0, indexed: 0, renamed: 0, fraction: 1.0}
-      assert collect(name, []) == [nothing]
+    test "of an empty database is 1.0", %{name: name} do
+      assert collect(name, []) == [%{keys: 0, indexed: 0, renamed: 0, fraction: 1.0}]
     end
 
-    # The numbers after each page; what was looked at never gets less.
+    # The counts after each page. The fraction never decreases.
     defp collect(name, options) do
       test = self()
       reference = make_ref()
@@ -121,9 +119,9 @@ defmodule PowRedisCache.ReindexTest do
     end
   end
 
-  test "what is interrupted is completed by the next run", context do
+  test "the next run completes an interrupted one", context do
     %{client: client, config: config, name: name} = context
-    write_old(context, Enum.to_list(1..5_000))
+    write_legacy(context, Enum.to_list(1..5_000))
     test = self()
 
     stop_half_way = fn numbers ->
@@ -146,10 +144,10 @@ defmodule PowRedisCache.ReindexTest do
     assert PowRedisCache.all(config, [:user, :_]) == for(i <- 1..5_000, do: {[:user, i], i})
   end
 
-  test "wrong options are refused" do
+  test "rejects invalid options" do
     for {options, message} <- [
           {[dry_run: "yes"], ~s(expected :dry_run to be true or false, got: "yes")},
-          {[progress: 1], "expected :progress to be a function of one argument"}
+          {[progress: 1], "expected :progress to be a function of one argument, got: 1"}
         ] do
       assert_raise ArgumentError, message, fn -> PowRedisCache.reindex(options) end
     end

@@ -1,24 +1,24 @@
 defmodule PowRedisCache.ServerTest do
-  # Starting, stopping, dying and being loaded again: nothing leaks, and nothing secret shows.
+  # Starting, stopping, crashing and reloading an instance leaks no resource and no secret.
   use PowRedisCache.Case, async: false
 
-  describe "a thousand starts and stops leave behind" do
+  describe "starting and stopping an instance" do
     @describetag instance: [name: nil]
 
     setup %{server: server} do
-      # What the VM and the allocators keep for good, they have after these.
+      # Warms up the VM and its allocators.
       for _ <- 1..100, do: start_and_stop(server, &GenServer.stop/1)
       Wait.until(fn -> threads("pow_redis") == 0 end)
       :ok
     end
 
-    test "no thread, no file, no memory", %{server: server} do
+    test "leaks no thread, file or memory", %{server: server} do
       before = holdings()
       for _ <- 1..1_000, do: start_and_stop(server, &GenServer.stop/1)
       assert_unchanged(before)
     end
 
-    test "nothing if the owner is killed", %{server: server} do
+    test "leaks nothing if the owner is killed", %{server: server} do
       before = holdings()
       name = unique_name()
 
@@ -30,18 +30,18 @@ defmodule PowRedisCache.ServerTest do
         end)
       end
 
-      # Of the last one, callers are told only when they call.
+      # The last killed owner leaves its persistent term behind; a proper stop erases it.
       start_and_stop(server, name, &GenServer.stop/1)
       assert_unchanged(before)
     end
 
-    test "nothing if Redis cannot be reached" do
+    test "leaks nothing if Redis is unreachable" do
       before = holdings()
-      nobody = Ports.free()
+      port = Ports.free()
 
       for _ <- 1..300 do
         {:ok, owner} =
-          PowRedisCache.start_link(name: unique_name(), url: "redis://127.0.0.1:#{nobody}")
+          PowRedisCache.start_link(name: unique_name(), url: "redis://127.0.0.1:#{port}")
 
         GenServer.stop(owner)
       end
@@ -49,13 +49,13 @@ defmodule PowRedisCache.ServerTest do
       assert_unchanged(before)
     end
 
-    test "nothing but the calls' errors, if they are under way", %{server: server} do
+    test "leaks nothing with calls in flight, which fail", %{server: server} do
       before = holdings()
 
       for _ <- 1..100 do
         name = unique_name()
         {:ok, owner} = PowRedisCache.start_link(name: name, url: RedisServer.url(server))
-        callers = for _ <- 1..10, do: Task.async(fn -> call_until_it_is_gone(name, 0) end)
+        callers = for _ <- 1..10, do: Task.async(fn -> call_until_stopped(name, 0) end)
         Wait.until(fn -> PowRedisCache.info(name).calls > 20 end)
         GenServer.stop(owner)
 
@@ -69,7 +69,7 @@ defmodule PowRedisCache.ServerTest do
 
   describe "a supervisor" do
     @tag instance: [name: nil]
-    test "starts the instance again whenever its owner dies", %{server: server} do
+    test "restarts the instance if its owner crashes", %{server: server} do
       name = unique_name()
       child = {PowRedisCache, name: name, url: RedisServer.url(server), default_ttl: 60_000}
 
@@ -91,7 +91,7 @@ defmodule PowRedisCache.ServerTest do
     end
 
     @tag instance: [name: nil]
-    test "is told of an instance that is there already", %{server: server} do
+    test "gets :already_started if the instance is running", %{server: server} do
       name = unique_name()
       options = [name: name, url: RedisServer.url(server)]
       {:ok, owner} = PowRedisCache.start_link(options)
@@ -104,7 +104,8 @@ defmodule PowRedisCache.ServerTest do
     end
   end
 
-  test "two instances share nothing", %{config: config, server: server} = context do
+  test "two instances are isolated from each other",
+       %{config: config, server: server} = context do
     other = start_instance(context, url: RedisServer.url(server) <> "/1")
     PowRedisCache.put(config, {["a", 1], :here})
     PowRedisCache.put(other, {["a", 1], :there})
@@ -118,7 +119,7 @@ defmodule PowRedisCache.ServerTest do
     assert {:error, %{reason: :not_started}} = PowRedisCache.ping(other[:name])
   end
 
-  describe "nothing secret shows" do
+  describe "no password, key or value is shown" do
     @secret "s3cret-p4ssword"
     @record "s3cret-r3cord"
 
@@ -128,7 +129,7 @@ defmodule PowRedisCache.ServerTest do
     end
 
     @tag instance: [name: nil]
-    test "of a refused login, a crash, a restart", %{server: server} do
+    test "after a rejected login, a crash and a restart", %{server: server} do
       name = unique_name()
       url = "redis://ann:#{@secret}@127.0.0.1:#{server.port}"
       child = {PowRedisCache, name: name, url: url, default_ttl: 60_000}
@@ -162,7 +163,7 @@ defmodule PowRedisCache.ServerTest do
         :persistent_term.get({PowRedisCache, name}, nil)
       ]
 
-      # It crashes, and what it was doing is logged.
+      # The crash report is logged.
       :ok = GenServer.stop(owner, :broken)
       Wait.until(fn -> Process.whereis(name) not in [owner, nil] end)
       send(Process.whereis(name), :unexpected)
@@ -177,14 +178,14 @@ defmodule PowRedisCache.ServerTest do
     end
 
     @tag instance: [name: nil]
-    test "of a URL that is wrong" do
+    test "for an invalid URL" do
       for url <- ["http://ann:#{@secret}@host", "ann:#{@secret}@host", "redis://ann:#{@secret}@"] do
         error = catch_error(PowRedisCache.start_link(url: url))
         refute Exception.format(:error, error, []) =~ @secret
       end
     end
 
-    test "of an asynchronous write that was lost", %{server: server, namespace: namespace} do
+    test "after a failed asynchronous write", %{server: server, namespace: namespace} do
       name = unique_name()
       url = "redis://ann:#{@secret}@127.0.0.1:#{server.port}"
       start_supervised!({PowRedisCache, name: name, url: url}, id: name)
@@ -204,7 +205,7 @@ defmodule PowRedisCache.ServerTest do
     end
   end
 
-  # In a VM of its own: if it goes wrong, nothing works there any more.
+  # Runs in a new VM, since a failure would break the module in this one.
   @reload """
   {:ok, _} = PowRedisCache.start_link(url: System.fetch_env!("URL"), default_ttl: 60_000)
   PowRedisCache.put([], {"reloaded", 1})
@@ -218,11 +219,11 @@ defmodule PowRedisCache.ServerTest do
 
   {:ok, _} = PowRedisCache.start_link(url: System.fetch_env!("URL"), name: :other)
   1 = PowRedisCache.get([name: :other], "reloaded")
-  IO.puts("as before")
+  IO.puts("still works")
   """
 
   @tag instance: [name: nil]
-  test "all goes on when the module of the native library is loaded again", %{server: server} do
+  test "a running instance survives a reload of the native module", %{server: server} do
     {output, status} =
       System.cmd("elixir", ["-pa", Application.app_dir(:pow_redis_cache, "ebin"), "-e", @reload],
         env: [{"URL", RedisServer.url(server)}],
@@ -230,10 +231,10 @@ defmodule PowRedisCache.ServerTest do
       )
 
     assert status == 0, output
-    assert output =~ "as before"
+    assert output =~ "still works"
   end
 
-  # Called by the logger, in the process that logs.
+  # The logger handler. It runs in the process that logs.
   def log(event, %{config: %{pid: pid}}), do: send(pid, {:event, event})
 
   defp events do
@@ -244,7 +245,7 @@ defmodule PowRedisCache.ServerTest do
     end
   end
 
-  # What handlers would write of it: all that the event holds.
+  # The whole content of the events, which a log handler could write.
   defp texts(events) do
     for event <- events, do: inspect(event, limit: :infinity, printable_limit: :infinity)
   end
@@ -255,12 +256,12 @@ defmodule PowRedisCache.ServerTest do
 
   defp start_and_stop(server, name \\ unique_name(), stop) do
     {:ok, owner} = PowRedisCache.start_link(name: name, url: RedisServer.url(server))
-    # Some are stopped while they connect, some with connections.
+    # Stops some instances while they connect, and others with open connections.
     if :rand.uniform(2) == 1, do: :ok = PowRedisCache.ping(name)
     stop.(owner)
   end
 
-  defp call_until_it_is_gone(name, number) do
+  defp call_until_stopped(name, number) do
     config = [name: name, namespace: "lifecycle", ttl: 1_000]
 
     try do
@@ -272,7 +273,7 @@ defmodule PowRedisCache.ServerTest do
     rescue
       error in PowRedisCache.Error -> error.reason
     else
-      _ -> call_until_it_is_gone(name, number + 1)
+      _ -> call_until_stopped(name, number + 1)
     end
   end
 
@@ -288,7 +289,7 @@ defmodule PowRedisCache.ServerTest do
     assert grown < 40_000, "#{grown} kB more"
   end
 
-  # The threads of the VM whose name starts so.
+  # The number of threads in this VM with a name prefix.
   defp threads(name) do
     Enum.count(File.ls!("/proc/self/task"), fn thread ->
       case File.read("/proc/self/task/#{thread}/comm") do

@@ -25,7 +25,7 @@ defmodule PowRedisCache.TelemetryTest do
   end
 
   describe "a call" do
-    test "that is answered is measured", %{config: config} do
+    test "emits start and stop", %{config: config} do
       name = config[:name]
 
       for {operation, call} <- [
@@ -47,34 +47,47 @@ defmodule PowRedisCache.TelemetryTest do
       end
     end
 
-    test "that fails says why", %{config: config, client: client, guide: guide} do
+    test "that fails emits an exception like :telemetry.span/3", context do
+      %{config: config, client: client, guide: guide} = context
       name = config[:name]
       path = PowGuideStore.path(guide, [config[:namespace], "key"])
       RedisClient.command!(client, ["LPUSH", path, "x"])
-      catch_error(PowRedisCache.get(config, "key"))
+      error = catch_error(PowRedisCache.get(config, "key"))
+      assert %PowRedisCache.Error{reason: :wrong_type} = error
 
       assert [{[:call, :start], _, _}, {[:call, :exception], measurements, metadata}] =
                calls(name)
 
       assert %{duration: duration} = measurements
       assert duration > 0
-      assert %{name: ^name, operation: :get, reason: :wrong_type} = metadata
+      assert %{name: ^name, operation: :get, kind: :error, reason: ^error} = metadata
+      assert {PowRedisCache.Telemetry, :call, 3, _location} = hd(metadata.stacktrace)
+      # Arities, since arguments may hold keys.
+      for {_module, _function, arity, _location} <- metadata.stacktrace,
+          do: assert(is_integer(arity))
+
+      assert Enum.any?(metadata.stacktrace, &match?({__MODULE__, _, _, _}, &1))
+
+      assert Exception.format(:error, metadata.reason, metadata.stacktrace) =~
+               "telemetry_test.exs"
     end
 
-    test "with an argument that can't be stored", %{config: config} do
+    test "that fails on its arguments emits an exception", %{config: config} do
       name = config[:name]
-      catch_error(PowRedisCache.put(config, {"key", fn -> 1 end}))
+      error = catch_error(PowRedisCache.put(config, {"key", fn -> 1 end}))
+      assert %ArgumentError{} = error
       assert {[:call, :exception], %{duration: _}, metadata} = name |> calls() |> List.last()
-      assert %{name: ^name, operation: :put} = metadata
+      assert %{name: ^name, operation: :put, kind: :error, reason: ^error} = metadata
+      assert [_ | _] = metadata.stacktrace
     end
 
-    test "that is asynchronous", %{config: config} do
+    test "that is asynchronous emits start and stop", %{config: config} do
       PowRedisCache.put(Keyword.put(config, :writes, :async), {"key", 1})
       assert [{[:call, :start], _, _}, {[:call, :stop], _, _}] = calls(config[:name])
     end
 
     @tag server: [], instance: [on_error: :miss, timeout: 300]
-    test "that counts as a miss has failed", %{config: config, server: server} do
+    test "that counts as a miss emits an exception", %{config: config, server: server} do
       PowRedisCache.ping(config[:name])
       RedisServer.stop(server)
       calls(config[:name])
@@ -83,16 +96,16 @@ defmodule PowRedisCache.TelemetryTest do
 
       assert [
                {[:call, :start], _, _},
-               {[:call, :exception], _, %{operation: :get, reason: _}},
+               {[:call, :exception], _, %{operation: :get, reason: %PowRedisCache.Error{}}},
                {[:call, :start], _, _},
-               {[:call, :exception], _, %{operation: :all, reason: _}}
+               {[:call, :exception], _, %{operation: :all, reason: %PowRedisCache.Error{}}}
              ] = calls(config[:name])
     end
   end
 
   describe "the connection" do
     @tag instance: [name: nil]
-    test "goes up, down and up again, each once" do
+    test "emits connected, disconnected and connected, each once" do
       node = RedisServer.start!()
       on_exit(fn -> RedisServer.stop(node) end)
       name = unique_name()
@@ -115,7 +128,7 @@ defmodule PowRedisCache.TelemetryTest do
     end
 
     @tag instance: [name: nil]
-    test "that was never there is down" do
+    test "emits disconnected if the first connect fails" do
       name = unique_name()
       url = "redis://127.0.0.1:#{Ports.free()}"
       start_supervised!({PowRedisCache, name: name, url: url})
@@ -124,7 +137,7 @@ defmodule PowRedisCache.TelemetryTest do
     end
 
     @tag instance: [name: nil]
-    test "without the right login", %{server: server} do
+    test "emits disconnected if the login fails", %{server: server} do
       name = unique_name()
       url = "redis://ann:#{@secret}@127.0.0.1:#{server.port}"
       start_supervised!({PowRedisCache, name: name, url: url})
@@ -133,7 +146,7 @@ defmodule PowRedisCache.TelemetryTest do
     end
   end
 
-  test "values that are refused are counted", %{config: config, client: client, guide: guide} do
+  test "invalid values are counted", %{config: config, client: client, guide: guide} do
     name = config[:name]
     PowRedisCache.put(config, [{["a", 1], 1}, {["a", 2], 2}, {["a", 3], 3}])
 
@@ -153,7 +166,7 @@ defmodule PowRedisCache.TelemetryTest do
   end
 
   @tag server: ["--maxmemory", "1mb"]
-  test "asynchronous writes that are lost are told", %{config: config} do
+  test "a failed asynchronous write emits failed", %{config: config} do
     name = config[:name]
     async = Keyword.put(config, :writes, :async)
     for i <- 1..20, do: PowRedisCache.put(async, {["a", i], String.duplicate("x", 100_000)})
@@ -161,17 +174,22 @@ defmodule PowRedisCache.TelemetryTest do
     assert metadata == %{name: name, operation: :put, reason: :out_of_memory}
   end
 
-  test "no event holds a key or a value", %{config: config} do
+  test "no event contains a key or value", %{config: config, client: client, guide: guide} do
     PowRedisCache.put(config, {[@secret, @secret], @secret})
     PowRedisCache.get(config, [@secret, @secret])
     PowRedisCache.all(config, [@secret, :_])
     catch_error(PowRedisCache.put(config, {[@secret, fn -> 1 end], @secret}))
+    catch_error(PowRedisCache.all(config, [%{:"$1" => @secret}]))
+    path = PowGuideStore.path(guide, [config[:namespace], @secret])
+    RedisClient.command!(client, ["LPUSH", path, @secret])
+    catch_error(PowRedisCache.get(config, @secret))
     events = calls(config[:name])
-    assert length(events) == 8
-    refute inspect(events) =~ @secret
+    assert length(events) == 12
+    assert Enum.count(events, &match?({[:call, :exception], _, %{stacktrace: [_ | _]}}, &1)) == 3
+    refute inspect(events, limit: :infinity, printable_limit: :infinity) =~ @secret
   end
 
-  test "a handler runs in the process that calls", %{config: config} do
+  test "a handler runs in the calling process", %{config: config} do
     id = {__MODULE__, :other}
     own = self()
     handler = fn _event, _measurements, _metadata, _config -> send(own, {:ran_in, self()}) end
@@ -181,11 +199,11 @@ defmodule PowRedisCache.TelemetryTest do
     assert_received {:ran_in, ^own}
   end
 
-  test "without the module, calls do as well", %{config: config} do
+  test "calls work without :telemetry", %{config: config} do
     name = config[:name]
     instance = PowRedisCache.Instance.fetch!(name, :get)
     assert instance.telemetry?
-    # Nothing is told of the connection any more.
+    # Waits until the owner has handled the event of the connection.
     :ok = PowRedisCache.ping(name)
     assert [_start, _stop] = calls(name)
     :sys.get_state(name)
@@ -194,7 +212,7 @@ defmodule PowRedisCache.TelemetryTest do
 
     try do
       refute PowRedisCache.Telemetry.present?()
-      # As it is where the app does not have the module when the instance starts.
+      # As if :telemetry had been missing when the instance started.
       :persistent_term.put({PowRedisCache, name}, %{instance | telemetry?: false})
       assert PowRedisCache.put(config, {"key", 1}) == :ok
       assert PowRedisCache.get(config, "key") == 1
@@ -210,7 +228,7 @@ defmodule PowRedisCache.TelemetryTest do
     assert [{[:call, :start], _, _}, {[:call, :stop], _, _}] = calls(name)
   end
 
-  # The events of calls of an instance so far.
+  # The call events of an instance so far.
   defp calls(name) do
     receive do
       {:telemetry, [:call, _] = event, measurements, %{name: ^name} = metadata} ->

@@ -1,23 +1,25 @@
 defmodule Mix.Tasks.PowRedisCache.Doctor do
-  @shortdoc "Looks at what lies between the app and its sessions, and says what to do"
+  @shortdoc "Checks everything between the app and its sessions in Redis"
 
   @moduledoc """
-  Looks at what lies between the app and its sessions in Redis, and says what to do.
+  Checks everything between the app and its sessions in Redis, and reports how to fix problems. See
+  `PowRedisCache.Doctor`.
 
       mix pow_redis_cache.doctor
       mix pow_redis_cache.doctor --name MyApp.AdminSessions
       mix pow_redis_cache.doctor --url rediss://localhost:6379 --cacertfile ca.pem
 
-  Starts the app and examines the instances that run in it; with `--url`, examines that server without
-  starting the app. Ends with status 1 where something does not work (`✗`), else with 0.
+  Starts the app and checks its running instances. With `--url`, checks that server without starting
+  the app. The exit status is 1 if a check failed (`✗`), or else 0.
 
-    * `--name` - the instance to examine, in place of all.
-    * `--url` - the server to examine: `redis://[[user]:password@]host[:port][/database]`, `rediss://…` for
-      TLS, or `unix:///path`. Others on this machine can see it while the command runs.
-    * `--no-verify` - take any certificate, as `verify: :verify_none` does.
-    * `--cacertfile` - authorities to trust, in PEM; else the system's.
+    * `--name` - the instance to check. Defaults to all instances.
+    * `--url` - the server to check: `redis://[[user]:password@]host[:port][/database]`, `rediss://…` for
+      TLS, or `unix:///path`. While the command runs, other users of this machine can see the URL and
+      its password in the process list.
+    * `--no-verify` - accept any certificate, like `verify: :verify_none`.
+    * `--cacertfile` - a PEM file with the trusted certificate authorities, instead of the system's.
 
-  In a release, where there is no Mix, `bin/my_app rpc "PowRedisCache.Doctor.run()"` does the same.
+  In a release, use `bin/my_app rpc "PowRedisCache.Doctor.run()"`.
   """
 
   use Mix.Task
@@ -29,15 +31,15 @@ defmodule Mix.Tasks.PowRedisCache.Doctor do
   @impl true
   def run(arguments) do
     options = options!(arguments)
-    # What it needs of Mix alone, where the app is not to be started.
+    # With --url, loads the code without starting the app.
     Mix.Task.run(if(options[:url], do: "loadpaths", else: "app.start"))
     if Doctor.run(options) == :error, do: exit({:shutdown, 1})
   end
 
   defp options!(arguments) do
     case OptionParser.parse(arguments, strict: @switches) do
-      {given, [], []} -> Enum.map(given, &option/1) |> one_subject!()
-      # Its value may be a URL with a password.
+      {given, [], []} -> Enum.map(given, &option/1) |> one_target!()
+      # Shows the switch alone, since its value may be a URL with a password.
       {_given, [], [{switch, _value} | _]} -> wrong!(switch)
       {_given, [_ | _], _invalid} -> wrong!("an argument without a switch")
     end
@@ -51,17 +53,20 @@ defmodule Mix.Tasks.PowRedisCache.Doctor do
   defp name(":" <> name), do: String.to_atom(name)
   defp name(name), do: Module.concat([name])
 
-  defp one_subject!(options) do
+  defp one_target!(options) do
     case {Keyword.has_key?(options, :url), Keyword.delete(options, :name)} do
-      {true, _options} -> Keyword.delete(options, :name)
-      {false, []} -> options
-      {false, _options} -> Mix.raise("expected --no-verify and --cacertfile together with --url")
+      {true, _options} ->
+        Keyword.delete(options, :name)
+
+      {false, []} ->
+        options
+
+      {false, _options} ->
+        Mix.raise("expected --no-verify and --cacertfile only together with --url")
     end
   end
 
   defp wrong!(what) do
-    Mix.raise(
-      "expected --url, --name, --no-verify and --cacertfile, each with its value, got: #{what}"
-    )
+    Mix.raise("expected --url URL, --name NAME, --no-verify or --cacertfile FILE, got: #{what}")
   end
 end

@@ -5,26 +5,26 @@ defmodule Mix.Tasks.PowRedisCache.Prebuild do
 
       mix pow_redis_cache.prebuild [--output FOLDER] [--target TRIPLE]
 
-  Writes two files, the library and its SHA-256. The name of the library holds the version of the
-  package and of the NIF interface, the target, and a digest of the Rust sources; a build with it is
-  refused where one of these does not fit.
+  Writes two files: the library and its SHA-256 checksum. The file name contains the package version,
+  the NIF version, the target, and a digest of the Rust sources. A build rejects the library if one of
+  them does not match.
 
-  A build takes it, and needs no Rust, where the environment or the configuration names it, or the
-  folder it is in:
+  A build uses the library, and needs no Rust, if the environment or the configuration names the file
+  or its folder:
 
       POW_REDIS_CACHE_PREBUILT=prebuilt mix compile
 
       config :pow_redis_cache, prebuilt: "prebuilt"
 
-  A relative path starts in the folder of the project that is built, a file or a folder will do, and
-  the environment goes before the configuration. A folder may hold libraries for several targets.
+  A relative path is relative to the folder of the project being built. The environment overrides the
+  configuration. A folder may contain libraries for several targets.
 
   ## Options
 
-    * `--output` - the folder to write to. By default `prebuilt`.
-    * `--target` - what to build for, as Rust names it, for example `x86_64-unknown-linux-musl`.
-      By default this machine. Another one needs its standard library (`rustup target add`) and a
-      linker and C compiler for it.
+    * `--output` - the folder to write to. Defaults to `prebuilt`.
+    * `--target` - the Rust target triple, for example `x86_64-unknown-linux-musl`. Defaults to this
+      machine. Another target needs its standard library (`rustup target add`), a linker and a C
+      compiler.
   """
 
   use Mix.Task
@@ -39,11 +39,11 @@ defmodule Mix.Tasks.PowRedisCache.Prebuild do
       Mix.raise("expected only --output and --target, got: #{Enum.join(rest, " ")}")
     end
 
-    # Where the package is a dependency, Mix may not have loaded what builds it.
+    # If the package is a dependency, Mix may not have loaded its build code.
     package = Mix.Project.deps_paths()[:pow_redis_cache] || File.cwd!()
     Code.require_file("mix/prebuilt.ex", package)
 
     file = Prebuilt.make(Keyword.get(options, :output, "prebuilt"), options[:target])
-    Mix.shell().info("Made #{file} and #{file}.sha256")
+    Mix.shell().info("Wrote #{file} and #{file}.sha256")
   end
 end

@@ -1,28 +1,29 @@
 defmodule Mix.Tasks.PowRedisCache.Reindex do
-  @shortdoc "Brings what lies in Redis into the form of pow_redis_cache"
+  @shortdoc "Adds missing keys to the index and renames legacy keys"
 
   @moduledoc """
-  Looks once at all keys in Redis: puts into the index what is missing there, and renames keys that
-  Pow's guide wrote on Erlang/OTP 25 or earlier. See `PowRedisCache.reindex/1`.
+  Scans all keys in Redis, adds missing keys to the index, and renames legacy keys. See
+  `PowRedisCache.reindex/1`.
 
       mix pow_redis_cache.reindex [--name MyApp.AdminSessions] [--dry-run]
       mix pow_redis_cache.reindex --url redis://localhost:6379 [--dry-run]
 
-  Shows a bar on a terminal, and lines in a log. Safe on a live system, to interrupt, and to run
-  again. The exit status is 0 when all keys were looked at, else 1.
+  Shows a progress bar on a terminal, and lines in a log. The task is safe to run on a live system, to
+  interrupt, and to repeat. The exit status is 0 if all keys were scanned, or else 1.
 
-  The app is started, and its instance used. In a release without Mix:
+  The task starts the app and uses its instance. In a release:
 
       bin/my_app rpc "PowRedisCache.reindex(progress: PowRedisCache.Progress.new()) |> inspect() |> IO.puts()"
 
   ## Options
 
-    * `--name` - the instance, where it is not `PowRedisCache`.
-    * `--dry-run` - writes nothing, and says what would be indexed and renamed.
-    * `--url` - the URL of the Redis server. The app is not started, nor its configuration read. A
-      password in it stands in the machine's list of processes while the task runs.
-    * `--no-verify` - with `--url`: takes any certificate, as Heroku's need it.
-    * `--no-index` - with `--url`: for an app that has `index: false`. Only renames.
+    * `--name` - the name of the instance. Defaults to `PowRedisCache`.
+    * `--dry-run` - counts the keys that would be indexed and renamed, and writes nothing.
+    * `--url` - the URL of the Redis server. The task neither starts the app nor reads its
+      configuration. While it runs, other users of this machine can see the URL and its password in the
+      process list.
+    * `--no-verify` - with `--url`: accepts any certificate, which Heroku's certificates need.
+    * `--no-index` - with `--url`: only renames, for an app with `index: false`.
   """
 
   use Mix.Task
@@ -51,17 +52,17 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
     error in PowRedisCache.Error -> Mix.raise(Exception.message(%{error | operation: :reindex}))
   end
 
-  # No value is shown: it may hold a password.
+  # Errors show no value, since it may hold a password.
   defp parse!(arguments) do
     case OptionParser.parse(arguments, strict: @switches) do
       {options, [], []} ->
         check!(options)
 
       {_options, _rest, [{switch, _value} | _]} ->
-        wrong!("got #{switch}, unknown or with a wrong value")
+        wrong!("got #{switch}, which is unknown or has an invalid value")
 
       {_options, [_ | _], []} ->
-        wrong!("got something that is no option")
+        wrong!("got an argument that is not an option")
     end
   end
 
@@ -81,7 +82,7 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
     )
   end
 
-  # The name of the app's instance.
+  # Returns the name of the app's instance.
   defp start_app!(name) do
     Mix.Task.run("app.start")
 
@@ -92,7 +93,7 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
     end
   end
 
-  # The name of one of our own.
+  # Returns the name of an instance of the task.
   defp start_own!(url, options) do
     Mix.Task.run("loadpaths")
     {:ok, _started} = Application.ensure_all_started(:logger)
@@ -102,11 +103,11 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
     case start_trapping(name: __MODULE__, url: url, index: index, verify: verify) do
       {:ok, _pid} -> __MODULE__
       {:error, %ArgumentError{} = error} -> Mix.raise(Exception.message(error))
-      {:error, _reason} -> Mix.raise("expected an instance to start with --url, it did not")
+      {:error, _reason} -> Mix.raise("could not start an instance with --url")
     end
   end
 
-  # A start that fails is answered, and does not end this process.
+  # Returns the error of a failed start instead of exiting.
   defp start_trapping(options) do
     trapping = Process.flag(:trap_exit, true)
     result = PowRedisCache.start_link(options)
@@ -123,14 +124,14 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
 
     if PowRedisCache.info(name).reconnects != before do
       Mix.shell().error(
-        "A connection was lost meanwhile. If Redis was restarted, or another server took its " <>
-          "place, keys may have been passed over: run it again"
+        "A connection was lost during the scan. If Redis restarted or failed over, the scan may have " <>
+          "skipped keys: run it again"
       )
     end
   end
 
   defp summary(%{keys: keys, indexed: indexed, renamed: renamed}, dry_run) do
     {were, note} = if dry_run, do: {"would be", ". Nothing was written"}, else: {"were", ""}
-    "Looked at #{keys} keys: #{indexed} #{were} indexed, #{renamed} #{were} renamed#{note}"
+    "Scanned #{keys} keys: #{indexed} #{were} indexed, #{renamed} #{were} renamed#{note}"
   end
 end

@@ -1,13 +1,13 @@
 defmodule PowRedisCache.Doctor.Certificate do
   @moduledoc false
-  # What a certificate says of itself: who signed it, and when it expires.
+  # The issuer and the expiry date of a certificate.
 
   defstruct [:issuer, :expires]
 
   @common_name {2, 5, 4, 3}
   @organization {2, 5, 4, 10}
 
-  @doc "Reads a certificate in DER; `nil` where that can't be read, or there is no `:public_key`."
+  @doc "Parses a DER certificate. Returns `nil` if it is invalid or if `:public_key` is missing."
   def read(nil), do: nil
 
   def read(der) do
@@ -20,7 +20,7 @@ defmodule PowRedisCache.Doctor.Certificate do
     {:Validity, _from, until} = elem(certificate, 5)
     %__MODULE__{issuer: name(issuer), expires: time(until)}
   rescue
-    # Whoever answers may show us anything.
+    # A server may send anything as its certificate.
     _ -> nil
   end
 
@@ -28,7 +28,7 @@ defmodule PowRedisCache.Doctor.Certificate do
     attributes =
       for {:AttributeTypeAndValue, type, value} <- Enum.concat(attributes), do: {type, value}
 
-    Enum.find_value([@common_name, @organization], "nobody named", fn type ->
+    Enum.find_value([@common_name, @organization], "an unnamed issuer", fn type ->
       with {_type, value} <- List.keyfind(attributes, type, 0), do: text(value)
     end)
   end
@@ -37,7 +37,7 @@ defmodule PowRedisCache.Doctor.Certificate do
   defp text(text), do: to_string(text)
 
   defp time({:utcTime, text}) do
-    # Years from 1950 to 2049.
+    # Two digits stand for the years 1950 to 2049.
     {year, rest} = text |> to_string() |> String.split_at(2)
     century = if String.to_integer(year) < 50, do: "20", else: "19"
     time({:generalTime, century <> year <> rest})

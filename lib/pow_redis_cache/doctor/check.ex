@@ -1,11 +1,11 @@
 defmodule PowRedisCache.Doctor.Check do
   @moduledoc """
-  One line of the report of `PowRedisCache.Doctor`.
+  A check in the report of `PowRedisCache.Doctor`.
 
-    * `:name` - what was looked at.
-    * `:status` - `:ok`; `:warning` where it works, and something should be done; `:error` where it does
-      not work; `:skipped` where it could not be looked at.
-    * `:detail` - what was found.
+    * `:name` - the name of the check, for example `"TLS"`.
+    * `:status` - `:ok`; `:warning` if it works but needs attention; `:error` if it does not work;
+      `:skipped` if it could not be checked.
+    * `:detail` - the result.
     * `:advice` - what to do, or `nil`.
   """
 

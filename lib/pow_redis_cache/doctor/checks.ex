@@ -1,18 +1,18 @@
 defmodule PowRedisCache.Doctor.Checks do
   @moduledoc false
-  # What an examination found, in words: a check each, with what to do.
+  # Turns the report of the native library into checks, each with advice.
 
-  import PowRedisCache.Doctor.Failure, only: [failed: 2, not_told: 2]
+  import PowRedisCache.Doctor.Failure, only: [failure: 2, unknown: 2]
 
   alias PowRedisCache.{Native, Options}
   alias PowRedisCache.Doctor.{Check, ConnectReport, Denied, Failure, KeyspaceStats, ServerInfo}
 
-  # In the order in which each needs those before. Those that the server's own words answer are skipped
-  # where it does not tell.
+  # In order: each check depends on the previous ones. Checks that need INFO are skipped if the user
+  # may not run it.
   @names [
     "library",
     "configuration",
-    "location",
+    "endpoint",
     "DNS",
     "connection",
     "TLS",
@@ -26,21 +26,21 @@ defmodule PowRedisCache.Doctor.Checks do
     "permissions",
     "clock",
     "keys",
-    "atoms",
+    "legacy keys",
     "index"
   ]
 
-  # From here on, a warning.
-  @slow 10_000
-  @skewed 2_000
+  # Thresholds of warnings: microseconds of latency, milliseconds of clock skew.
+  @high_latency 10_000
+  @clock_skew 2_000
 
-  @doc "All checks, given the options and what the native library answered."
+  @doc "Returns all checks, given the options and the report of the native library."
   def all(options, {:ok, report}) do
-    subject = Map.put(report, :options, options)
+    report = Map.put(report, :options, options)
 
     {checks, _blocker} =
       Enum.map_reduce(@names, nil, fn name, blocker ->
-        check = check(name, subject) |> to_check(name, blocker || "server")
+        check = check(name, report) |> to_check(name, blocker || "server")
         {check, blocker || if(check.status == :error, do: name)}
       end)
 
@@ -49,11 +49,11 @@ defmodule PowRedisCache.Doctor.Checks do
 
   def all(_options, {:error, reason}) do
     {detail, advice} = Failure.explain(reason)
-    without("configuration", detail, advice)
+    failed_at("configuration", detail, advice)
   end
 
-  @doc "The checks where one before the examination failed, with what was found and what to do."
-  def without(failed, detail, advice) do
+  @doc "Returns all checks if one failed before the native library ran. Later checks are skipped."
+  def failed_at(failed, detail, advice) do
     {before, [_failed | later]} = Enum.split_while(@names, &(&1 != failed))
 
     Enum.map(before, &to_check(check(&1, nil), &1, nil)) ++
@@ -75,12 +75,12 @@ defmodule PowRedisCache.Doctor.Checks do
     }
   end
 
-  # What a server says of itself may hold what would play with a terminal.
+  # The reply of a server may hold terminal escape sequences.
   defp printable(text), do: String.replace(text, ~r/[^[:print:]]/u, "?")
 
-  # What was found and what to do; nil where it was not looked at.
+  # The result of a check as {status, detail} or {status, detail, advice}; nil if it did not run.
 
-  defp check("library", _subject) do
+  defp check("library", _report) do
     {version, target} = Native.built()
     path = "#{Native.path()}.so"
     Application.load(:pow_redis_cache)
@@ -90,8 +90,8 @@ defmodule PowRedisCache.Doctor.Checks do
         {:ok, "#{version} for #{target}, #{path}"}
 
       package ->
-        {:warning, "#{version} for #{target}, #{path}, of a package that is #{package}",
-         "Run `mix deps.compile pow_redis_cache --force`, and start the app again."}
+        {:warning, "#{version} for #{target}, #{path}, but the package is #{package}",
+         "Run `mix deps.compile pow_redis_cache --force` and restart the app."}
     end
   end
 
@@ -104,46 +104,45 @@ defmodule PowRedisCache.Doctor.Checks do
     {:ok, "#{Options.topology(options)}, #{shown}"}
   end
 
-  defp check(name, subject) when name in ["location", "DNS", "connection", "TLS", "login"] do
-    ConnectReport.check(name, subject)
+  defp check(name, report) when name in ["endpoint", "DNS", "connection", "TLS", "login"] do
+    ConnectReport.check(name, report)
   end
 
-  defp check(name, subject) when name in ["server", "role", "memory", "eviction", "clients"] do
-    ServerInfo.check(name, subject)
+  defp check(name, report) when name in ["server", "role", "memory", "eviction", "clients"] do
+    ServerInfo.check(name, report)
   end
 
   defp check("latency", %{latency: {:ok, latency}}) do
-    found =
+    detail =
       "median #{ConnectReport.milliseconds(latency.median)}, slowest #{ConnectReport.milliseconds(latency.slowest)} of #{latency.pings} pings"
 
-    if latency.median >= @slow,
-      do:
-        {:warning, found, "Each call takes that long: let app and Redis run in the same region."},
-      else: {:ok, found}
+    if latency.median >= @high_latency,
+      do: {:warning, detail, "Every call takes this long. Run app and Redis in the same region."},
+      else: {:ok, detail}
   end
 
-  defp check("latency", %{latency: {:error, reason}} = subject), do: not_told(reason, subject)
+  defp check("latency", %{latency: {:error, reason}} = report), do: unknown(reason, report)
 
-  defp check("permissions", %{denied: {:ok, denied}} = subject) do
-    Denied.check(denied, subject.connect.user, Options.topology(subject.options))
+  defp check("permissions", %{denied: {:ok, denied}} = report) do
+    Denied.check(denied, report.connect.user, Options.topology(report.options))
   end
 
   defp check("permissions", %{denied: {:error, reason}}),
-    do: failed("could not be tried", reason)
+    do: failure("could not be tested", reason)
 
-  defp check("clock", %{clock_skew_ms: {:ok, skew}}) when abs(skew) >= @skewed do
+  defp check("clock", %{clock_skew_ms: {:ok, skew}}) when abs(skew) >= @clock_skew do
     {:warning,
-     "the server's is #{abs(skew)} ms #{if skew > 0, do: "ahead of", else: "behind"} this host's",
-     "Run NTP on both. This package goes by the server's clock, the pasted module by the host's."}
+     "the server's clock is #{abs(skew)} ms #{if skew > 0, do: "ahead of", else: "behind"} this host's",
+     "Run NTP on both. This package uses the server's clock, Pow's example backend the host's."}
   end
 
   defp check("clock", %{clock_skew_ms: {:ok, skew}}), do: {:ok, "#{skew} ms apart"}
-  defp check("clock", %{clock_skew_ms: {:error, reason}} = subject), do: not_told(reason, subject)
+  defp check("clock", %{clock_skew_ms: {:error, reason}} = report), do: unknown(reason, report)
 
   defp check(name, %{keyspace_stats: %{} = keyspace_stats, options: options})
-       when name in ["keys", "atoms", "index"] do
+       when name in ["keys", "legacy keys", "index"] do
     KeyspaceStats.check(name, keyspace_stats, options)
   end
 
-  defp check(_name, _subject), do: nil
+  defp check(_name, _report), do: nil
 end

@@ -1,57 +1,57 @@
 defmodule PowRedisCache.Doctor.ConnectReport do
   @moduledoc false
-  # The way to a server, from its name to the login.
+  # The checks of a connect, from the endpoint to the login.
 
-  import PowRedisCache.Doctor.Failure, only: [failed: 2]
+  import PowRedisCache.Doctor.Failure, only: [failure: 2]
 
   alias PowRedisCache.Doctor.Certificate
   alias PowRedisCache.Options
 
-  # A certificate that ends sooner, in days, is a warning.
-  @days_left 14
+  # A certificate that expires in fewer days is a warning.
+  @min_days_left 14
 
-  @doc "A check of what was found; `nil` where it was not looked at."
-  def check("location", %{endpoints: {:error, reason}, options: options}) do
+  @doc "Returns the result of a check, or `nil` if it did not run."
+  def check("endpoint", %{endpoints: {:error, reason}, options: options}) do
     what = %{
-      standalone: "Nobody could tell where Redis is",
-      sentinel: "No sentinel could tell where the master is",
-      cluster: "Nobody could tell where the cluster is"
+      standalone: "cannot resolve the address of Redis",
+      sentinel: "no sentinel reports the address of the primary",
+      cluster: "cannot resolve the addresses of the cluster"
     }
 
     topology = Options.topology(options)
-    failure = failed(what[topology], reason)
+    result = failure(what[topology], reason)
 
-    # What an error says to do is about :url.
+    # The advice of an error is about :url.
     if topology == :sentinel,
-      do: put_elem(failure, 2, "Check :sentinels and :group, and that the sentinels run."),
-      else: failure
+      do: put_elem(result, 2, "Check :sentinels and :group, and that the sentinels are running."),
+      else: result
   end
 
-  def check("location", %{primaries: {:error, reason}}) do
-    failed("The node does not tell who has which slots", reason)
+  def check("endpoint", %{primaries: {:error, reason}}) do
+    failure("the node does not report its slots", reason)
   end
 
-  def check("location", %{connect: connect} = subject) do
+  def check("endpoint", %{connect: connect} = report) do
     address = connect.address
 
-    case {Options.topology(subject.options), subject} do
+    case {Options.topology(report.options), report} do
       {:standalone, _} ->
         {:ok, address}
 
       {:sentinel, %{options: options}} ->
-        {:ok, "#{address}, which the sentinels call the master of #{options.sentinel.group}"}
+        {:ok, "#{address}, the primary of #{options.sentinel.group}"}
 
       {:cluster, %{unreachable: [_ | _] = others}} ->
-        {:warning, one_node(subject) <> "; #{Enum.join(others, ", ")} did not let us in",
-         "Start these nodes, or take them out of :cluster."}
+        {:warning, one_node(report) <> "; cannot connect to #{Enum.join(others, ", ")}",
+         "Start these nodes, or remove them from :cluster."}
 
       {:cluster, _} ->
-        {:ok, one_node(subject)}
+        {:ok, one_node(report)}
     end
   end
 
   def check("DNS", %{connect: %{resolution: nil, address: address}}) do
-    {:ok, "not needed, #{address} is a socket of this host"}
+    {:ok, "not needed, #{address} is a Unix socket"}
   end
 
   def check("DNS", %{connect: %{resolution: {:ok, found}}}) do
@@ -63,12 +63,12 @@ defmodule PowRedisCache.Doctor.ConnectReport do
 
     what =
       case reason do
-        {:timeout, _} -> "no answer about #{host} within #{options.connect_timeout} ms"
-        _ -> "#{host} has no address"
+        {:timeout, _} -> "no reply for #{host} within #{options.connect_timeout} ms"
+        _ -> "cannot resolve #{host}"
       end
 
     {:error, what,
-     "Correct the host in :url. `getent hosts #{host}` shows what this host knows of it."}
+     "Correct the host in :url. `getent hosts #{host}` shows how this host resolves it."}
   end
 
   def check("connection", %{connect: %{connect: {:ok, took}, address: address}}) do
@@ -79,13 +79,13 @@ defmodule PowRedisCache.Doctor.ConnectReport do
         connect: %{connect: {:error, {:timeout, _}}} = connect,
         options: options
       }) do
-    {:error, "no answer from #{connect.address} within #{options.connect_timeout} ms",
-     "Let the firewall, or the network's rules, pass this host to that port, or correct :url."}
+    {:error, "no reply from #{connect.address} within #{options.connect_timeout} ms",
+     "Allow this host to reach that port in your firewall or security group, or correct :url."}
   end
 
   def check("connection", %{connect: %{connect: {:error, _reason}, address: address}}) do
-    {:error, "#{address} refuses connections, or cannot be reached",
-     "Start Redis there, or correct host and port of :url. In a container, localhost is the container."}
+    {:error, "#{address} refused the connection or is unreachable",
+     "Start Redis there, or correct the host and port in :url. In a container, localhost is the container."}
   end
 
   def check("TLS", %{connect: %{handshake: nil}}), do: nil
@@ -94,72 +94,76 @@ defmodule PowRedisCache.Doctor.ConnectReport do
   def check("TLS", %{connect: %{handshake: {:error, {reason, _}}}, options: options})
       when reason in [:timeout, :disconnected] do
     what = %{
-      timeout: "no answer to the handshake within #{options.connect_timeout} ms",
-      disconnected: "the server closed the connection in the handshake"
+      timeout: "no reply to the handshake within #{options.connect_timeout} ms",
+      disconnected: "the server closed the connection during the handshake"
     }
 
     {:error, what[reason],
-     "See whether the port of :url speaks TLS; where it does not, use `redis://` or `tls: false`."}
+     "Check that the port in :url uses TLS. If it does not, use `redis://` or `tls: false`."}
   end
 
   def check("TLS", %{connect: %{handshake: {:error, reason}, certificate: der}}) do
-    {:error, what, advice} = failed("refused", reason)
+    {:error, what, advice} = failure("rejected", reason)
     {:error, what <> shown(Certificate.read(der)), advice}
   end
 
   def check("TLS", %{connect: %{certificate: der}, options: %{verify: :verify_none}}) do
     {:warning, "not verified" <> shown(Certificate.read(der)),
-     "Whoever is in the way can pose as Redis. Use verify: :verify_peer, with :cacertfile for an " <>
-       "authority of your provider's own. Heroku offers none."}
+     "A man-in-the-middle can impersonate Redis. Use verify: :verify_peer, with :cacertfile if your " <>
+       "provider has its own certificate authority. Heroku has none."}
   end
 
   def check("TLS", %{connect: %{certificate: der}}) do
     certificate = Certificate.read(der)
-    found = "verified" <> shown(certificate)
+    detail = "verified" <> shown(certificate)
 
     case days_left(certificate) do
-      days when is_integer(days) and days < @days_left ->
-        {:warning, found, "Renew it: it ends in #{days} days."}
+      days when is_integer(days) and days < @min_days_left ->
+        {:warning, detail, "Renew the certificate: it expires in #{days} days."}
 
       _ ->
-        {:ok, found}
+        {:ok, detail}
     end
   end
 
   def check("login", %{connect: %{login: {:ok, _}, user: user}}), do: {:ok, "as #{user}"}
 
   def check("login", %{connect: %{login: {:error, _reason}, database_refused: true}}) do
-    {:error, "user and password are right, the database is refused",
-     "Name a database that the server has (`databases` in its configuration), and that the user may " <>
-       "SELECT, in :url or :database."}
+    {:error, "username and password are correct, but SELECT of the database failed",
+     "Set the database in :url or :database to one that exists (`databases` in the server's " <>
+       "configuration) and that the user may SELECT."}
   end
 
   def check("login", %{connect: %{login: {:error, {:disconnected, _}}}}) do
     {:error, "the server closed the connection",
-     "See whether its `maxclients` is reached, and whether the port speaks TLS (`rediss://`)."}
+     "Check whether the server has reached `maxclients`, and whether the port uses TLS (`rediss://`)."}
   end
 
   def check("login", %{connect: %{login: {:error, {:timeout, _}}}, options: options}) do
-    {:error, "no answer within #{options.connect_timeout} ms",
-     "See whether the server stands still, and whether the port speaks TLS (`rediss://`)."}
+    {:error, "no reply within #{options.connect_timeout} ms",
+     "Check whether the server hangs, and whether the port uses TLS (`rediss://`)."}
   end
 
   def check("login", %{connect: %{login: {:error, {:server, %{code: "ERR"}}}, user: user}}) do
-    {:error, "as #{user}: Redis answered with an error (ERR)",
-     "Leave the password out of :url, if the server has none. Else its log may say more."}
+    {:error, "as #{user}: Redis returned an error (ERR)",
+     "Remove the password from :url if the server has none. Otherwise, check the log of the server."}
   end
 
   def check("login", %{connect: %{login: {:error, reason}, user: user}}),
-    do: failed("as #{user}", reason)
+    do: failure("as #{user}", reason)
 
-  def check(_name, _subject), do: nil
+  def check(_name, _report), do: nil
 
-  @doc "Microseconds in words."
+  @doc "Formats microseconds as milliseconds."
   def milliseconds(microseconds), do: "#{Float.round(microseconds / 1_000, 2)} ms"
 
-  defp one_node(%{connect: connect, primaries: masters}) do
-    of = with {:ok, number} <- masters, do: " of a cluster of #{number} masters", else: (_ -> "")
-    "#{connect.address}, one node#{of}: what follows is about this node"
+  defp one_node(%{connect: connect, primaries: primaries}) do
+    cluster =
+      with {:ok, count} <- primaries,
+           do: " of a cluster with #{count} primaries",
+           else: (_ -> "")
+
+    "#{connect.address}, one node#{cluster}: later checks are about this node"
   end
 
   defp shown(nil), do: ""

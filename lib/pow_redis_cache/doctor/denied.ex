@@ -1,16 +1,16 @@
 defmodule PowRedisCache.Doctor.Denied do
   @moduledoc false
-  # What a Redis user may not do, and the line that lets it.
+  # The commands and keys that are denied to the Redis user, and the ACL line that permits them.
 
   alias PowRedisCache.Commands
 
-  @doc "The check, given the commands that were refused, for themselves or for their keys."
+  @doc "Returns the result of the check, given the commands denied by name and those denied by key."
   def check(%{commands: [], keys: []}, user, _topology) do
-    {:ok, "#{user} may run all commands that are used"}
+    {:ok, "#{user} may run all required commands"}
   end
 
   def check(denied, user, topology) do
-    {:error, "#{user} may not #{Enum.join(commands(denied) ++ keys(denied), ", nor ")}",
+    {:error, "#{user} may not #{Enum.join(commands(denied) ++ keys(denied), ", or ")}",
      "Run on the server: `#{line(denied, user, topology)}`"}
   end
 
@@ -18,20 +18,21 @@ defmodule PowRedisCache.Doctor.Denied do
   defp commands(%{commands: names}), do: ["run #{Enum.join(names, ", ")}"]
 
   defp keys(%{keys: []}), do: []
-  defp keys(%{keys: _names}), do: ["use the keys"]
+  defp keys(%{keys: _names}), do: ["access the keys"]
 
   defp line(denied, user, topology) do
     Enum.join(
-      ["ACL SETUSER", user] ++ patterns(denied) ++ Commands.rules(topology),
+      ["ACL SETUSER", user] ++ patterns(denied) ++ Commands.acl_rules(topology),
       " "
     )
   end
 
-  # Each key starts with the version byte of an external term, which is g in base64. Redis refuses these
-  # patterns for a user who may use all keys; where no command came so far as to tell, all keys it is.
+  # Every key starts with the version byte of the external term format, which is "g" in Base64. Redis
+  # rejects key patterns for a user with access to all keys. If every command with a key was denied
+  # by name, access to keys is unknown, and the line permits all of them.
   defp patterns(%{keys: [_ | _]}), do: ["~g*", "~_index:*"]
 
-  defp patterns(%{commands: refused}) do
-    if Commands.of_keys() -- refused == [], do: ["~*"], else: []
+  defp patterns(%{commands: denied}) do
+    if Commands.with_keys() -- denied == [], do: ["~*"], else: []
   end
 end

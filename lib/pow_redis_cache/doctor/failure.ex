@@ -1,26 +1,26 @@
 defmodule PowRedisCache.Doctor.Failure do
   @moduledoc false
-  # What the native library says of what failed, in words.
+  # Turns an error of the native library into the result of a check.
 
   alias PowRedisCache.Error
 
-  @doc "The check of what a user may lack the permission to ask, and is not needed."
-  def not_told({:server, %{code: "NOPERM"}}, %{connect: connect}) do
-    {:warning, "not known: the user may not ask",
-     "To see this, let it: `ACL SETUSER #{connect.user} +info +ping +time`"}
+  @doc "The result of a check whose optional command failed, often for lack of a permission."
+  def unknown({:server, %{code: "NOPERM"}}, %{connect: connect}) do
+    {:warning, "unknown: the user may not run the command",
+     "To enable this check, run on the server: `ACL SETUSER #{connect.user} +info +ping +time`"}
   end
 
-  def not_told(reason, _subject), do: failed("not known", reason)
+  def unknown(reason, _report), do: failure("unknown", reason)
 
-  @doc "The check of what does not work."
-  def failed(what, reason) do
-    {means, advice} = explain(reason)
-    {:error, "#{what}: #{means}", advice}
+  @doc "The result of a failed check."
+  def failure(what, reason) do
+    {cause, advice} = explain(reason)
+    {:error, "#{what}: #{cause}", advice}
   end
 
-  @doc "What it means, and what to do: an error's message says that behind the first full stop."
+  @doc "Returns cause and advice: the first sentence of the error message, and the rest."
   def explain({:start_failed, _details}) do
-    {"the system gave no thread", "Raise the limits of this host."}
+    {"the operating system could not start a thread", "Raise the thread limit of this host."}
   end
 
   def explain(reason) do
@@ -28,9 +28,9 @@ defmodule PowRedisCache.Doctor.Failure do
 
     case message
          |> String.replace_prefix("doctor failed: ", "")
-         |> String.split(". ", parts: 2) do
-      [means, advice] -> {means, advice}
-      [means] -> {means, "See what the server's log says of it."}
+         |> String.split(~r/\. |(?<=\?) /, parts: 2) do
+      [cause, advice] -> {cause, advice}
+      [cause] -> {cause, "Check the log of the server."}
     end
   end
 end

@@ -1,68 +1,65 @@
 defmodule PowRedisCache.Doctor.KeyspaceStats do
   @moduledoc false
-  # What lies in the database.
+  # The checks of the keys, the legacy keys and the index in the database.
 
   alias PowRedisCache.Error
 
-  # How long counting may take, in milliseconds.
-  @time 30_000
-  # More namespaces than these are summed up.
-  @shown 10
+  # The timeout of the scan, in milliseconds.
+  @timeout 30_000
+  # The number of namespaces to list.
+  @max_namespaces 10
 
-  @reindex "Run mix pow_redis_cache.reindex once all servers run this package."
-  # There is no reindex on a Cluster.
-  @wait "On a Cluster they stay so until they expire or are written again."
+  @reindex "Run `mix pow_redis_cache.reindex` once all hosts run this package."
+  # A cluster does not support reindex.
+  @wait "On a cluster, they stay as they are until they expire or are written again."
 
-  @doc "How long counting may take, in milliseconds."
-  def time, do: @time
+  @doc "The timeout of the scan, in milliseconds."
+  def timeout, do: @timeout
 
-  @doc "A check, given what was counted."
+  @doc "Returns the result of a check."
   def check("keys", keyspace_stats, options) do
     plain =
       for({_namespace, _indexed, plain} <- keyspace_stats.namespaces, do: plain) |> Enum.sum()
 
-    found = found(keyspace_stats.namespaces) <> counted(keyspace_stats)
+    detail = namespaces(keyspace_stats.namespaces) <> scanned(keyspace_stats)
 
     case keyspace_stats.end do
       {:error, reason} ->
         error = Error.from_native(:count, reason)
-        {:warning, found, Exception.message(error)}
+        {:warning, detail, Exception.message(error)}
 
       _ when plain > 0 and options.index ->
-        {:warning, found, "all/2 does not find those without index. " <> advice(options)}
+        {:warning, detail, "all/2 does not find keys outside the index. " <> advice(options)}
 
       _ ->
-        {:ok, found}
+        {:ok, detail}
     end
   end
 
-  def check("atoms", %{legacy: 0}, _options) do
-    {:ok, "no key in the form of Erlang/OTP 25 and earlier"}
-  end
+  def check("legacy keys", %{legacy: 0}, _options), do: {:ok, "none"}
 
-  def check("atoms", %{legacy: number}, options) do
-    {:warning,
-     "#{number} keys in the form of Erlang/OTP 25 and earlier; they are found, at more cost",
+  def check("legacy keys", %{legacy: count}, options) do
+    {:warning, "#{count} keys written on Erlang/OTP 25 or earlier; reading them is slower",
      advice(options)}
   end
 
   def check("index", keyspace_stats, options) do
-    found = "#{keyspace_stats.sets} sets with #{keyspace_stats.members} members"
+    detail = "#{keyspace_stats.sets} sets with #{keyspace_stats.members} members"
 
-    wrong =
+    problems =
       [
-        {keyspace_stats.stale, "#{keyspace_stats.stale} members without value before their time"},
+        {keyspace_stats.stale, "#{keyspace_stats.stale} unexpired members without a value"},
         {keyspace_stats.expires_early,
-         "#{keyspace_stats.expires_early} sets that end before a key that they list"}
+         "#{keyspace_stats.expires_early} sets that expire before one of their keys"}
       ]
       |> Enum.filter(&(elem(&1, 0) > 0))
 
-    case wrong do
+    case problems do
       [] ->
-        {:ok, "#{found}, #{keyspace_stats.expired} of them expired"}
+        {:ok, "#{detail}, #{keyspace_stats.expired} of them expired"}
 
       _ ->
-        {:warning, "#{found}: #{Enum.map_join(wrong, ", ", &elem(&1, 1))}",
+        {:warning, "#{detail}: #{Enum.map_join(problems, ", ", &elem(&1, 1))}",
          [stale(keyspace_stats), expires_early(keyspace_stats, options)]
          |> Enum.reject(&is_nil/1)
          |> Enum.join(" ")}
@@ -72,25 +69,25 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
   defp stale(%{stale: 0}), do: nil
 
   defp stale(_keyspace_stats) do
-    "Something else than this package deletes values, or Redis evicts them; all/2 removes such members when " <>
-      "it meets them."
+    "Another client deletes values, or Redis evicts them. all/2 removes such members when it finds " <>
+      "them."
   end
 
   defp expires_early(%{expires_early: 0}, _options), do: nil
 
   defp expires_early(_keyspace_stats, options) do
-    "The pasted module writes such sets, and when they end all/2 misses live sessions. " <>
+    "Pow's example backend writes such sets. Once they expire, all/2 misses live sessions. " <>
       advice(options)
   end
 
   defp advice(%{cluster: [_ | _]}), do: @wait
   defp advice(_options), do: @reindex
 
-  defp found([]), do: "none of ours"
+  defp namespaces([]), do: "none of this package"
 
-  defp found(namespaces) do
+  defp namespaces(namespaces) do
     sorted = Enum.sort_by(namespaces, fn {_namespace, indexed, plain} -> -(indexed + plain) end)
-    {shown, others} = Enum.split(sorted, @shown)
+    {shown, others} = Enum.split(sorted, @max_namespaces)
     more = if others == [], do: [], else: ["#{length(others)} more namespaces"]
 
     (Enum.map(shown, fn {namespace, indexed, plain} ->
@@ -99,7 +96,7 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
     |> Enum.join("; ")
   end
 
-  # Namespaces are those of Pow or of the configuration: text or an atom.
+  # Pow and apps use text or an atom as the namespace.
   defp name(bytes) do
     case :erlang.binary_to_term(bytes, [:safe]) do
       term when is_binary(term) or is_atom(term) -> inspect(term, printable_limit: 40)
@@ -109,11 +106,11 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
     ArgumentError -> "another term"
   end
 
-  defp counted(%{end: :complete, keys: keys}), do: "; #{keys} keys in all"
+  defp scanned(%{end: :complete, keys: keys}), do: "; #{keys} keys in total"
 
-  defp counted(%{end: :stopped, keys: keys}),
-    do: "; counted #{keys} keys, stopped after #{div(@time, 1_000)} s"
+  defp scanned(%{end: :stopped, keys: keys}),
+    do: "; scanned #{keys} keys, stopped after #{div(@timeout, 1_000)} s"
 
-  defp counted(%{end: {:error, _reason}, keys: keys}),
-    do: "; counted #{keys} keys, then it failed"
+  defp scanned(%{end: {:error, _reason}, keys: keys}),
+    do: "; scanned #{keys} keys, then failed"
 end

@@ -1,19 +1,19 @@
 defmodule PowRedisCache.Doctor.Report do
   @moduledoc false
-  # Checks as text, a line for each.
+  # Formats checks as text, one line per check.
 
   @marks %{ok: "✓", warning: "!", error: "✗", skipped: "-"}
   @colours %{ok: :green, warning: :yellow, error: :red, skipped: :faint}
 
-  @doc "The report of some checks under a title."
+  @doc "Formats checks under a title."
   def format(title, checks, colours?) do
     width = checks |> Enum.map(&String.length(&1.name)) |> Enum.max()
-    {skipped, taken} = Enum.split_with(checks, &(&1.status == :skipped))
-    lines = Enum.map(taken, &line(&1, width, colours?))
+    {skipped, completed} = Enum.split_with(checks, &(&1.status == :skipped))
+    lines = Enum.map(completed, &line(&1, width, colours?))
     IO.iodata_to_binary([title, "\n", lines, skipped(skipped, colours?), summary(checks), "\n"])
   end
 
-  @doc "Whether what is printed goes to a terminal of this VM's."
+  @doc "Whether the output goes to a terminal of this VM."
   def colours?, do: IO.ANSI.enabled?() and node(Process.group_leader()) == node()
 
   defp line(check, width, colours?) do
@@ -23,11 +23,11 @@ defmodule PowRedisCache.Doctor.Report do
       advice(check.advice, width)
   end
 
-  # In one line: nobody reads ten of them.
+  # One line for all checks that were skipped for the same reason.
   defp skipped(checks, colours?) do
     for {detail, checks} <- Enum.group_by(checks, & &1.detail) do
       names = Enum.map_join(checks, ", ", & &1.name)
-      ["  ", mark(:skipped, colours?), " skipped, as it ", detail, ": ", names, "\n"]
+      ["  ", mark(:skipped, colours?), " skipped, ", detail, ": ", names, "\n"]
     end
   end
 
@@ -38,7 +38,7 @@ defmodule PowRedisCache.Doctor.Report do
 
   defp summary(checks) do
     case for status <- [:error, :warning], do: Enum.count(checks, &(&1.status == status)) do
-      [0, 0] -> "  All is well."
+      [0, 0] -> "  All checks passed."
       [errors, warnings] -> "  ✗ #{errors}, ! #{warnings}"
     end
   end

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.DoctorTaskTest do
-  # The doctor as people call it: as a Mix task, and where there is no Mix. Each time in a VM of its own.
+  # The doctor as a Mix task and without Mix, each time in a new VM.
   use ExUnit.Case, async: true
 
   alias PowRedisCache.{Certificates, Ports, RedisServer}
@@ -14,7 +14,7 @@ defmodule PowRedisCache.DoctorTaskTest do
   end
 
   describe "mix pow_redis_cache.doctor" do
-    test "examines the instances that run in the app", %{url: url} do
+    test "checks the running instances of the app", %{url: url} do
       start = """
       {:ok, _} = PowRedisCache.start_link(url: "#{url}")
       {:ok, _} = PowRedisCache.start_link(url: "#{url}/1", name: MyApp.Sessions)
@@ -22,49 +22,49 @@ defmodule PowRedisCache.DoctorTaskTest do
 
       assert {output, 0} = mix(["do", "run", "-e", start, "+", "pow_redis_cache.doctor"])
       assert titles(output) == ["MyApp.Sessions", "PowRedisCache"]
-      assert length(String.split(output, "All is well.")) == 3
+      assert length(String.split(output, "All checks passed.")) == 3
 
       doctor = ["pow_redis_cache.doctor", "--name", "MyApp.Sessions"]
       assert {output, 0} = mix(["do", "run", "-e", start, "+"] ++ doctor)
       assert titles(output) == ["MyApp.Sessions"]
     end
 
-    test "with a URL starts no app, and ends with its status", %{url: url} do
+    test "with --url does not start the app, and exits with its status", %{url: url} do
       assert {output, 0} = mix(["pow_redis_cache.doctor", "--url", url])
-      assert output =~ "The server that the options name\n"
-      assert output =~ "All is well."
+      assert output =~ "Server of the options\n"
+      assert output =~ "All checks passed."
 
-      nobody = "redis://:#{@password}@127.0.0.1:#{Ports.free()}"
-      assert {output, 1} = mix(["pow_redis_cache.doctor", "--url", nobody])
+      unreachable = "redis://:#{@password}@127.0.0.1:#{Ports.free()}"
+      assert {output, 1} = mix(["pow_redis_cache.doctor", "--url", unreachable])
       assert output =~ ~r/^  ✗ connection /mu
       refute output =~ @password
     end
 
-    test "passes on how to verify", %{port: port} do
+    test "passes on --cacertfile and --no-verify", %{port: port} do
       url = "rediss://127.0.0.1:#{port}"
       arguments = ["pow_redis_cache.doctor", "--url", url, "--cacertfile", "/nonexistent.pem"]
       assert {output, 1} = mix(arguments)
       assert output =~ ":cacertfile"
-      # Not read where nothing is verified; the server does not speak TLS.
+      # Without verification, the file is not read. The server does not use TLS.
       assert {output, 1} = mix(arguments ++ ["--no-verify"])
-      assert output =~ "✗ TLS            no answer to the handshake"
+      assert output =~ "✗ TLS            no reply to the handshake"
     end
 
-    test "without an instance says what to do, or takes REDIS_URL, and says so", %{url: url} do
+    test "without an instance gives advice, or checks the server of REDIS_URL", %{url: url} do
       assert {output, 1} = mix(["pow_redis_cache.doctor"], [{"REDIS_URL", nil}])
-      assert titles(output) == ["No instance runs."]
+      assert titles(output) == ["No instance is running."]
       assert output =~ "`mix pow_redis_cache.doctor --url redis://…`"
 
       assert {output, 0} = mix(["pow_redis_cache.doctor"], [{"REDIS_URL", url}])
-      assert titles(output) == ["No instance runs: the server that REDIS_URL names"]
+      assert titles(output) == ["No instance is running: server of REDIS_URL"]
 
-      # Nor is it read where an instance is named.
+      # --name ignores REDIS_URL.
       arguments = ["pow_redis_cache.doctor", "--name", "MyApp.Sessions"]
       assert {output, 1} = mix(arguments, [{"REDIS_URL", url}])
-      assert output =~ "MyApp.Sessions does not run in this VM"
+      assert output =~ "MyApp.Sessions is not running in this VM"
     end
 
-    test "does not show what it does not take" do
+    test "does not show invalid arguments" do
       for arguments <- [
             ["--ulr", "redis://:#{@password}@localhost"],
             ["redis://:#{@password}@localhost"],
@@ -76,11 +76,11 @@ defmodule PowRedisCache.DoctorTaskTest do
       end
     end
 
-    test "has colours on a terminal only", %{url: url} do
+    test "uses colours only on a terminal", %{url: url} do
       assert {output, 0} = mix(["pow_redis_cache.doctor", "--url", url])
-      # Mix itself may end a colour.
+      # Mix itself may reset a colour.
       refute output =~ ~r/\e\[[^0]/
-      # What Elixir takes standard output for.
+      # Makes Elixir treat standard output as a terminal.
       terminal = [{"ELIXIR_ERL_OPTIONS", "-elixir ansi_enabled true"}]
       assert {output, 0} = mix(["pow_redis_cache.doctor", "--url", url], terminal)
       assert output =~ "\e[32m✓\e[0m"
@@ -88,8 +88,8 @@ defmodule PowRedisCache.DoctorTaskTest do
   end
 
   describe "without Mix" do
-    test "it is a function", %{url: url} do
-      # Elixir itself, and nothing else of it.
+    test "runs as a function", %{url: url} do
+      # Code paths without Mix.
       folders =
         for app <- [:elixir, :logger, :pow_redis_cache], do: Application.app_dir(app, "ebin")
 
@@ -101,14 +101,14 @@ defmodule PowRedisCache.DoctorTaskTest do
       """
 
       assert {output, 0} = run("erl", ["-noshell", "-pa"] ++ folders ++ ["-eval", code], [])
-      assert output =~ "All is well."
+      assert output =~ "All checks passed."
 
       assert {output, 0} = elixir("IO.inspect(PowRedisCache.Doctor.run())", [{"REDIS_URL", nil}])
-      assert output =~ "No instance runs."
+      assert output =~ "No instance is running."
       assert output =~ ~r/:error$/
     end
 
-    test "says what it can of a certificate where there is no :public_key" do
+    test "omits the issuer of a certificate if :public_key is missing" do
       port = Ports.free()
       server = RedisServer.start!(Certificates.server_arguments(port))
       options = [url: "rediss://localhost:#{port}", cacertfile: Certificates.path(:ca)]

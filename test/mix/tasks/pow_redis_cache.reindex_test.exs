@@ -10,18 +10,18 @@ defmodule PowRedisCache.ReindexTaskTest do
 
   @ttl 600_000
 
-  # Where it is not to be started, it can't be.
+  # An app that fails to start, since --url must not start it.
   setup do: [app: app!(~s[raise "no database"])]
 
-  # As the first edition of Pow's guide wrote them.
+  # Writes keys like v1 of Pow's example backend.
   defp write(context, numbers) do
-    first = %{context.guide | edition: :first}
+    v1 = %{context.guide | edition: :first}
 
     for chunk <- Enum.chunk_every(numbers, 5_000) do
       commands =
         Enum.flat_map(
           chunk,
-          &PowGuideStore.put_commands(first, [context.namespace, "user", &1], &1, @ttl)
+          &PowGuideStore.put_commands(v1, [context.namespace, "user", &1], &1, @ttl)
         )
 
       {:ok, _replies} = RedisClient.pipeline(context.client, commands)
@@ -33,29 +33,29 @@ defmodule PowRedisCache.ReindexTaskTest do
     RedisClient.command!(context.client, ["ZCARD", set])
   end
 
-  defp forget_index(context) do
+  defp delete_index(context) do
     for parts <- [[], ["user"]] do
       set = PowGuideStore.index_set(context.guide, [context.namespace | parts])
       RedisClient.command!(context.client, ["DEL", set])
     end
   end
 
-  # How many keys were indexed when it was killed.
+  # Returns the number of indexed keys when the task was killed.
   defp kill_in_the_middle(context) do
-    forget_index(context)
+    delete_index(context)
     {program, arguments} = command(context, ["--url", RedisServer.url(context.server)])
     task = Processes.start!(program, arguments, Path.join(context.app, "output"))
     Wait.until(fn -> indexed(context) > 1_000 end)
-    # It stands still, so that it is in the middle when it is killed.
+    # Pauses its writes, so that it has not finished when it is killed.
     RedisClient.command!(context.client, ["CLIENT", "PAUSE", 60_000, "WRITE"])
     Processes.kill(task)
     RedisClient.command!(context.client, ["CLIENT", "UNPAUSE"])
     indexed(context)
   end
 
-  # What is written to stderr by a run whose connections are cut.
+  # Returns the stderr output of a run whose connections are closed.
   defp cut_in_the_middle(context) do
-    forget_index(context)
+    delete_index(context)
 
     cutter =
       Task.async(fn ->
@@ -73,56 +73,56 @@ defmodule PowRedisCache.ReindexTaskTest do
   end
 
   describe "with --url" do
-    test "it indexes, and says so in lines that fit a log", context do
+    test "indexes the keys, with output that fits a log", context do
       write(context, 1..1_000)
       assert {output, 0} = mix(context, ["--url", RedisServer.url(context.server)])
       refute output =~ "\r"
       assert output =~ ~r/^100 %  1,000 keys  [\d,]+\/s  took 00:\d\d$/m
-      assert output =~ ~r/^Looked at 1000 keys: 1000 were indexed, 0 were renamed$/m
+      assert output =~ ~r/^Scanned 1000 keys: 1000 were indexed, 0 were renamed$/m
       assert indexed(context) == 1_000
     end
 
-    test "--dry-run writes nothing", context do
+    test "writes nothing with --dry-run", context do
       write(context, 1..10)
       url = RedisServer.url(context.server)
       output = capture_io(fn -> Reindex.run(["--url", url, "--dry-run"]) end)
 
       assert output =~
-               "Looked at 10 keys: 10 would be indexed, 0 would be renamed. Nothing was written\n"
+               "Scanned 10 keys: 10 would be indexed, 0 would be renamed. Nothing was written\n"
 
       assert indexed(context) == 0
       assert Process.whereis(Reindex) == nil
     end
 
-    test "--no-index renames alone", context do
+    test "only renames with --no-index", context do
       write(context, 1..10)
-      old = %{context.guide | otp: 25, edition: :first}
-      PowGuideStore.put(old, [context.namespace, :atom], 1, @ttl)
+      v1 = %{context.guide | otp: 25, edition: :first}
+      PowGuideStore.put(v1, [context.namespace, :atom], 1, @ttl)
       url = RedisServer.url(context.server)
       output = capture_io(fn -> Reindex.run(["--url", url, "--no-index"]) end)
-      assert output =~ "Looked at 11 keys: 0 were indexed, 1 were renamed\n"
+      assert output =~ "Scanned 11 keys: 0 were indexed, 1 were renamed\n"
       assert indexed(context) == 0
       assert PowGuideStore.get(context.guide, [context.namespace, :atom]) == 1
     end
 
-    test "killed in the middle and run again, everything is indexed", context do
+    test "indexes everything after a kill and a second run", context do
       total = 60_000
       write(context, 1..total)
-      # Once more, should it be done before it is killed.
+      # Tries again if the task finished before the kill.
       Wait.until(fn -> kill_in_the_middle(context) < total end)
 
       assert {output, 0} = mix(context, ["--url", RedisServer.url(context.server)])
-      assert output =~ "Looked at #{total} keys: "
+      assert output =~ "Scanned #{total} keys: "
       assert indexed(context) == total
       match = ["user", :_]
       assert context.config |> PowRedisCache.all(match) |> length() == total
     end
 
-    test "lost connections are told", context do
+    test "reports a lost connection", context do
       write(context, 1..60_000)
-      lost = "A connection was lost meanwhile."
+      lost = "A connection was lost during the scan."
 
-      # Once more, should it be done before the connection is cut.
+      # Tries again if the task finished before its connections were closed.
       output =
         Wait.until(fn ->
           output = cut_in_the_middle(context)
@@ -134,9 +134,9 @@ defmodule PowRedisCache.ReindexTaskTest do
     end
   end
 
-  describe "without it" do
+  describe "without --url" do
     @tag instance: [name: nil]
-    test "the instance of the app is used", context do
+    test "uses the instance of the app", context do
       write(context, 1..10)
       url = RedisServer.url(context.server)
 
@@ -147,33 +147,33 @@ defmodule PowRedisCache.ReindexTaskTest do
 
       context = %{context | app: app!(code)}
       assert {output, 0} = mix(context, [])
-      assert output =~ "Looked at 0 keys"
+      assert output =~ "Scanned 0 keys"
       assert {output, 0} = mix(context, ["--name", "App.Sessions"])
-      assert output =~ "Looked at 10 keys: 10 were indexed"
+      assert output =~ "Scanned 10 keys: 10 were indexed"
       assert indexed(context) == 10
 
       assert {output, 1} = mix(context, ["--name", "App.Other"])
       assert output =~ "(Mix) reindex failed: App.Other is not running. Start it before"
     end
 
-    test "an app that can't start is told", context do
+    test "fails if the app cannot start", context do
       assert {output, 1} = mix(context, [])
       assert output =~ "no database"
     end
   end
 
-  describe "what is wrong" do
-    test "with options is told, and no value shown" do
+  describe "on an error, the task" do
+    test "names the invalid option without its value" do
       for {arguments, problem} <- [
-            {["--bogus"], "got --bogus, unknown or with a wrong value"},
-            {["--url"], "got --url, unknown or with a wrong value"},
-            {["--dry-run=secret"], "got --dry-run, unknown or with a wrong value"},
-            {["redis://:secret@localhost"], "got something that is no option"},
+            {["--bogus"], "got --bogus, which is unknown or has an invalid value"},
+            {["--url"], "got --url, which is unknown or has an invalid value"},
+            {["--dry-run=secret"], "got --dry-run, which is unknown or has an invalid value"},
+            {["redis://:secret@localhost"], "got an argument that is not an option"},
             {["--url", "redis://:secret@localhost", "--name", "A"], "got both --url and --name"},
             {["--no-verify"], "got --no-verify without --url"},
             {["--name", "A", "--no-index"], "got --no-index without --url"},
             {["--url", "http://:secret@localhost"], ~s(got: a "http://" URL)},
-            {["--url", "redis://:secret@localhost:99999"], "the URL of a Redis server"}
+            {["--url", "redis://:secret@localhost:99999"], "a valid Redis URL"}
           ] do
         error = assert_raise Mix.Error, fn -> Reindex.run(arguments) end
         assert Exception.message(error) =~ problem
@@ -181,15 +181,15 @@ defmodule PowRedisCache.ReindexTaskTest do
       end
     end
 
-    test "ends it with exit status 1", context do
+    test "exits with status 1", context do
       assert {output, 1} = mix(context, ["--url", "redis://127.0.0.1:#{Ports.free()}"])
-      assert output =~ "(Mix) reindex failed: Redis cannot be reached."
+      assert output =~ "(Mix) reindex failed: Redis is unreachable."
       assert {output, 1} = mix(context, ["--bogus"])
       assert output =~ "(Mix) expected --name NAME or --url URL"
     end
   end
 
-  # An app that runs this code when it starts, and finds the package as it was built for the tests.
+  # An app that runs code when it starts, and uses the package as built for the tests.
   defp app!(code) do
     folder = Path.join(System.tmp_dir!(), "pow_redis_cache_app_#{unique_name()}_#{System.pid()}")
     on_exit(fn -> File.rm_rf!(folder) end)
@@ -220,7 +220,7 @@ defmodule PowRedisCache.ReindexTaskTest do
     System.cmd(program, arguments, stderr_to_stdout: true)
   end
 
-  # Becomes the process of the VM, so that killing it kills that.
+  # env replaces itself with the VM, so that killing the process kills the VM.
   defp command(context, arguments) do
     built = Path.expand("..", Mix.Project.app_path())
     own = ["ERL_LIBS=#{built}", "MIX_ENV=dev", "mix", "pow_redis_cache.reindex"]

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Doctor.TopologyTest do
-  # What the doctor says of Sentinel and Cluster.
+  # The doctor on Sentinel and Cluster.
   use ExUnit.Case, async: false
 
   import PowRedisCache.Diagnosis
@@ -25,33 +25,34 @@ defmodule PowRedisCache.Doctor.TopologyTest do
     [sentinels: sentinels, cluster: cluster]
   end
 
-  describe "Sentinel" do
-    test "its master is examined", %{sentinels: sentinels} do
+  describe "with Sentinel, the doctor" do
+    test "checks the primary", %{sentinels: sentinels} do
       checks = Doctor.check(options(sentinels))
       assert not_ok(checks) == []
       address = "127.0.0.1:#{Sentinels.master(sentinels).port}"
 
-      assert detail(checks, "location") ==
-               "#{address}, which the sentinels call the master of mymaster"
+      assert detail(checks, "endpoint") == "#{address}, the primary of mymaster"
 
-      assert detail(checks, "role") == "master"
+      assert detail(checks, "role") == "primary"
     end
 
-    test "that knows no such group, or is not there", %{sentinels: sentinels} do
+    test "fails at the endpoint if the group is unknown or no sentinel is running", %{
+      sentinels: sentinels
+    } do
       checks = Doctor.check(options(sentinels, group: "other"))
-      assert [{"location", :error} | skipped] = not_ok(checks)
+      assert [{"endpoint", :error} | skipped] = not_ok(checks)
       assert Enum.all?(skipped, &match?({_name, :skipped}, &1))
-      assert detail(checks, "location") =~ "No sentinel could tell where the master is"
+      assert detail(checks, "endpoint") =~ "no sentinel reports the address of the primary"
 
-      nobody = "redis://127.0.0.1:#{Ports.free()}"
-      checks = Doctor.check(options(sentinels, sentinels: [nobody]))
-      assert [{"location", :error} | _] = not_ok(checks)
+      unreachable = "redis://127.0.0.1:#{Ports.free()}"
+      checks = Doctor.check(options(sentinels, sentinels: [unreachable]))
+      assert [{"endpoint", :error} | _] = not_ok(checks)
     end
 
-    test "a user of the master needs to ask for its role too", %{sentinels: sentinels} do
-      master = Sentinels.master(sentinels)
+    test "requires the permission to run ROLE", %{sentinels: sentinels} do
+      primary = Sentinels.master(sentinels)
 
-      RedisServer.command!(master, [
+      RedisServer.command!(primary, [
         "ACL",
         "SETUSER",
         "ann",
@@ -67,17 +68,17 @@ defmodule PowRedisCache.Doctor.TopologyTest do
       checks = Doctor.check(options)
       assert not_ok(checks) == [{"permissions", :error}]
       [_, line] = Regex.run(~r/`(ACL SETUSER ann .*)`/, check(checks, "permissions").advice)
-      RedisServer.command!(master, String.split(line, " "))
+      RedisServer.command!(primary, String.split(line, " "))
       assert not_ok(Doctor.check(options)) == []
-      # And so the sentinels' client finds it.
+      # With the permission, an instance finds the primary too.
       name = unique_name()
       start_supervised!({PowRedisCache, [name: name] ++ options})
       Wait.until(fn -> PowRedisCache.ping(name) == :ok end)
     end
   end
 
-  describe "a Cluster" do
-    test "is examined through one node, with the keys that lie there", %{cluster: cluster} do
+  describe "with a cluster, the doctor" do
+    test "checks one node and counts its keys", %{cluster: cluster} do
       name = unique_name()
       start_supervised!({PowRedisCache, name: name, cluster: Cluster.urls(cluster)})
       config = [name: name, namespace: "n", ttl: 60_000]
@@ -85,44 +86,45 @@ defmodule PowRedisCache.Doctor.TopologyTest do
       checks = Doctor.check(name: name)
       assert not_ok(checks) == []
 
-      assert detail(checks, "location") ==
-               "127.0.0.1:#{hd(cluster.nodes).port}, one node of a cluster of 3 masters: what follows is about this node"
+      assert detail(checks, "endpoint") ==
+               "127.0.0.1:#{hd(cluster.nodes).port}, one node of a cluster with 3 primaries: " <>
+                 "later checks are about this node"
 
       [_, indexed] = Regex.run(~r/^"n" (\d+) in the index and 0 not; /, detail(checks, "keys"))
       assert String.to_integer(indexed) in 10..60
     end
 
-    test "over TLS, through a replica, past a node that is down", %{cluster: cluster} do
-      masters = for node <- Cluster.masters(cluster), do: node.port
-      replica = Enum.find(cluster.nodes, &(&1.port not in masters))
-      nobody = "127.0.0.1:#{Ports.free()}"
-      checks = Doctor.check(cluster: ["redis://" <> nobody, RedisServer.url(replica)])
-      assert not_ok(checks) == [{"location", :warning}]
-      assert detail(checks, "location") =~ "#{nobody} did not let us in"
-      assert detail(checks, "role") == "replica; calls go to the masters"
+    test "checks over TLS, through a replica, and despite an unreachable node", %{
+      cluster: cluster
+    } do
+      primaries = for node <- Cluster.masters(cluster), do: node.port
+      replica = Enum.find(cluster.nodes, &(&1.port not in primaries))
+      unreachable = "127.0.0.1:#{Ports.free()}"
+      checks = Doctor.check(cluster: ["redis://" <> unreachable, RedisServer.url(replica)])
+      assert not_ok(checks) == [{"endpoint", :warning}]
+      assert detail(checks, "endpoint") =~ "cannot connect to #{unreachable}"
+      assert detail(checks, "role") == "replica; calls go to the primaries"
 
       secure = [cluster: Cluster.secure_urls(cluster), cacertfile: Certificates.path(:ca)]
-      # The certificate of the tests lives for ten days.
+      # The certificates of the tests are valid for ten days.
       assert not_ok(Doctor.check(secure)) == [{"TLS", :warning}]
     end
 
-    test "that is taken for a server, and a server that is taken for a Cluster", %{
-      cluster: cluster
-    } do
+    test "reports :url for a cluster, and :cluster for a standalone server", %{cluster: cluster} do
       checks = Doctor.check(url: hd(Cluster.urls(cluster)))
       assert {"server", :error} in not_ok(checks)
-      assert check(checks, "server").advice == "Use :cluster in place of :url."
+      assert check(checks, "server").advice == "Use :cluster instead of :url."
 
       server = :persistent_term.get(RedisServer)
 
       unless System.get_env("REDIS_TOPOLOGY") == "cluster" do
         checks = Doctor.check(cluster: [RedisServer.url(server)])
         assert {"server", :error} in not_ok(checks)
-        assert check(checks, "server").advice == "Use :url in place of :cluster."
+        assert check(checks, "server").advice == "Use :url instead of :cluster."
       end
     end
 
-    test "a user needs to ask who has the slots too", %{cluster: cluster} do
+    test "requires the permission to run CLUSTER SLOTS", %{cluster: cluster} do
       for node <- cluster.nodes do
         client = RedisClient.connect!(node.port)
         rules = ["reset", "on", ">pw", "~*", "+@all", "-cluster|slots", "-asking"]

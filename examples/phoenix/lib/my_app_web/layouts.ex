@@ -16,7 +16,7 @@ defmodule MyAppWeb.Layouts do
     """
   end
 
-  # Pow's pages have it too.
+  # Pow's pages use this layout too.
   def app(assigns) do
     ~H"""
     <p :for={{_kind, message} <- @flash}>{message}</p>

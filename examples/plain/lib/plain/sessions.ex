@@ -1,9 +1,9 @@
 defmodule Plain.Sessions do
-  @moduledoc "The calls that `Pow.Store.CredentialsCache` makes, without Pow."
+  @moduledoc "Makes the calls of `Pow.Store.CredentialsCache` without Pow."
 
   @config [namespace: "credentials", ttl: :timer.minutes(30)]
 
-  @doc "Three records: the session, the user, and the session under its user."
+  @doc "Writes three records: the session, the user, and the session of the user."
   def sign_in(%{id: id} = user, session) do
     PowRedisCache.put(@config, [
       {session, {key(id), []}},
@@ -12,19 +12,19 @@ defmodule Plain.Sessions do
     ])
   end
 
-  @doc "The user of a session, or `:not_found`."
+  @doc "Returns the user of a session, or `:not_found`."
   def user(session) do
     with {key, _metadata} <- PowRedisCache.get(@config, session),
          do: PowRedisCache.get(@config, key)
   end
 
-  @doc "The sessions of a user."
+  @doc "Returns the sessions of a user."
   def list(id) do
     for {key, _signed_in_at} <- PowRedisCache.all(@config, key(id) ++ [:session, :_]),
         do: List.last(key)
   end
 
-  @doc "Deletes a session; the user's record expires."
+  @doc "Deletes a session. The record of the user expires later."
   def sign_out(session) do
     with {key, _metadata} <- PowRedisCache.get(@config, session) do
       PowRedisCache.delete(@config, session)

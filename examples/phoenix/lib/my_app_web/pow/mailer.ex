@@ -1,5 +1,5 @@
 defmodule MyAppWeb.Pow.Mailer do
-  @moduledoc "Writes mails to the log, for lack of a mail server."
+  @moduledoc "Writes mails to the log instead of sending them."
   use Pow.Phoenix.Mailer
 
   require Logger

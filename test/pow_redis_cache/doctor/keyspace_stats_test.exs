@@ -1,5 +1,5 @@
-defmodule PowRedisCache.Doctor.KeyspaceTest do
-  # What the doctor says of what lies in the database.
+defmodule PowRedisCache.Doctor.KeyspaceStatsTest do
+  # The doctor's checks of the keys, the legacy keys and the index in the database.
   use PowRedisCache.Case, async: true
 
   import PowRedisCache.Diagnosis
@@ -8,8 +8,8 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
 
   @moduletag server: []
 
-  describe "keys" do
-    test "in both layouts, of several namespaces", context do
+  describe "the doctor" do
+    test "counts keys of both layouts by namespace", context do
       PowRedisCache.put(context.config, [{["a", 1], 1}, {["a", 2], 2}])
       first = %{context.guide | edition: :first}
       PowGuideStore.put(first, [context.namespace, "a", 3], 3, 60_000)
@@ -21,7 +21,7 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
 
       assert detail(checks, "keys") ==
                "#{inspect(context.namespace)} 2 in the index and 1 not; :other 0 in the index and 1 not; " <>
-                 "7 keys in all"
+                 "7 keys in total"
 
       assert advice(checks, "keys") =~ "reindex"
       plain = Doctor.check(url: RedisServer.url(context.server), index: false)
@@ -31,17 +31,17 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
       assert warned(Doctor.check(name: context.name)) == []
     end
 
-    test "with atoms in the old form", context do
+    test "warns about legacy keys until a reindex", context do
       PowGuideStore.put(%{context.guide | otp: 25}, [context.namespace, :user, 1], 1, 60_000)
       checks = Doctor.check(name: context.name)
-      assert warned(checks) == ["atoms"]
-      assert detail(checks, "atoms") =~ "1 keys in the form of Erlang/OTP 25 and earlier"
+      assert warned(checks) == ["legacy keys"]
+      assert detail(checks, "legacy keys") =~ "1 keys written on Erlang/OTP 25 or earlier"
       PowRedisCache.reindex(name: context.name)
       assert warned(Doctor.check(name: context.name)) == []
     end
 
-    test "whose index is wrong", context do
-      # The set of the first part, and that of the first two, of a key that ends late, then of one that ends soon.
+    test "warns about stale members and about sets that expire early", context do
+      # A second key with a shorter TTL makes the example backend shorten the TTL of both index sets.
       PowGuideStore.put(context.guide, [context.namespace, "a", 1], 1, 3_600_000)
       PowGuideStore.put(context.guide, [context.namespace, "a", 2], 2, 60_000)
       PowRedisCache.put(context.config, [{["b", 1], 1}, {["b", 2], 2}])
@@ -54,15 +54,15 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
       checks = Doctor.check(name: context.name)
       assert warned(checks) == ["index"]
 
-      # The last put has lengthened the life of the set of the first part.
+      # The last put has extended the TTL of the namespace's set.
       assert detail(checks, "index") ==
-               "3 sets with 8 members: 2 members without value before their time, " <>
-                 "1 sets that end before a key that they list"
+               "3 sets with 8 members: 2 unexpired members without a value, " <>
+                 "1 sets that expire before one of their keys"
 
       assert advice(checks, "index") =~ "all/2 removes such members"
       assert advice(checks, "index") =~ "reindex"
 
-      # Both are put right.
+      # A reindex extends the TTL of the set. The stale members are removed by hand.
       PowRedisCache.reindex(name: context.name)
       set = PowGuideStore.index_set(context.guide, [context.namespace, "b"])
 
@@ -76,7 +76,7 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
       assert warned(Doctor.check(name: context.name)) == []
     end
 
-    test "that expired are as they should be", context do
+    test "does not warn about expired members", context do
       PowRedisCache.put(Keyword.put(context.config, :ttl, 1), {["a", 1], 1})
       Wait.until(fn -> PowRedisCache.get(context.config, ["a", 1]) == :not_found end)
       checks = Doctor.check(name: context.name)
@@ -84,16 +84,16 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
       assert detail(checks, "index") == "2 sets with 2 members, 2 of them expired"
     end
 
-    test "that are many, in pages", context do
+    test "counts thousands of keys in pages", context do
       records = for user <- 1..150, session <- 1..20, do: {[user, session], :value}
       PowRedisCache.put(context.config, records)
       checks = Doctor.check(name: context.name)
       assert warned(checks) == []
-      assert detail(checks, "keys") =~ "3000 in the index and 0 not; 3151 keys in all"
+      assert detail(checks, "keys") =~ "3000 in the index and 0 not; 3151 keys in total"
       assert detail(checks, "index") == "151 sets with 6000 members, 0 of them expired"
     end
 
-    test "that are too many to count them all" do
+    test "shows the keys counted before a timeout" do
       counted = %{
         end: :stopped,
         keys: 9_000,
@@ -102,7 +102,7 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
 
       assert Doctor.KeyspaceStats.check("keys", counted, %{index: true}) ==
                {:ok,
-                "\"credentials\" 4000 in the index and 0 not; counted 9000 keys, stopped after 30 s"}
+                "\"credentials\" 4000 in the index and 0 not; scanned 9000 keys, stopped after 30 s"}
     end
   end
 end
