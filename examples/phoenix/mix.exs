@@ -28,7 +28,8 @@ defmodule MyApp.MixProject do
       {:ecto_sql, "~> 3.12"},
       {:postgrex, "~> 0.19"},
       {:pow, "~> 1.0.39"},
-      # In an app of its own: {:pow_redis_cache, "~> 0.1"}
+      # In an app of its own:
+      # {:pow_redis_cache, git: "https://github.com/OWNER/pow_redis_cache"}
       {:pow_redis_cache, path: "../.."}
     ]
   end
