@@ -61,8 +61,8 @@ defmodule PowRedisCache.MixProject do
 
   # In the order of reading.
   defp guides do
-    for guide <- ~w(pow migrating heroku containers reliability performance logged_out),
-        do: "guides/#{guide}.md"
+    names = ~w(pow heroku containers migrating logged_out reliability performance data_model)
+    for name <- names, do: "guides/#{name}.md"
   end
 
   defp package do
