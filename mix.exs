@@ -17,7 +17,7 @@ defmodule PowRedisCache.MixProject do
       deps: deps(hex?()),
       # Where it can't be declared, Pow may be there all the same.
       prune_code_paths: hex?(),
-      description: "Pow's sessions in Redis: a cache store backend with a native core",
+      description: "A Redis session store for Pow, on a Rust NIF",
       package: package(),
       name: "PowRedisCache",
       source_url: @source_url,

@@ -48,7 +48,7 @@ defmodule PowRedisCache.DocumentsTest do
     end
 
     test "shows the rates of the newest run" do
-      [_, chart] = Regex.run(~r/## Performance\n.*?```\n(.*?)```/s, @readme)
+      [_, chart] = Regex.run(~r/## Performance\n.*?```text\n(.*?)```/s, @readme)
       rows = for "| " <> row <- String.split(@performance, "\n"), do: String.split(row, " | ")
 
       for scenario <- ["get", "sign-in", "sessions of a user, 1000000 keys"] do
