@@ -3,6 +3,9 @@ Code.require_file("mix/compile.pow_redis_cache.ex", __DIR__)
 defmodule PowRedisCache.MixProject do
   use Mix.Project
 
+  # The one declaration of the repository's URL. Documents repeat it; a test compares them.
+  @source_url "https://github.com/OWNER/pow_redis_cache"
+
   def project do
     [
       app: :pow_redis_cache,
@@ -14,9 +17,10 @@ defmodule PowRedisCache.MixProject do
       deps: deps(hex?()),
       # Where it can't be declared, Pow may be there all the same.
       prune_code_paths: hex?(),
-      description: "Pow's sessions in Redis: a cache store backend with a native core",
+      description: "A Redis session store for Pow, on a Rust NIF",
       package: package(),
       name: "PowRedisCache",
+      source_url: @source_url,
       docs: docs()
     ]
   end
@@ -45,16 +49,29 @@ defmodule PowRedisCache.MixProject do
   defp docs do
     [
       main: "readme",
-      extras: ["README.md" | Path.wildcard("guides/*.md")] ++ ["CHANGELOG.md"],
+      source_ref: "v#{PowRedisCache.NativeLibrary.version()}",
+      extras:
+        ["README.md"] ++
+          guides() ++ ["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"],
+      assets: %{"guides/assets" => "assets"},
       groups_for_extras: [Guides: ~r"^guides/"],
       groups_for_modules: [Tools: [~r/Doctor/, PowRedisCache.Progress]]
     ]
   end
 
+  # In the order of reading.
+  defp guides do
+    names = ~w(pow heroku containers migrating logged_out reliability performance data_model)
+    for name <- names, do: "guides/#{name}.md"
+  end
+
   defp package do
     [
       licenses: ["Apache-2.0"],
-      links: %{"Changelog" => "https://hexdocs.pm/pow_redis_cache/changelog.html"},
+      links: %{
+        "GitHub" => @source_url,
+        "Changelog" => "#{@source_url}/blob/main/CHANGELOG.md"
+      },
       # All that building the library needs.
       files: [
         ".cargo/config.toml",

@@ -18,7 +18,7 @@ defmodule MyApp.MixProject do
 
   defp deps do
     [
-      # Pow 1.0.39 requires Phoenix below 1.8, and LiveView 1.2 warns about its templates.
+      # Pow 1.0.39 needs Phoenix below 1.8; LiveView 1.2 warns about its templates.
       {:phoenix, "~> 1.7.14"},
       {:phoenix_ecto, "~> 4.5"},
       {:phoenix_html, "~> 4.1"},
@@ -28,7 +28,8 @@ defmodule MyApp.MixProject do
       {:ecto_sql, "~> 3.12"},
       {:postgrex, "~> 0.19"},
       {:pow, "~> 1.0.39"},
-      # In your app: {:pow_redis_cache, "~> 0.1"}
+      # In an app of its own:
+      # {:pow_redis_cache, git: "https://github.com/OWNER/pow_redis_cache"}
       {:pow_redis_cache, path: "../.."}
     ]
   end

@@ -6,7 +6,7 @@ defmodule Plain.MixProject do
       app: :plain,
       version: "0.1.0",
       elixir: "~> 1.14",
-      # In your app: {:pow_redis_cache, "~> 0.1"}
+      # In an app of its own: {:pow_redis_cache, git: "https://github.com/OWNER/pow_redis_cache"}
       deps: [{:pow_redis_cache, path: "../.."}]
     ]
   end

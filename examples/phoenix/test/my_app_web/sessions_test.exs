@@ -16,7 +16,7 @@ defmodule MyAppWeb.SessionsTest do
     [user: register("ann")]
   end
 
-  test "a session lies in Redis, and goes when its device logs out", %{user: user} do
+  test "a session is in Redis until its device logs out", %{user: user} do
     device = log_in(user)
     assert [_session] = sessions(user)
     assert logged_in?(device, user)
@@ -26,24 +26,24 @@ defmodule MyAppWeb.SessionsTest do
     refute logged_in?(device, user)
   end
 
-  test "a token outlives the session, and logs in once", %{user: user} do
+  test "a token outlives the session and logs in once", %{user: user} do
     device = log_in(user)
     expire_sessions(user)
     assert logged_in?(device, user)
     assert [_session] = sessions(user)
 
-    # The browser would have a new token by now; whoever has the old one is too late.
+    # The browser would have a new token by now; the old one no longer works.
     expire_sessions(user)
     refute logged_in?(device, user)
   end
 
-  test "without the box checked there is no token", %{user: user} do
+  test "there is no token without the checkbox", %{user: user} do
     device = log_in(user, "false")
     expire_sessions(user)
     refute logged_in?(device, user)
   end
 
-  test "a user is logged out everywhere, and nobody else is", %{user: user} do
+  test "a user is logged out everywhere, and other users are not", %{user: user} do
     other = register("bob")
     [laptop, phone, others] = [log_in(user), log_in(user), log_in(other)]
     delete(laptop, "/sessions")
@@ -54,7 +54,7 @@ defmodule MyAppWeb.SessionsTest do
     assert logged_in?(others, other)
   end
 
-  test "also when the request that asks for it has just used its token", %{user: user} do
+  test "logging out everywhere includes a request that has just used its token", %{user: user} do
     device = log_in(user)
     expire_sessions(user)
     device = delete(device, "/sessions")
@@ -62,7 +62,7 @@ defmodule MyAppWeb.SessionsTest do
     refute logged_in?(device, user)
   end
 
-  test "a token resets the password once, and logs out everywhere", %{user: user} do
+  test "a token resets the password once and logs out everywhere", %{user: user} do
     device = log_in(user)
     conn = Pow.Plug.put_config(%{build_conn() | secret_key_base: secret_key_base()}, @pow)
 
@@ -97,7 +97,7 @@ defmodule MyAppWeb.SessionsTest do
     conn
   end
 
-  # With the cookies that the device had after the request `device`.
+  # Sends the cookies that the device had after the request `device`.
   defp logged_in?(device, user) do
     device |> get("/") |> html_response(200) =~ "#{user.email} is logged in"
   end

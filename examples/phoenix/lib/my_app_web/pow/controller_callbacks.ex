@@ -1,5 +1,5 @@
 defmodule MyAppWeb.Pow.ControllerCallbacks do
-  @moduledoc "What Pow's extensions do; and a new password logs the user out everywhere."
+  @moduledoc "Pow's own callbacks, and logging a user out everywhere after a password reset."
 
   alias Pow.Extension.Phoenix.ControllerCallbacks
   alias PowResetPassword.Phoenix.ResetPasswordController
