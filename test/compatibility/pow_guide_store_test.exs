@@ -1,6 +1,5 @@
 defmodule PowRedisCache.PowGuideStoreTest do
-  # Servers with the module that Pow's guide tells people to paste, and servers with ours, side by
-  # side on one Redis.
+  # Servers with Pow's example backend (v1 or v2) and servers with PowRedisCache share one Redis.
   use PowRedisCache.Case, async: true
 
   @user [MyApp.User, :user, 1]
@@ -16,7 +15,7 @@ defmodule PowRedisCache.PowGuideStoreTest do
         [guide: %{guide | edition: edition, otp: otp}]
       end
 
-      test "wrote it, we read and delete it", %{
+      test "its sessions are read, listed and deleted by PowRedisCache", %{
         config: config,
         guide: guide,
         namespace: ns,
@@ -41,7 +40,7 @@ defmodule PowRedisCache.PowGuideStoreTest do
                  []
       end
 
-      test "what we put over it is what we read", %{config: config, guide: guide, namespace: ns} do
+      test "PowRedisCache overwrites its values", %{config: config, guide: guide, namespace: ns} do
         PowGuideStore.put(guide, [ns | session("s1")], :theirs, @ttl)
         PowRedisCache.put(config, {session("s1"), :ours})
         assert PowRedisCache.get(config, session("s1")) == :ours
@@ -50,14 +49,18 @@ defmodule PowRedisCache.PowGuideStoreTest do
     end
   end
 
-  # Earlier releases look for keys with atoms under another name, which we never write.
+  # Earlier releases encode atoms differently, in a form that PowRedisCache never writes.
   for edition <- [:first, :current] do
     describe "the #{edition} edition on Erlang/OTP 26 and later" do
       @describetag edition: edition, instance: [index: edition == :current]
 
       setup %{guide: guide, edition: edition}, do: [guide: %{guide | edition: edition}]
 
-      test "reads and deletes what we wrote", %{config: config, guide: guide, namespace: ns} do
+      test "reads, lists and deletes sessions of PowRedisCache", %{
+        config: config,
+        guide: guide,
+        namespace: ns
+      } do
         PowRedisCache.put(config, [
           {"s1", {@user, []}},
           {@user, %{id: 1}},
@@ -89,7 +92,7 @@ defmodule PowRedisCache.PowGuideStoreTest do
   describe "reindex" do
     @describetag server: []
 
-    test "renames keys of Erlang/OTP 25, and keeps what is newer", %{
+    test "renames legacy keys and keeps the newer value", %{
       config: config,
       guide: guide,
       namespace: ns
@@ -116,7 +119,7 @@ defmodule PowRedisCache.PowGuideStoreTest do
       assert PowRedisCache.reindex(name: config[:name]) == %{keys: 3, indexed: 0, renamed: 0}
     end
 
-    test "indexes what the first edition wrote, page by page", %{
+    test "indexes the records of v1 page by page", %{
       config: config,
       guide: guide,
       namespace: ns,
@@ -136,9 +139,9 @@ defmodule PowRedisCache.PowGuideStoreTest do
       assert_received {:progress, ^all}
 
       assert PowRedisCache.all(config, ["user", :_]) == for(i <- 1..2_000, do: {["user", i], i})
-      life = RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(guide, [ns, "user"])])
+      ttl = RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(guide, [ns, "user"])])
 
-      assert life >=
+      assert ttl >=
                RedisClient.command!(client, [
                  "PTTL",
                  PowGuideStore.path(guide, [ns, "user", 2_000])

@@ -1,23 +1,24 @@
 defmodule PowRedisCache.PowGuideStore do
   @moduledoc """
-  The modules that Pow's guide tells people to paste, first and current edition, in our own words:
-  the same bytes in Redis, written and read with plain commands.
+  Pow's example backend, v1 or v2. Writes the same bytes to Redis as the module in Pow's documentation,
+  with plain commands.
 
-  `otp` says whose bytes: `25` writes atoms in Latin-1, `26` in UTF-8, as `term_to_binary/1` of these
-  releases does. `driver` is the module that talks through `client`.
+    * `edition` - `:first` (v1) finds keys with `SCAN`, `:current` (v2) with index sets.
+    * `otp` - the Erlang/OTP release whose encoding is written: `25` encodes atoms in Latin-1, `26` in UTF-8.
+    * `client` - a Redis client, and `driver` its module.
   """
 
   alias PowRedisCache.RedisClient
 
   defstruct [:client, :edition, driver: RedisClient, otp: 26]
 
-  @doc "Where a key lies."
+  @doc "The Redis key of a key's parts."
   def path(guide, parts), do: Enum.map_join(parts, ":", &encode(guide, &1))
 
-  @doc "The name of the index set of some first parts."
+  @doc "The Redis key of the index set of a prefix."
   def index_set(guide, parts), do: "_index:" <> path(guide, parts)
 
-  @doc "The commands with which the guide's module writes a record."
+  @doc "The commands that write a record."
   def put_commands(%{edition: :first} = guide, parts, value, ttl),
     do: [set(guide, parts, value, ttl)]
 
@@ -65,7 +66,7 @@ defmodule PowRedisCache.PowGuideStore do
     pipeline(guide, [["DEL", path(guide, parts)] | index])
   end
 
-  @doc "The records below some first parts, `wildcards` parts deeper, found as the module finds them."
+  @doc "The records whose keys are the prefix and `wildcards` further parts."
   def all(%{edition: :first} = guide, prefix, wildcards) do
     pattern = Enum.join([path(guide, prefix) | List.duplicate("*", wildcards)], ":")
 
@@ -83,7 +84,7 @@ defmodule PowRedisCache.PowGuideStore do
     end)
   end
 
-  # The keys of a page that have so many parts behind the prefix, with their values.
+  # The records of a page of keys or index members that have the wanted number of parts.
   defp read(guide, prefix, keys, wildcards) do
     found =
       for key <- keys,
