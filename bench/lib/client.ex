@@ -1,10 +1,10 @@
 defmodule PowRedisCache.Bench.Client do
   @moduledoc """
-  What is measured, behind one face: the calls of Pow's backends.
+  The clients under test, with the calls of a Pow backend as functions.
 
-  The modules of Pow's guide are those in our own words of `PowRedisCache.PowGuideStore`, over eredis and over
-  Redix, each on one connection as the guide has it. They write atoms as Erlang/OTP 26 does, so that
-  all contenders read the same data.
+  Pow's example backend is `PowRedisCache.PowGuideStore`, v1 and v2, on eredis and on Redix, each with one
+  connection as in Pow's documentation. It writes atoms as Erlang/OTP 26 does, so that all clients read
+  the same data.
   """
 
   alias PowRedisCache.PowGuideStore
@@ -16,22 +16,22 @@ defmodule PowRedisCache.Bench.Client do
   @namespace "credentials"
   @ttl :timer.minutes(30)
 
-  @doc "The names of all contenders whose client is there."
+  @doc "The names of all available clients."
   def names do
     drivers = Enum.filter([Redix, Eredis], & &1.available?())
 
     ["pow_redis_cache"] ++
-      for(driver <- drivers, edition <- [:current, :first], do: guide_name(edition, driver)) ++
+      for(driver <- drivers, edition <- [:current, :first], do: backend_name(edition, driver)) ++
       ["ets"]
   end
 
-  @doc "The contenders of these names, on a database of a Redis server; `records` are what ETS starts with."
+  @doc "Starts the clients with these names on a database of a Redis server. `records` are preloaded into ETS."
   def start(names, port, database, records) do
     for name <- names, do: start_one(name, port, database, records)
   end
 
-  @doc "Ends them."
-  def stop(contenders), do: Enum.each(contenders, & &1.stop.())
+  @doc "Stops the clients."
+  def stop(clients), do: Enum.each(clients, & &1.stop.())
 
   defp start_one("pow_redis_cache", port, database, _records) do
     name = :"bench_#{port}_#{database}"
@@ -78,11 +78,11 @@ defmodule PowRedisCache.Bench.Client do
     {edition, driver} =
       Enum.find(
         for(driver <- [Redix, Eredis], edition <- [:current, :first], do: {edition, driver}),
-        fn {edition, driver} -> guide_name(edition, driver) == name end
+        fn {edition, driver} -> backend_name(edition, driver) == name end
       )
 
-    client = driver.start!(port, database)
-    guide = %PowGuideStore{client: client, driver: driver, edition: edition}
+    connection = driver.start!(port, database)
+    guide = %PowGuideStore{client: connection, driver: driver, edition: edition}
 
     %__MODULE__{
       name: name,
@@ -95,11 +95,12 @@ defmodule PowRedisCache.Bench.Client do
         {prefix, wildcards} = Enum.split_while(pattern, &(&1 != :_))
         PowGuideStore.all(guide, [@namespace | prefix], length(wildcards))
       end,
-      stop: fn -> driver.stop(client) end
+      stop: fn -> driver.stop(connection) end
     }
   end
 
-  defp guide_name(edition, driver), do: "guide (#{edition}) on #{driver.name()}"
+  defp backend_name(edition, driver),
+    do: "Pow backend v#{if edition == :first, do: 1, else: 2} on #{driver.name()}"
 
   defp parts(key), do: [@namespace | List.wrap(key)]
 end

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Bench.RedisBenchmark do
-  @moduledoc "`redis-benchmark`, Redis's own load generator, in C: the limit of Redis itself."
+  @moduledoc "`redis-benchmark`, Redis's load generator in C: the upper limit."
 
   alias PowRedisCache.PowGuideStore
 
@@ -9,7 +9,7 @@ defmodule PowRedisCache.Bench.RedisBenchmark do
 
   def name, do: @name
 
-  @doc "Rate, p50 and p99 of so many calls by so many clients."
+  @doc "The rate, p50 and p99 of `calls` calls by `clients` connections."
   def run(port, command, clients, calls) do
     {output, 0} =
       System.cmd(
