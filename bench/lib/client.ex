@@ -21,7 +21,7 @@ defmodule PowRedisCache.Bench.Client do
     drivers = Enum.filter([Redix, Eredis], & &1.available?())
 
     ["pow_redis_cache"] ++
-      for(driver <- drivers, edition <- [:current, :first], do: backend_name(edition, driver)) ++
+      for(driver <- drivers, version <- [2, 1], do: backend_name(version, driver)) ++
       ["ets"]
   end
 
@@ -75,32 +75,36 @@ defmodule PowRedisCache.Bench.Client do
   end
 
   defp start_one(name, port, database, _records) do
-    {edition, driver} =
+    {version, driver} =
       Enum.find(
-        for(driver <- [Redix, Eredis], edition <- [:current, :first], do: {edition, driver}),
-        fn {edition, driver} -> backend_name(edition, driver) == name end
+        for(driver <- [Redix, Eredis], version <- [2, 1], do: {version, driver}),
+        fn {version, driver} -> backend_name(version, driver) == name end
       )
 
     connection = driver.start!(port, database)
-    guide = %PowGuideStore{client: connection, driver: driver, edition: edition}
+    pow_store = %PowGuideStore{client: connection, driver: driver, version: version}
 
     %__MODULE__{
       name: name,
       put: fn records ->
-        PowGuideStore.put_all(guide, for({key, value} <- records, do: {parts(key), value}), @ttl)
+        PowGuideStore.put_all(
+          pow_store,
+          for({key, value} <- records, do: {parts(key), value}),
+          @ttl
+        )
       end,
-      get: &PowGuideStore.get(guide, parts(&1)),
-      delete: &PowGuideStore.delete(guide, parts(&1)),
+      get: &PowGuideStore.get(pow_store, parts(&1)),
+      delete: &PowGuideStore.delete(pow_store, parts(&1)),
       all: fn pattern ->
         {prefix, wildcards} = Enum.split_while(pattern, &(&1 != :_))
-        PowGuideStore.all(guide, [@namespace | prefix], length(wildcards))
+        PowGuideStore.all(pow_store, [@namespace | prefix], length(wildcards))
       end,
       stop: fn -> driver.stop(connection) end
     }
   end
 
-  defp backend_name(edition, driver),
-    do: "Pow backend v#{if edition == :first, do: 1, else: 2} on #{driver.name()}"
+  defp backend_name(version, driver),
+    do: "Pow backend v#{version} on #{driver.name()}"
 
   defp parts(key), do: [@namespace | List.wrap(key)]
 end

@@ -4,7 +4,7 @@ defmodule PowRedisCache.Bench.RedisBenchmark do
   alias PowRedisCache.PowGuideStore
 
   @name "redis-benchmark"
-  @guide %PowGuideStore{edition: :current}
+  @pow_store %PowGuideStore{version: 2}
   @ttl "1800000"
 
   def name, do: @name
@@ -29,5 +29,5 @@ defmodule PowRedisCache.Bench.RedisBenchmark do
   defp arguments({:get, key}), do: ["GET", path(key)]
   defp arguments({:set, key}), do: ["SET", path(key), String.duplicate("x", 100), "PX", @ttl]
 
-  defp path(key), do: PowGuideStore.path(@guide, ["credentials", key])
+  defp path(key), do: PowGuideStore.path(@pow_store, ["credentials", key])
 end

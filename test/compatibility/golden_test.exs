@@ -56,10 +56,10 @@ defmodule PowRedisCache.GoldenTest do
     end
   end
 
-  test "PowGuideStore writes the same bytes", %{guide: guide} do
+  test "PowGuideStore writes the same bytes", %{pow_store: pow_store} do
     for {parts, path, legacy} <- @paths do
-      assert PowGuideStore.path(%{guide | otp: 26}, [@namespace | parts]) == path
-      assert PowGuideStore.path(%{guide | otp: 25}, [@namespace | parts]) == legacy
+      assert PowGuideStore.path(%{pow_store | otp: 26}, [@namespace | parts]) == path
+      assert PowGuideStore.path(%{pow_store | otp: 25}, [@namespace | parts]) == legacy
     end
   end
 end

@@ -33,13 +33,13 @@ defmodule PowRedisCache.MatchTest do
 
   # A third of the records were written by Pow's example backend on Erlang/OTP 25.
   defp records(context, config) do
-    edition = if context.instance[:index], do: :current, else: :first
-    guide = %{context.guide | otp: 25, edition: edition}
+    version = if context.instance[:index], do: 2, else: 1
+    pow_store = %{context.pow_store | otp: 25, version: version}
     keys = for _ <- 1..@keys, do: Terms.key()
 
     for {key, number} <- keys |> Enum.uniq_by(&List.wrap/1) |> Enum.with_index() do
       if rem(number, 3) == 0 do
-        PowGuideStore.put(guide, [config[:namespace] | List.wrap(key)], number, 600_000)
+        PowGuideStore.put(pow_store, [config[:namespace] | List.wrap(key)], number, 600_000)
       else
         PowRedisCache.put(config, {key, number})
       end

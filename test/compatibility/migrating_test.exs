@@ -50,8 +50,8 @@ defmodule PowRedisCache.MigratingTest do
     end
   end
 
-  # A server of the app runs `{:pow_redis_cache, config}` or Pow's example backend, `{:example, guide,
-  # namespace}`. Logins and logouts write what Pow's CredentialsCache writes.
+  # A server of the app runs `{:pow_redis_cache, config}` or Pow's example backend,
+  # `{:example, pow_store, namespace}`. Logins and logouts write what Pow's CredentialsCache writes.
 
   defp login(server, session) do
     put(server, session, {@user, fingerprint: "f"})
@@ -81,34 +81,36 @@ defmodule PowRedisCache.MigratingTest do
 
   defp put({:pow_redis_cache, config}, key, value), do: PowRedisCache.put(config, {key, value})
 
-  defp put({:example, guide, ns}, key, value),
-    do: PowGuideStore.put(guide, [ns | wrap(key)], value, @ttl)
+  defp put({:example, pow_store, ns}, key, value),
+    do: PowGuideStore.put(pow_store, [ns | wrap(key)], value, @ttl)
 
   defp get({:pow_redis_cache, config}, key), do: PowRedisCache.get(config, key)
-  defp get({:example, guide, ns}, key), do: PowGuideStore.get(guide, [ns | wrap(key)])
+  defp get({:example, pow_store, ns}, key), do: PowGuideStore.get(pow_store, [ns | wrap(key)])
 
   defp delete({:pow_redis_cache, config}, key), do: PowRedisCache.delete(config, key)
-  defp delete({:example, guide, ns}, key), do: PowGuideStore.delete(guide, [ns | wrap(key)])
+
+  defp delete({:example, pow_store, ns}, key),
+    do: PowGuideStore.delete(pow_store, [ns | wrap(key)])
 
   defp sessions({:pow_redis_cache, config}) do
     for {key, _at} <- PowRedisCache.all(config, session_key(:_)), do: List.last(key)
   end
 
-  defp sessions({:example, guide, ns}) do
-    found = PowGuideStore.all(guide, [ns | @user] ++ [:session], 1)
+  defp sessions({:example, pow_store, ns}) do
+    found = PowGuideStore.all(pow_store, [ns | @user] ++ [:session], 1)
     found |> Enum.map(fn {key, _at} -> List.last(key) end) |> Enum.sort()
   end
 
   defp wrap(key), do: List.wrap(key)
 
   defp servers(context, otp) do
-    guide = %{context.guide | edition: context[:edition] || :current, otp: otp}
-    {{:pow_redis_cache, context.config}, {:example, guide, context.namespace}}
+    pow_store = %{context.pow_store | version: context[:version] || 2, otp: otp}
+    {{:pow_redis_cache, context.config}, {:example, pow_store, context.namespace}}
   end
 
-  for edition <- [:first, :current] do
-    describe "from the #{edition} edition" do
-      @describetag edition: edition, instance: [index: edition == :current]
+  for version <- [1, 2] do
+    describe "from v#{version}" do
+      @describetag version: version, instance: [index: version == 2]
 
       test "a rolling deploy keeps everyone logged in", context do
         {new, old} = servers(context, 26)
@@ -187,10 +189,10 @@ defmodule PowRedisCache.MigratingTest do
   end
 
   test "both versions find reindexed sessions", context do
-    for edition <- [:first, :current] do
-      {_new, old} = servers(Map.put(context, :edition, edition), 25)
-      {new, upgraded} = servers(Map.put(context, :edition, edition), 26)
-      session = "of #{edition}"
+    for version <- [1, 2] do
+      {_new, old} = servers(Map.put(context, :version, version), 25)
+      {new, upgraded} = servers(Map.put(context, :version, version), 26)
+      session = "of v#{version}"
       login(old, session)
       PowRedisCache.reindex(name: context.name)
       assert logged_in?(upgraded, session)
@@ -199,7 +201,7 @@ defmodule PowRedisCache.MigratingTest do
     end
   end
 
-  @tag edition: :first
+  @tag version: 1
   test "v1 ignores index sets", context do
     {new, old} = servers(context, 26)
     login(old, "1")
@@ -210,10 +212,10 @@ defmodule PowRedisCache.MigratingTest do
   end
 
   test "v2 shortens the TTL of index sets", context do
-    %{config: config, guide: guide, namespace: ns, client: client} = context
+    %{config: config, pow_store: pow_store, namespace: ns, client: client} = context
     PowRedisCache.put(config, {["a", "long"], 1})
-    PowGuideStore.put(guide, [ns, "a", "short"], 2, 200)
-    set = PowGuideStore.index_set(guide, [ns, "a"])
+    PowGuideStore.put(pow_store, [ns, "a", "short"], 2, 200)
+    set = PowGuideStore.index_set(pow_store, [ns, "a"])
     Wait.until(fn -> RedisClient.command!(client, ["EXISTS", set]) == 0 end)
 
     assert PowRedisCache.all(config, ["a", :_]) == []
@@ -283,18 +285,23 @@ defmodule PowRedisCache.MigratingTest do
     end
 
     test "a copied session starts its full TTL once", context do
-      %{config: config, session_store: session_store, client: client, guide: guide, namespace: ns} =
-        context
+      %{
+        config: config,
+        session_store: session_store,
+        client: client,
+        pow_store: pow_store,
+        namespace: ns
+      } = context
 
       MnesiaStub.put(config, {"s", 1})
       session_store.get(config, "s")
-      ttl = RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [ns, "s"])])
+      ttl = RedisClient.command!(client, ["PTTL", PowGuideStore.path(pow_store, [ns, "s"])])
       assert ttl in (config[:ttl] - 10_000)..config[:ttl]
       # Another read does not extend it.
-      RedisClient.command!(client, ["PEXPIRE", PowGuideStore.path(guide, [ns, "s"]), 10_000])
+      RedisClient.command!(client, ["PEXPIRE", PowGuideStore.path(pow_store, [ns, "s"]), 10_000])
       session_store.get(config, "s")
 
-      assert RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [ns, "s"])]) <=
+      assert RedisClient.command!(client, ["PTTL", PowGuideStore.path(pow_store, [ns, "s"])]) <=
                10_000
     end
 

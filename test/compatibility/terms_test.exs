@@ -53,7 +53,7 @@ defmodule PowRedisCache.TermsTest do
   describe "values from Redis" do
     test "are ignored if they are invalid", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       client: client,
       namespace: ns
     } do
@@ -69,7 +69,8 @@ defmodule PowRedisCache.TermsTest do
             :erlang.term_to_binary(&is_atom/1),
             <<131, 116, 2::32, 97, 1, 97, 1, 97, 1, 97, 2>>
           ] do
-        RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "a", "bad"]), bad])
+        RedisClient.command!(client, ["SET", PowGuideStore.path(pow_store, [ns, "a", "bad"]), bad])
+
         assert PowRedisCache.get(config, ["a", "bad"]) == :not_found
         assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], 2}]
       end
@@ -78,14 +79,16 @@ defmodule PowRedisCache.TermsTest do
     @tag instance: [decode: :safe]
     test "are ignored if they contain unknown atoms, with decode: :safe", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       client: client,
       namespace: ns
     } do
       PowRedisCache.put(config, [{["a", "bad"], 1}, {["a", "good"], :ok}])
       unknown = "unknown_atom_#{System.unique_integer([:positive])}"
       value = <<131, 119, byte_size(unknown), unknown::binary>>
-      RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "a", "bad"]), value])
+
+      RedisClient.command!(client, ["SET", PowGuideStore.path(pow_store, [ns, "a", "bad"]), value])
+
       assert PowRedisCache.get(config, ["a", "bad"]) == :not_found
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], :ok}]
       assert_raise ArgumentError, fn -> String.to_existing_atom(unknown) end
@@ -93,7 +96,7 @@ defmodule PowRedisCache.TermsTest do
 
     test "create no atoms for keys that do not match", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       client: client,
       namespace: ns
     } do
@@ -104,9 +107,9 @@ defmodule PowRedisCache.TermsTest do
 
       RedisClient.command!(client, [
         "ZADD",
-        PowGuideStore.index_set(guide, [ns]),
+        PowGuideStore.index_set(pow_store, [ns]),
         score,
-        PowGuideStore.path(guide, ["b"]) <> ":" <> part
+        PowGuideStore.path(pow_store, ["b"]) <> ":" <> part
       ])
 
       assert [_] = PowRedisCache.all(config, [:_, "k"])

@@ -50,7 +50,7 @@ defmodule PowRedisCache.ClusterTest do
       for {key, value} <- Enum.take_random(records, 100),
           do: ^value = PowRedisCache.get(config, key)
 
-      sizes = Cluster.with_masters(cluster, &RedisClient.command!(&1, ["DBSIZE"]))
+      sizes = Cluster.with_primaries(cluster, &RedisClient.command!(&1, ["DBSIZE"]))
       assert length(sizes) == 3
       assert Enum.all?(sizes, &(&1 > 300))
 
@@ -104,12 +104,12 @@ defmodule PowRedisCache.ClusterTest do
       cluster: cluster
     } do
       PowRedisCache.put(config, [{["a", :b, 1], 1}, {["a", :b, 2], 2}])
-      guide = %PowGuideStore{edition: :current}
-      set = PowGuideStore.index_set(guide, [config[:namespace], "a", :b])
+      pow_store = %PowGuideStore{version: 2}
+      set = PowGuideStore.index_set(pow_store, [config[:namespace], "a", :b])
       assert Cluster.slot(cluster, set) in 0..16_383
       owner = Cluster.owner(cluster, Cluster.slot(cluster, set))
       members = RedisServer.command!(owner, ["ZRANGE", set, 0, -1])
-      assert members == [PowGuideStore.path(guide, [1]), PowGuideStore.path(guide, [2])]
+      assert members == [PowGuideStore.path(pow_store, [1]), PowGuideStore.path(pow_store, [2])]
     end
 
     test "reports the topology, the version and the nodes", %{config: config, cluster: cluster} do
@@ -123,7 +123,7 @@ defmodule PowRedisCache.ClusterTest do
       cluster: cluster
     } do
       unused = "redis://127.0.0.1:#{Ports.free()}"
-      primaries = Cluster.masters(cluster)
+      primaries = Cluster.primaries(cluster)
       replica = Enum.find(cluster.nodes, &(&1 not in primaries))
       config = start(cluster, cluster: [unused, RedisServer.url(replica)])
       records = for i <- 1..100, do: {["a", i], i}
@@ -180,7 +180,7 @@ defmodule PowRedisCache.ClusterTest do
         Cluster.slot(cluster, PowGuideStore.path(%PowGuideStore{}, [config[:namespace] | key]))
 
       source = Cluster.owner(cluster, slot)
-      target = Enum.find(Cluster.masters(cluster), &(&1.port != source.port))
+      target = Enum.find(Cluster.primaries(cluster), &(&1.port != source.port))
 
       Cluster.move_slot(cluster, slot, target, fn ->
         assert PowRedisCache.put(config, {key, 1}) == :ok
@@ -212,16 +212,16 @@ defmodule PowRedisCache.ClusterTest do
       checker: checker
     } do
       # Some of the keys and index sets that the checker writes.
-      guide = %PowGuideStore{edition: :current}
+      pow_store = %PowGuideStore{version: 2}
 
       paths =
         for number <- 1..4 do
           own = [config[:namespace], "process#{number}"]
 
           [
-            PowGuideStore.index_set(guide, own),
-            PowGuideStore.path(guide, own ++ [1]),
-            PowGuideStore.path(guide, own ++ [2])
+            PowGuideStore.index_set(pow_store, own),
+            PowGuideStore.path(pow_store, own ++ [1]),
+            PowGuideStore.path(pow_store, own ++ [2])
           ]
         end
 
@@ -229,7 +229,7 @@ defmodule PowRedisCache.ClusterTest do
 
       for slot <- slots do
         source = Cluster.owner(cluster, slot)
-        target = Enum.find(Cluster.masters(cluster), &(&1.port != source.port))
+        target = Enum.find(Cluster.primaries(cluster), &(&1.port != source.port))
         Cluster.move_slot(cluster, slot, target, fn -> ConsistencyChecker.await(checker, 100) end)
       end
 
@@ -252,12 +252,12 @@ defmodule PowRedisCache.ClusterTest do
     @tag :long
     @tag node_timeout: 1_000
     test "calls go on after a primary is killed", %{cluster: cluster, checker: checker} do
-      [primary | _] = Cluster.masters(cluster)
+      [primary | _] = Cluster.primaries(cluster)
       RedisServer.kill(primary)
 
       {took, _} =
         :timer.tc(fn ->
-          Wait.until(fn -> length(Cluster.masters(cluster)) == 3 end)
+          Wait.until(fn -> length(Cluster.primaries(cluster)) == 3 end)
           Cluster.await_ok(cluster)
         end)
 
@@ -302,7 +302,7 @@ defmodule PowRedisCache.ClusterTest do
   # The number of redirections of all nodes, by kind.
   defp redirections(cluster) do
     cluster
-    |> Cluster.with_masters(fn client ->
+    |> Cluster.with_primaries(fn client ->
       for line <- client |> RedisClient.command!(["INFO", "errorstats"]) |> String.split("\r\n"),
           [_, name, count] <- [Regex.run(~r/^errorstat_([A-Z]+):count=(\d+)/, line)],
           into: %{},

@@ -34,17 +34,17 @@ defmodule PowRedisCache.FaultsTest do
     test "an index set lives as long as its members", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       PowRedisCache.put(config, {["a", "long"], 1})
       PowRedisCache.put(Keyword.put(config, :ttl, 100), {["a", "short"], 2})
 
       value_ttl =
-        RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [ns, "a", "long"])])
+        RedisClient.command!(client, ["PTTL", PowGuideStore.path(pow_store, [ns, "a", "long"])])
 
       for set <- [[ns], [ns, "a"]] do
-        assert RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(guide, set)]) >=
+        assert RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(pow_store, set)]) >=
                  value_ttl
       end
 
@@ -55,13 +55,13 @@ defmodule PowRedisCache.FaultsTest do
     test "a put with a longer TTL extends the TTL of the index set", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       PowRedisCache.put(Keyword.put(config, :ttl, 1_000), {["a", "short"], 1})
       PowRedisCache.put(config, {["a", "long"], 2})
 
-      assert RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(guide, [ns, "a"])]) >
+      assert RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(pow_store, [ns, "a"])]) >
                3_500_000
     end
 
@@ -134,12 +134,16 @@ defmodule PowRedisCache.FaultsTest do
     test "all/2 ignores a value that cannot be decoded", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       PowRedisCache.put(config, [{["a", "good"], 1}, {["a", "bad"], 2}])
 
-      RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "a", "bad"]), "no term"])
+      RedisClient.command!(client, [
+        "SET",
+        PowGuideStore.path(pow_store, [ns, "a", "bad"]),
+        "no term"
+      ])
 
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], 1}]
     end
@@ -147,7 +151,7 @@ defmodule PowRedisCache.FaultsTest do
     test "all/2 lists sessions of a writer whose clock is behind", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       PowRedisCache.put(config, {["a", "other"], 1})
@@ -156,9 +160,9 @@ defmodule PowRedisCache.FaultsTest do
 
       RedisClient.command!(client, [
         "ZADD",
-        PowGuideStore.index_set(guide, [ns, "a"]),
+        PowGuideStore.index_set(pow_store, [ns, "a"]),
         behind,
-        PowGuideStore.path(guide, ["key"])
+        PowGuideStore.path(pow_store, ["key"])
       ])
 
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "key"], 2}, {["a", "other"], 1}]
@@ -197,11 +201,11 @@ defmodule PowRedisCache.FaultsTest do
     test "values with functions are not decoded", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       function = :erlang.term_to_binary(&System.halt/1)
-      RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "key"]), function])
+      RedisClient.command!(client, ["SET", PowGuideStore.path(pow_store, [ns, "key"]), function])
       assert PowRedisCache.get(config, "key") == :not_found
     end
 

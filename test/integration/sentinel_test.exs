@@ -28,7 +28,7 @@ defmodule PowRedisCache.SentinelTest do
 
       info = PowRedisCache.info(config[:name])
       assert %{connected: true, topology: :sentinel} = info
-      assert info.server == "127.0.0.1:#{Sentinels.master(sentinels).port}"
+      assert info.server == "127.0.0.1:#{Sentinels.primary(sentinels).port}"
     end
 
     test "is discovered through any sentinel that replies", %{sentinels: sentinels} do
@@ -129,9 +129,9 @@ defmodule PowRedisCache.SentinelTest do
     @tag :long
     test "calls go on after the primary is killed, and no write goes to it after its restart",
          %{sentinels: sentinels, config: config, checker: checker} do
-      old = Sentinels.master(sentinels)
+      old = Sentinels.primary(sentinels)
       RedisServer.kill(old)
-      {took, new} = :timer.tc(fn -> Sentinels.await_other_master(sentinels, old) end)
+      {took, new} = :timer.tc(fn -> Sentinels.await_new_primary(sentinels, old) end)
       ConsistencyChecker.await(checker, 1_000)
 
       # Acknowledged writes that were not replicated yet are lost with the primary, so lost and stale are
@@ -166,9 +166,9 @@ defmodule PowRedisCache.SentinelTest do
     @tag :long
     test "no write goes to a primary that hung and resumes before its demotion",
          %{sentinels: sentinels, config: config, checker: checker} do
-      old = Sentinels.master(sentinels)
+      old = Sentinels.primary(sentinels)
       RedisServer.pause(old)
-      {took, new} = :timer.tc(fn -> Sentinels.await_other_master(sentinels, old) end)
+      {took, new} = :timer.tc(fn -> Sentinels.await_new_primary(sentinels, old) end)
       Wait.until(fn -> PowRedisCache.info(config[:name]).server =~ "#{new.port}" end)
       ConsistencyChecker.await(checker, 1_000)
 
@@ -199,10 +199,10 @@ defmodule PowRedisCache.SentinelTest do
 
     @tag :long
     test "a manual failover fails no call", %{sentinels: sentinels, checker: checker} do
-      old = Sentinels.master(sentinels)
+      old = Sentinels.primary(sentinels)
       command = ["SENTINEL", "FAILOVER", sentinels.group]
       {:ok, "OK"} = Sentinels.command(sentinels, hd(sentinels.sentinels), command)
-      new = Sentinels.await_other_master(sentinels, old)
+      new = Sentinels.await_new_primary(sentinels, old)
 
       # The old primary accepts writes until it is demoted, and discards them then, so lost and stale are not
       # checked.

@@ -36,7 +36,7 @@ defmodule PowRedisCache.Case do
       name: name,
       namespace: namespace,
       config: [name: name, namespace: namespace, ttl: :timer.hours(1)],
-      guide: %PowGuideStore{client: client, edition: :current}
+      pow_store: %PowGuideStore{client: client, version: 2}
     ]
   end
 

@@ -62,7 +62,7 @@ defmodule PowRedisCache.Cluster do
     do: for(port <- cluster.secure_ports, do: "rediss://127.0.0.1:#{port}")
 
   @doc "The primaries that are alive."
-  def masters(cluster) do
+  def primaries(cluster) do
     for node <- cluster.nodes, RedisServer.info(node, "replication", "role") == "master", do: node
   end
 
@@ -129,8 +129,8 @@ defmodule PowRedisCache.Cluster do
   end
 
   @doc "Calls a function with a client of each primary."
-  def with_masters(cluster, function) do
-    for node <- masters(cluster) do
+  def with_primaries(cluster, function) do
+    for node <- primaries(cluster) do
       client = RedisClient.connect!(node.port)
       if cluster.password, do: RedisClient.command!(client, ["AUTH", cluster.password])
 

@@ -28,15 +28,22 @@ defmodule PowRedisCache.Sentinels do
 
     login = if password, do: ["--requirepass", password, "--masterauth", password], else: []
 
-    master = RedisServer.start!(@arguments ++ login, password: password)
-    follow = ["--replicaof", "127.0.0.1 #{master.port}"]
+    primary = RedisServer.start!(@arguments ++ login, password: password)
+    follow = ["--replicaof", "127.0.0.1 #{primary.port}"]
 
     replicas =
       for _ <- 1..2, do: RedisServer.start!(@arguments ++ login ++ follow, password: password)
 
     Wait.until(fn -> Enum.all?(replicas, &replicating?/1) end)
-    setup = %__MODULE__{nodes: [master | replicas], group: group, options: options, sentinels: []}
-    setup = %{setup | sentinels: for(_ <- 1..3, do: start_sentinel!(setup, master))}
+
+    setup = %__MODULE__{
+      nodes: [primary | replicas],
+      group: group,
+      options: options,
+      sentinels: []
+    }
+
+    setup = %{setup | sentinels: for(_ <- 1..3, do: start_sentinel!(setup, primary))}
     Wait.until(fn -> Enum.all?(setup.sentinels, &ready?(setup, &1)) end)
     setup
   end
@@ -59,7 +66,7 @@ defmodule PowRedisCache.Sentinels do
   end
 
   @doc "The primary according to the sentinels, or `nil` while they disagree."
-  def master(setup) do
+  def primary(setup) do
     ports =
       for sentinel <- setup.sentinels, Processes.alive?(sentinel.process), uniq: true do
         arguments = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", setup.group]
@@ -72,14 +79,14 @@ defmodule PowRedisCache.Sentinels do
   end
 
   def replicas(setup) do
-    master = master(setup)
-    for node <- setup.nodes, node.port != master.port, do: node
+    primary = primary(setup)
+    for node <- setup.nodes, node.port != primary.port, do: node
   end
 
   @doc "Waits until another server is the primary and accepts writes, and returns it."
-  def await_other_master(setup, old) do
+  def await_new_primary(setup, old) do
     Wait.until(fn ->
-      new = master(setup)
+      new = primary(setup)
 
       if new && new.port != old.port && RedisServer.info(new, "replication", "role") == "master",
         do: new
@@ -118,7 +125,7 @@ defmodule PowRedisCache.Sentinels do
   @doc "Whether a replica is connected to its primary."
   def replicating?(node), do: RedisServer.info(node, "replication", "master_link_status") == "up"
 
-  defp start_sentinel!(setup, master) do
+  defp start_sentinel!(setup, primary) do
     [port, secure_port] = for _ <- 1..2, do: Ports.free()
     unique = System.unique_integer([:positive])
     folder = Path.join(System.tmp_dir!(), "pow_redis_cache_sentinel_#{port}_#{unique}")
@@ -143,7 +150,7 @@ defmodule PowRedisCache.Sentinels do
     tls-auth-clients no
     bind 127.0.0.1
     dir #{folder}
-    sentinel monitor #{group} 127.0.0.1 #{master.port} 2
+    sentinel monitor #{group} 127.0.0.1 #{primary.port} 2
     sentinel down-after-milliseconds #{group} #{options[:down_after] || @down_after}
     sentinel failover-timeout #{group} 10000
     sentinel parallel-syncs #{group} 2
@@ -156,9 +163,9 @@ defmodule PowRedisCache.Sentinels do
   end
 
   defp ready?(setup, sentinel) do
-    with {:ok, master} <- command(setup, sentinel, ["SENTINEL", "MASTER", setup.group]),
+    with {:ok, primary} <- command(setup, sentinel, ["SENTINEL", "MASTER", setup.group]),
          %{"flags" => "master", "num-slaves" => "2", "num-other-sentinels" => "2"} <-
-           fields(master),
+           fields(primary),
          {:ok, replicas} <- command(setup, sentinel, ["SENTINEL", "REPLICAS", setup.group]),
          {:ok, "OK" <> _} <- command(setup, sentinel, ["SENTINEL", "CKQUORUM", setup.group]) do
       Enum.all?(
