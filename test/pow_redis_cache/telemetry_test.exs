@@ -47,9 +47,9 @@ defmodule PowRedisCache.TelemetryTest do
       end
     end
 
-    test "that fails says why", %{config: config, client: client, guide: guide} do
+    test "that fails says why", %{config: config, client: client, pow_store: pow_store} do
       name = config[:name]
-      path = PowGuideStore.path(guide, [config[:namespace], "key"])
+      path = PowGuideStore.path(pow_store, [config[:namespace], "key"])
       RedisClient.command!(client, ["LPUSH", path, "x"])
       catch_error(PowRedisCache.get(config, "key"))
 
@@ -133,12 +133,16 @@ defmodule PowRedisCache.TelemetryTest do
     end
   end
 
-  test "values that are refused are counted", %{config: config, client: client, guide: guide} do
+  test "values that are refused are counted", %{
+    config: config,
+    client: client,
+    pow_store: pow_store
+  } do
     name = config[:name]
     PowRedisCache.put(config, [{["a", 1], 1}, {["a", 2], 2}, {["a", 3], 3}])
 
     for number <- 1..2 do
-      path = PowGuideStore.path(guide, [config[:namespace], "a", number])
+      path = PowGuideStore.path(pow_store, [config[:namespace], "a", number])
       RedisClient.command!(client, ["SET", path, @secret])
     end
 

@@ -11,7 +11,7 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
   describe "keys" do
     test "in both layouts, of several namespaces", context do
       PowRedisCache.put(context.config, [{["a", 1], 1}, {["a", 2], 2}])
-      first = %{context.guide | edition: :first}
+      first = %{context.pow_store | version: 1}
       PowGuideStore.put(first, [context.namespace, "a", 3], 3, 60_000)
       PowGuideStore.put(first, [:other, "b"], 3, 60_000)
       RedisClient.command!(context.client, ["SET", "session:7", "of another app"])
@@ -32,7 +32,7 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
     end
 
     test "with atoms in the old form", context do
-      PowGuideStore.put(%{context.guide | otp: 25}, [context.namespace, :user, 1], 1, 60_000)
+      PowGuideStore.put(%{context.pow_store | otp: 25}, [context.namespace, :user, 1], 1, 60_000)
       checks = Doctor.check(name: context.name)
       assert warned(checks) == ["atoms"]
       assert detail(checks, "atoms") =~ "1 keys in the form of Erlang/OTP 25 and earlier"
@@ -42,13 +42,13 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
 
     test "whose index is wrong", context do
       # The set of the first part, and that of the first two, of a key that ends late, then of one that ends soon.
-      PowGuideStore.put(context.guide, [context.namespace, "a", 1], 1, 3_600_000)
-      PowGuideStore.put(context.guide, [context.namespace, "a", 2], 2, 60_000)
+      PowGuideStore.put(context.pow_store, [context.namespace, "a", 1], 1, 3_600_000)
+      PowGuideStore.put(context.pow_store, [context.namespace, "a", 2], 2, 60_000)
       PowRedisCache.put(context.config, [{["b", 1], 1}, {["b", 2], 2}])
 
       RedisClient.command!(context.client, [
         "DEL",
-        PowGuideStore.path(context.guide, [context.namespace, "b", 2])
+        PowGuideStore.path(context.pow_store, [context.namespace, "b", 2])
       ])
 
       checks = Doctor.check(name: context.name)
@@ -64,12 +64,12 @@ defmodule PowRedisCache.Doctor.KeyspaceTest do
 
       # Both are put right.
       PowRedisCache.reindex(name: context.name)
-      set = PowGuideStore.index_set(context.guide, [context.namespace, "b"])
+      set = PowGuideStore.index_set(context.pow_store, [context.namespace, "b"])
 
       for {set, member} <- [
-            {set, PowGuideStore.path(context.guide, [2])},
-            {PowGuideStore.index_set(context.guide, [context.namespace]),
-             PowGuideStore.path(context.guide, ["b", 2])}
+            {set, PowGuideStore.path(context.pow_store, [2])},
+            {PowGuideStore.index_set(context.pow_store, [context.namespace]),
+             PowGuideStore.path(context.pow_store, ["b", 2])}
           ],
           do: RedisClient.command!(context.client, ["ZREM", set, member])
 

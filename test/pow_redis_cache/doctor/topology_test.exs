@@ -29,7 +29,7 @@ defmodule PowRedisCache.Doctor.TopologyTest do
     test "its master is examined", %{sentinels: sentinels} do
       checks = Doctor.check(options(sentinels))
       assert not_ok(checks) == []
-      address = "127.0.0.1:#{Sentinels.master(sentinels).port}"
+      address = "127.0.0.1:#{Sentinels.primary(sentinels).port}"
 
       assert detail(checks, "location") ==
                "#{address}, which the sentinels call the master of mymaster"
@@ -49,7 +49,7 @@ defmodule PowRedisCache.Doctor.TopologyTest do
     end
 
     test "a user of the master needs to ask for its role too", %{sentinels: sentinels} do
-      master = Sentinels.master(sentinels)
+      master = Sentinels.primary(sentinels)
 
       RedisServer.command!(master, [
         "ACL",
@@ -93,7 +93,7 @@ defmodule PowRedisCache.Doctor.TopologyTest do
     end
 
     test "over TLS, through a replica, past a node that is down", %{cluster: cluster} do
-      masters = for node <- Cluster.masters(cluster), do: node.port
+      masters = for node <- Cluster.primaries(cluster), do: node.port
       replica = Enum.find(cluster.nodes, &(&1.port not in masters))
       nobody = "127.0.0.1:#{Ports.free()}"
       checks = Doctor.check(cluster: ["redis://" <> nobody, RedisServer.url(replica)])
