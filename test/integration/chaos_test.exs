@@ -135,7 +135,7 @@ defmodule PowRedisCache.ChaosTest do
     node = RedisServer.start_again!(node)
     on_exit(fn -> RedisServer.stop(node) end)
     ConsistencyChecker.await(checker, @calls)
-    report = finish(checker, "gone for 6 s")
+    report = finish(checker, "down for 6 s")
     assert report.errors != %{}
     assert Map.keys(report.errors) -- [:timeout, :disconnected] == []
   end
