@@ -1,4 +1,4 @@
-# Measures and writes what it saw as JSON. Run it with bin/bench.
+# Runs the benchmarks and writes the results as JSON. Start it with bin/bench.
 
 alias PowRedisCache.Bench.{Client, OtherMetrics, Json, SystemInfo, Scenario, Runner}
 
@@ -10,7 +10,7 @@ alias PowRedisCache.Bench.{Client, OtherMetrics, Json, SystemInfo, Scenario, Run
       only: :string,
       rounds: :integer,
       ms: :integer,
-      extras: :boolean
+      other_metrics: :boolean
     ]
   )
 
@@ -21,16 +21,18 @@ settings = %{
   proxy: Keyword.fetch!(options, :proxy)
 }
 
-rows = Runner.run(Scenario.all(), settings)
-extras = if Keyword.get(options, :extras, true), do: OtherMetrics.run(settings), else: %{}
+scenarios = Runner.run(Scenario.all(), settings)
+
+other_metrics =
+  if Keyword.get(options, :other_metrics, true), do: OtherMetrics.run(settings), else: %{}
 
 run = %{
   machine: SystemInfo.read(),
   versions: SystemInfo.versions(),
   settings: Map.take(settings, [:rounds, :ms]),
-  contenders: Client.names(),
-  rows: rows,
-  extras: extras
+  clients: Client.names(),
+  scenarios: scenarios,
+  other_metrics: other_metrics
 }
 
 File.write!(Keyword.fetch!(options, :output), Json.encode(run))

@@ -1,4 +1,4 @@
-"""Makes a table (Markdown) and a chart (SVG) of a run: report.py RUN.json"""
+"""Writes the tables (Markdown) and the chart (SVG) of a run: report.py RUN.json"""
 
 import json
 import sys
@@ -10,15 +10,10 @@ matplotlib.use("svg")
 from matplotlib import pyplot
 
 OURS = "pow_redis_cache"
-SHORT = {
-    OURS: "pow_redis_cache",
-    "guide (current) on Redix": "guide on Redix",
-    "guide (first) on Redix": "guide's first edition on Redix",
-    "guide (current) on eredis": "guide on eredis",
-    "guide (first) on eredis": "guide's first edition on eredis",
-    "redis-benchmark": "redis-benchmark",
-    "ets": "ETS",
-}
+CLIENTS = [
+    OURS, "Pow backend v2 on Redix", "Pow backend v1 on Redix", "Pow backend v2 on eredis", "Pow backend v1 on eredis",
+    "redis-benchmark", "ets",
+]
 COLOURS = ["#c1440e", "#5b7db1", "#9db6d6", "#6d9f71", "#b5d0b7", "#999999", "#dddddd"]
 CHART = [
     ("get", 1), ("get", 8), ("get", 64), ("get", 512), ("sign-in", 64), ("sign-out", 64),
@@ -34,43 +29,53 @@ def main(path):
     chart(run).savefig(path.with_suffix(".svg"), metadata={"Date": None})
 
 
-SUMMARY = [OURS, "guide (current) on Redix", "guide (current) on eredis"]
+SUMMARY = [OURS, "Pow backend v2 on Redix", "Pow backend v2 on eredis"]
 
 
 def summary(run):
-    """What the README shows: rates and medians, without what is there for comparison only."""
-    there = [name for name in SUMMARY if any(row["contender"] == name for row in run["rows"])]
-    networks = [("loopback", "loopback"), ("1 ms", "1 ms away")]
-    heads = [f"{SHORT[name]}, {label}" for _, label in networks for name in there]
-    lines = [describe(run), "", "| calls a second (p50) | callers | " + " | ".join(heads) + " |"]
+    """The rates and medians of the clients that an app would use."""
+    names = clients(run, SUMMARY)
+    networks = [("loopback", "loopback"), ("1 ms", "1 ms round trip")]
+    heads = [f"{label(name)}, {network}" for _, network in networks for name in names]
+    lines = [describe(run), "", "| calls per second (p50) | callers | " + " | ".join(heads) + " |"]
     lines.append("|---|---|" + "---|" * len(heads))
-    near, far = (rows(run, network) for network, _ in networks)
-    for (name, callers), row in near.items():
-        cells = [brief(found.get(contender)) for found in (row, far[name, callers]) for contender in there]
-        lines.append(f"| {name} | {callers:,} | " + " | ".join(cells) + " |")
+    near, far = (scenarios(run, network) for network, _ in networks)
+    for (scenario, callers), results in near.items():
+        cells = [brief(found.get(name)) for found in (results, far[scenario, callers]) for name in names]
+        lines.append(f"| {scenario} | {callers:,} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def brief(row):
-    return "–" if row is None else f"{number(row['rate'])} ({duration(row['p50_us'])})"
+def brief(result):
+    return "–" if result is None else f"{number(result['rate'])} ({duration(result['p50_us'])})"
 
 
 def table(run):
-    names = [name for name in SHORT if any(row["contender"] == name for row in run["rows"])]
+    everyone = clients(run, CLIENTS)
     lines = [summary(run), "", "## In full", ""]
-    for network, unit in [("loopback", "on loopback"), ("1 ms", "1 ms of round trip away")]:
-        there = [name for name in names if name != "ets" or network == "loopback"]
+    for network, title in [("loopback", "loopback"), ("1 ms", "1 ms round trip")]:
+        names = [name for name in everyone if name != "ets" or network == "loopback"]
         lines += [
-            f"| {unit}: calls a second (p50, p99) | callers | " + " | ".join(SHORT[n] for n in there) + " |",
-            "|---|---|" + "---|" * len(there),
+            f"| {title}: calls per second (p50, p99) | callers | " + " | ".join(map(label, names)) + " |",
+            "|---|---|" + "---|" * len(names),
         ]
-        for (name, callers), row in rows(run, network).items():
-            cells = [cell(row.get(contender)) for contender in there]
-            lines.append(f"| {name} | {callers:,} | " + " | ".join(cells) + " |")
+        for (scenario, callers), results in scenarios(run, network).items():
+            cells = [cell(results.get(name)) for name in names]
+            lines.append(f"| {scenario} | {callers:,} | " + " | ".join(cells) + " |")
         lines.append("")
-    lines += costs(run, [name for name in names if name not in ("redis-benchmark", "ets")])
-    lines += extras(run.get("extras", {}))
+    lines += costs(run, [name for name in everyone if name not in ("redis-benchmark", "ets")])
+    lines += other_metrics(run.get("other_metrics", {}))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def clients(run, names):
+    """Those of the names that the run has results of."""
+    measured = {result["client"] for result in run["scenarios"]}
+    return [name for name in names if name in measured]
+
+
+def label(name):
+    return "ETS" if name == "ets" else name
 
 
 def describe(run):
@@ -80,22 +85,23 @@ def describe(run):
         f"{machine['cpu']}, {machine['cores']} cores, {machine['os']}, Erlang/OTP {versions['otp']}, "
         f"Elixir {versions['elixir']}, Redis {versions['redis']}, eredis {versions['eredis']}{redix}, "
         f"commit {versions['commit']}. Medians of {settings['rounds']} rounds of {settings['ms'] / 1000:g} s, in which the "
-        "contenders take turns."
+        "clients take turns."
     )
 
 
-def rows(run, network):
+def scenarios(run, network):
+    """The results by scenario and callers, and then by client."""
     found = {}
-    for row in run["rows"]:
-        if row["network"] == network:
-            found.setdefault((row["row"], row["callers"]), {})[row["contender"]] = row
+    for result in run["scenarios"]:
+        if result["network"] == network:
+            found.setdefault((result["scenario"], result["callers"]), {})[result["client"]] = result
     return found
 
 
-def cell(row):
-    if row is None:
+def cell(result):
+    if result is None:
         return "–"
-    return f"{number(row['rate'])} ({duration(row['p50_us'])}, {duration(row['p99_us'])})"
+    return f"{number(result['rate'])} ({duration(result['p50_us'])}, {duration(result['p99_us'])})"
 
 
 def number(value):
@@ -111,60 +117,65 @@ def duration(us):
 
 def costs(run, names):
     lines = [
-        "| of a call on loopback: CPU time here, CPU time of Redis, its commands | callers | "
-        + " | ".join(SHORT[name] for name in names) + " |",
+        "| per call, loopback: CPU time of the VM, CPU time of Redis, commands | callers | "
+        + " | ".join(map(label, names)) + " |",
         "|---|---|" + "---|" * len(names),
     ]
-    for (name, callers), row in rows(run, "loopback").items():
+    for (scenario, callers), results in scenarios(run, "loopback").items():
         cells = [
             f"{duration(r['vm_cpu_us'])}, {duration(r['redis_cpu_us'])}, {r['commands']:,.3g}" if r else "–"
-            for r in (row.get(contender) for contender in names)
+            for r in (results.get(name) for name in names)
         ]
-        lines.append(f"| {name} | {callers:,} | " + " | ".join(cells) + " |")
+        lines.append(f"| {scenario} | {callers:,} | " + " | ".join(cells) + " |")
     return lines + [""]
 
 
-def extras(found):
+def other_metrics(metrics):
     lines = []
-    for time in found.get("scheduler_time", []):
+    for time in metrics.get("scheduler_time", []):
         lines.append(
-            f"- The native library holds a scheduler for {duration(time['mean_us'])} a get on average, p50 "
+            f"- A get occupies a scheduler in the NIF for {duration(time['mean_us'])} on average, p50 "
             f"{duration(time['p50_us'])}, p99 {duration(time['p99_us'])}, p99.9 {duration(time['p999_us'])} "
-            f"({time['callers']} callers)."
+            f"({plural(time['callers'], 'caller')})."
         )
-    for row in found.get("get_beside_all", []):
+    for result in metrics.get("mixed_workload", []):
         lines.append(
-            f"- A get while users are listed among a million keys, {SHORT[row['contender']]}, {row['callers']} callers: p50 "
-            f"{duration(row['beside_p50_us'])}, p99 {duration(row['beside_p99_us'])}; without that "
-            f"{duration(row['alone_p50_us'])}, {duration(row['alone_p99_us'])}."
+            f"- A get while all users are listed among a million keys, {label(result['client'])}, "
+            f"{plural(result['callers'], 'caller')}: p50 {duration(result['mixed_p50_us'])}, p99 "
+            f"{duration(result['mixed_p99_us'])}; without the listing {duration(result['gets_only_p50_us'])}, "
+            f"{duration(result['gets_only_p99_us'])}."
         )
-    if "cold_start_ms" in found:
-        times = ", ".join(f"{SHORT[name]} {ms:.3g} ms" for name, ms in found["cold_start_ms"].items())
-        lines.append(f"- From the start to the first answer in a new VM: {times}.")
-    if "memory" in found:
-        memory = found["memory"]
-        times = ", ".join(
-            f"{SHORT[name]} {bytes['vm'] / 1024:.3g} kB" for name, bytes in memory["per_waiting_call"].items()
+    if "cold_start_ms" in metrics:
+        times = ", ".join(f"{label(name)} {ms:.3g} ms" for name, ms in metrics["cold_start_ms"].items())
+        lines.append(f"- From the start of the client to the first reply, in a new VM: {times}.")
+    if "memory" in metrics:
+        memory = metrics["memory"]
+        sizes = ", ".join(
+            f"{label(name)} {bytes['vm'] / 1024:.3g} kB" for name, bytes in memory["per_waiting_call"].items()
         )
-        lines.append(f"- Memory of the VM for a waiting call and its process: {times}.")
+        lines.append(f"- Memory of the VM for a waiting call and its process: {sizes}.")
         idle = memory["per_idle_connection"]
         lines.append(
-            f"- One connection more: {idle['resident'] / 1024:.3g} kB here, {idle['redis'] / 1024:.3g} kB in Redis."
+            f"- One more connection: {idle['resident'] / 1024:.3g} kB in the VM, {idle['redis'] / 1024:.3g} kB in Redis."
         )
-    if "build" in found:
-        build = found["build"]
+    if "build" in metrics:
+        build = metrics["build"]
         lines.append(
-            f"- `mix compile` from nothing, without fetching crates: {build['compile_from_nothing_s']:.3g} s. The library: "
+            f"- `mix compile` from scratch, without fetching crates: {build['compile_from_scratch_s']:.3g} s. The library: "
             f"{build['library_bytes'] / 1e6:.2g} MB, stripped {build['stripped_bytes'] / 1e6:.2g} MB."
         )
     return lines
 
 
+def plural(count, noun):
+    return f"{count} {noun}{'s' * (count > 1)}"
+
+
 def chart(run):
-    names = [name for name in SHORT if name != "ets" and any(r["contender"] == name for r in run["rows"])]
+    names = clients(run, [name for name in CLIENTS if name != "ets"])
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 7), sharey=True, layout="constrained")
     for axis, network in zip(axes, ["loopback", "1 ms"]):
-        found = rows(run, network)
+        found = scenarios(run, network)
         wanted = [key for key in CHART if key in found]
         height = 0.8 / len(names)
         for place, name in enumerate(names):
@@ -173,14 +184,14 @@ def chart(run):
                 [y + (place - (len(names) - 1) / 2) * height for y, _ in bars],
                 [rate for _, rate in bars],
                 height,
-                label=SHORT[name],
-                color=COLOURS[list(SHORT).index(name)],
+                label=label(name),
+                color=COLOURS[CLIENTS.index(name)],
             )
         axis.set_xscale("log")
-        axis.set_xlabel("calls a second (logarithmic)")
-        axis.set_title("on loopback" if network == "loopback" else "1 ms of round trip away")
+        axis.set_xlabel("calls per second (logarithmic)")
+        axis.set_title("loopback" if network == "loopback" else "1 ms round trip")
         axis.grid(axis="x", linewidth=0.3)
-        axis.set_yticks(range(len(wanted)), [f"{name}, {callers} caller{'s' * (callers > 1)}" for name, callers in wanted])
+        axis.set_yticks(range(len(wanted)), [f"{scenario}, {plural(callers, 'caller')}" for scenario, callers in wanted])
     axes[0].invert_yaxis()
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")

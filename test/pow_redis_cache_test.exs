@@ -111,7 +111,7 @@ defmodule PowRedisCacheTest do
 
       assert RedisClient.command!(client, [
                "EXISTS",
-               PowGuideStore.path(context.guide, ["cache", context.namespace])
+               PowGuideStore.path(context.pow_store, ["cache", context.namespace])
              ]) == 1
 
       PowRedisCache.delete(default, context.namespace)
@@ -188,7 +188,7 @@ defmodule PowRedisCacheTest do
     test "scans the keys without index", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: namespace
     } do
       records = for i <- 1..50, do: {[MyApp.User, :user, i], i}
@@ -196,14 +196,17 @@ defmodule PowRedisCacheTest do
 
       RedisClient.command!(client, [
         "SET",
-        PowGuideStore.path(guide, [namespace]) <> ":not-base64!",
+        PowGuideStore.path(pow_store, [namespace]) <> ":not-base64!",
         "x"
       ])
 
       assert PowRedisCache.all(config, [MyApp.User, :user, :_]) == records
       assert PowRedisCache.all(config, [MyApp.User, :_, 7]) == [{[MyApp.User, :user, 7], 7}]
 
-      assert RedisClient.command!(client, ["EXISTS", PowGuideStore.index_set(guide, [namespace])]) ==
+      assert RedisClient.command!(client, [
+               "EXISTS",
+               PowGuideStore.index_set(pow_store, [namespace])
+             ]) ==
                0
 
       PowRedisCache.delete(config, [MyApp.User, :user, 1])
@@ -231,12 +234,15 @@ defmodule PowRedisCacheTest do
     test "is set in milliseconds", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: namespace
     } do
       PowRedisCache.put(config, {"key", 1})
 
-      assert RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [namespace, "key"])]) in 3_590_000..3_600_000
+      assert RedisClient.command!(client, [
+               "PTTL",
+               PowGuideStore.path(pow_store, [namespace, "key"])
+             ]) in 3_590_000..3_600_000
     end
 
     test "is required", %{config: config} do
@@ -263,19 +269,22 @@ defmodule PowRedisCacheTest do
     test "defaults to :default_ttl of the instance", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: namespace
     } do
       config |> Keyword.delete(:ttl) |> PowRedisCache.put({"key", 1})
 
-      assert RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [namespace, "key"])]) in 50_000..60_000
+      assert RedisClient.command!(client, [
+               "PTTL",
+               PowGuideStore.path(pow_store, [namespace, "key"])
+             ]) in 50_000..60_000
     end
 
     @tag instance: [default_ttl: :infinity]
     test "can be :infinity", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: namespace
     } do
       persistent = Keyword.delete(config, :ttl)
@@ -283,18 +292,18 @@ defmodule PowRedisCacheTest do
 
       assert RedisClient.command!(client, [
                "PTTL",
-               PowGuideStore.path(guide, [namespace, "a", "key"])
+               PowGuideStore.path(pow_store, [namespace, "a", "key"])
              ]) ==
                -1
 
-      set = PowGuideStore.index_set(guide, [namespace, "a"])
+      set = PowGuideStore.index_set(pow_store, [namespace, "a"])
       # The set needs a TTL: without one, the next put would set its own.
       assert RedisClient.command!(client, ["PTTL", set]) > :timer.hours(24 * 365 * 1_000)
       PowRedisCache.put(config, {["a", "short"], 2})
       assert RedisClient.command!(client, ["PTTL", set]) > :timer.hours(24 * 365 * 1_000)
       PowRedisCache.delete(config, ["a", "short"])
 
-      assert RedisClient.command!(client, ["ZSCORE", set, PowGuideStore.path(guide, ["key"])]) ==
+      assert RedisClient.command!(client, ["ZSCORE", set, PowGuideStore.path(pow_store, ["key"])]) ==
                "inf"
 
       assert PowRedisCache.all(persistent, ["a", :_]) == [{["a", "key"], 1}]
@@ -304,49 +313,51 @@ defmodule PowRedisCacheTest do
   describe "the index" do
     test "has a set for each prefix of a key", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       PowRedisCache.put(config, [{["a", "k1"], 1}, {["a", "k2"], 2}])
-      assert PowGuideStore.members(guide, [ns]) == [["a", "k1"], ["a", "k2"]]
-      assert PowGuideStore.members(guide, [ns, "a"]) == [["k1"], ["k2"]]
+      assert PowGuideStore.members(pow_store, [ns]) == [["a", "k1"], ["a", "k2"]]
+      assert PowGuideStore.members(pow_store, [ns, "a"]) == [["k1"], ["k2"]]
       PowRedisCache.delete(config, ["a", "k1"])
-      assert PowGuideStore.members(guide, [ns]) == [["a", "k2"]]
-      assert PowGuideStore.members(guide, [ns, "a"]) == [["k2"]]
+      assert PowGuideStore.members(pow_store, [ns]) == [["a", "k2"]]
+      assert PowGuideStore.members(pow_store, [ns, "a"]) == [["k2"]]
     end
 
     test "drops expired members on put", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       client: client,
       namespace: ns
     } do
       PowRedisCache.put(config, {["a", "k1"], 1})
       long_ago = System.os_time(:millisecond) - 60_000
-      set = PowGuideStore.index_set(guide, [ns, "a"])
-      RedisClient.command!(client, ["ZADD", set, long_ago, PowGuideStore.path(guide, ["old"])])
-      assert PowGuideStore.members(guide, [ns, "a"]) == [["old"], ["k1"]]
+      set = PowGuideStore.index_set(pow_store, [ns, "a"])
+
+      RedisClient.command!(client, ["ZADD", set, long_ago, PowGuideStore.path(pow_store, ["old"])])
+
+      assert PowGuideStore.members(pow_store, [ns, "a"]) == [["old"], ["k1"]]
 
       Wait.until(fn ->
         PowRedisCache.put(config, {["a", "k2"], 2})
-        PowGuideStore.members(guide, [ns, "a"]) == [["k1"], ["k2"]]
+        PowGuideStore.members(pow_store, [ns, "a"]) == [["k1"], ["k2"]]
       end)
     end
 
     @tag instance: [timeout: 1_500]
     test "drops members without a value on all", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       client: client,
       namespace: ns
     } do
       PowRedisCache.put(config, [{["a", "k1"], 1}, {["a", "k2"], 2}, {["a", "k3"], 3}])
-      RedisClient.command!(client, ["DEL", PowGuideStore.path(guide, [ns, "a", "k1"])])
-      RedisClient.command!(client, ["DEL", PowGuideStore.path(guide, [ns, "a", "k3"])])
+      RedisClient.command!(client, ["DEL", PowGuideStore.path(pow_store, [ns, "a", "k1"])])
+      RedisClient.command!(client, ["DEL", PowGuideStore.path(pow_store, [ns, "a", "k3"])])
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "k2"], 2}]
       # A member that is written again before the repair stays.
       PowRedisCache.put(config, {["a", "k3"], 4})
-      Wait.until(fn -> PowGuideStore.members(guide, [ns, "a"]) == [["k2"], ["k3"]] end)
+      Wait.until(fn -> PowGuideStore.members(pow_store, [ns, "a"]) == [["k2"], ["k3"]] end)
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "k2"], 2}, {["a", "k3"], 4}]
     end
 
@@ -377,8 +388,8 @@ defmodule PowRedisCacheTest do
     end
 
     test "gets its TTL back at most a second after a put", context do
-      %{config: config, guide: guide, client: client, namespace: ns} = context
-      set = PowGuideStore.index_set(guide, [ns])
+      %{config: config, pow_store: pow_store, client: client, namespace: ns} = context
+      set = PowGuideStore.index_set(pow_store, [ns])
 
       # An emptied set loses its TTL, and Pow's example backend shortens it.
       for command <- ["DEL #{set}", "PEXPIRE #{set} 9000"] do

@@ -1,6 +1,6 @@
 alias PowRedisCache.{Cluster, RedisServer, SchedulerStalls}
 
-# With REDIS_TOPOLOGY=cluster, what all tests share is a cluster, of which this is one node.
+# With REDIS_TOPOLOGY=cluster, the shared server is a node of a cluster.
 server =
   if System.get_env("REDIS_TOPOLOGY") == "cluster" do
     cluster = Cluster.start!()
@@ -16,7 +16,7 @@ server =
 :persistent_term.put(RedisServer, server)
 {:ok, _pid} = SchedulerStalls.start_link([])
 Logger.configure(level: :warning)
-# What takes long runs where bin/test-matrix asks for it.
+# bin/test-matrix also runs the long tests.
 exclude = if System.get_env("POW_REDIS_CACHE_LONG"), do: [], else: [:long]
 ExUnit.after_suite(fn _results -> PowRedisCache.FailureSummary.print() end)
 formatters = [ExUnit.CLIFormatter, PowRedisCache.FailureSummary]
@@ -26,9 +26,9 @@ ExUnit.start(
   exclude: exclude,
   formatters: formatters,
   colors: [enabled: IO.ANSI.enabled?()],
-  # A busy machine takes its time. What waits for something in a test has limits of its own.
+  # Generous, since the machine may be busy. Waits inside tests have their own deadlines.
   timeout: 600_000
 )
 
-# What is tested writes as it does where there is no terminal.
+# Output under test is written as without a terminal.
 Application.put_env(:elixir, :ansi_enabled, false)

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Bench.Build do
-  @moduledoc "How long the package takes to compile from nothing, and how large its library is."
+  @moduledoc "Measures the time of a build from scratch and the size of the library."
 
   @root File.cwd!()
   @files ~w(Cargo.toml Cargo.lock native lib mix mix.exs README.md)
@@ -9,7 +9,7 @@ defmodule PowRedisCache.Bench.Build do
     File.mkdir_p!(folder)
     for file <- @files, do: File.cp_r!(Path.join(@root, file), Path.join(folder, file))
 
-    # Crates are fetched before: that is the network's time.
+    # Crates are fetched first, so that the network is not measured.
     run!("cargo", ["fetch", "--locked"], folder)
     begin = System.monotonic_time(:millisecond)
     run!("mix", ["compile"], folder)
@@ -19,7 +19,7 @@ defmodule PowRedisCache.Bench.Build do
     run!("strip", [library], folder)
     stripped = File.stat!(library).size
     File.rm_rf!(folder)
-    %{compile_from_nothing_s: seconds, library_bytes: bytes, stripped_bytes: stripped}
+    %{compile_from_scratch_s: seconds, library_bytes: bytes, stripped_bytes: stripped}
   end
 
   defp run!(program, arguments, folder) do

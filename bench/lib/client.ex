@@ -1,10 +1,10 @@
 defmodule PowRedisCache.Bench.Client do
   @moduledoc """
-  What is measured, behind one face: the calls of Pow's backends.
+  The clients under test, with the calls of a Pow backend as functions.
 
-  The modules of Pow's guide are those in our own words of `PowRedisCache.PowGuideStore`, over eredis and over
-  Redix, each on one connection as the guide has it. They write atoms as Erlang/OTP 26 does, so that
-  all contenders read the same data.
+  Pow's example backend is `PowRedisCache.PowGuideStore`, v1 and v2, on eredis and on Redix, each with one
+  connection as in Pow's documentation. It writes atoms as Erlang/OTP 26 does, so that all clients read
+  the same data.
   """
 
   alias PowRedisCache.PowGuideStore
@@ -16,22 +16,22 @@ defmodule PowRedisCache.Bench.Client do
   @namespace "credentials"
   @ttl :timer.minutes(30)
 
-  @doc "The names of all contenders whose client is there."
+  @doc "The names of all available clients."
   def names do
     drivers = Enum.filter([Redix, Eredis], & &1.available?())
 
     ["pow_redis_cache"] ++
-      for(driver <- drivers, edition <- [:current, :first], do: guide_name(edition, driver)) ++
+      for(driver <- drivers, version <- [2, 1], do: backend_name(version, driver)) ++
       ["ets"]
   end
 
-  @doc "The contenders of these names, on a database of a Redis server; `records` are what ETS starts with."
+  @doc "Starts the clients with these names on a database of a Redis server. `records` are preloaded into ETS."
   def start(names, port, database, records) do
     for name <- names, do: start_one(name, port, database, records)
   end
 
-  @doc "Ends them."
-  def stop(contenders), do: Enum.each(contenders, & &1.stop.())
+  @doc "Stops the clients."
+  def stop(clients), do: Enum.each(clients, & &1.stop.())
 
   defp start_one("pow_redis_cache", port, database, _records) do
     name = :"bench_#{port}_#{database}"
@@ -75,31 +75,36 @@ defmodule PowRedisCache.Bench.Client do
   end
 
   defp start_one(name, port, database, _records) do
-    {edition, driver} =
+    {version, driver} =
       Enum.find(
-        for(driver <- [Redix, Eredis], edition <- [:current, :first], do: {edition, driver}),
-        fn {edition, driver} -> guide_name(edition, driver) == name end
+        for(driver <- [Redix, Eredis], version <- [2, 1], do: {version, driver}),
+        fn {version, driver} -> backend_name(version, driver) == name end
       )
 
-    client = driver.start!(port, database)
-    guide = %PowGuideStore{client: client, driver: driver, edition: edition}
+    connection = driver.start!(port, database)
+    pow_store = %PowGuideStore{client: connection, driver: driver, version: version}
 
     %__MODULE__{
       name: name,
       put: fn records ->
-        PowGuideStore.put_all(guide, for({key, value} <- records, do: {parts(key), value}), @ttl)
+        PowGuideStore.put_all(
+          pow_store,
+          for({key, value} <- records, do: {parts(key), value}),
+          @ttl
+        )
       end,
-      get: &PowGuideStore.get(guide, parts(&1)),
-      delete: &PowGuideStore.delete(guide, parts(&1)),
+      get: &PowGuideStore.get(pow_store, parts(&1)),
+      delete: &PowGuideStore.delete(pow_store, parts(&1)),
       all: fn pattern ->
         {prefix, wildcards} = Enum.split_while(pattern, &(&1 != :_))
-        PowGuideStore.all(guide, [@namespace | prefix], length(wildcards))
+        PowGuideStore.all(pow_store, [@namespace | prefix], length(wildcards))
       end,
-      stop: fn -> driver.stop(client) end
+      stop: fn -> driver.stop(connection) end
     }
   end
 
-  defp guide_name(edition, driver), do: "guide (#{edition}) on #{driver.name()}"
+  defp backend_name(version, driver),
+    do: "Pow backend v#{version} on #{driver.name()}"
 
   defp parts(key), do: [@namespace | List.wrap(key)]
 end

@@ -1,26 +1,26 @@
 defmodule PowRedisCache.Bench.Counters do
-  @moduledoc "Readings of what a measure costs: our CPU time and Redis's, Redis's commands, memory."
+  @moduledoc "Reads the counters of costs: the CPU time of this VM and of Redis, Redis's commands, and memory."
 
   alias PowRedisCache.RedisClient
 
-  # Linux tells times of processes in hundredths of a second.
+  # Linux counts the CPU time of a process in hundredths of a second.
   @microseconds_per_tick 10_000
 
   @doc "CPU time of this VM and of a Redis server, in microseconds, and the commands it has served."
   def read(client) do
     cpu = info(client, "cpu")
-    # The last, so that what we ask ourselves is the same in each reading.
+    # The last command, so that each reading adds the same number of commands.
     stats = info(client, "stats")
 
     %{
       vm_cpu_us: vm_cpu_us(),
       redis_cpu_us: seconds(cpu["used_cpu_user"]) + seconds(cpu["used_cpu_sys"]),
-      # This reading's own two.
+      # Without the two commands of each reading.
       commands: String.to_integer(stats["total_commands_processed"]) - own_commands()
     }
   end
 
-  @doc "A section of what a server says of itself."
+  @doc "A section of `INFO`."
   def info(client, section) do
     for line <- client |> RedisClient.command!(["INFO", section]) |> String.split("\r\n"),
         [name, value] <- [String.split(line, ":", parts: 2)],
@@ -34,7 +34,7 @@ defmodule PowRedisCache.Bench.Counters do
     String.to_integer(kilobytes) * 1024
   end
 
-  # How many commands this process has sent to read: they are none of the measured.
+  # The number of commands that this process has sent for readings.
   defp own_commands do
     sent = Process.get(__MODULE__, 0) + 2
     Process.put(__MODULE__, sent)
@@ -42,7 +42,7 @@ defmodule PowRedisCache.Bench.Counters do
   end
 
   defp vm_cpu_us do
-    # Behind the name of the program, which may have spaces.
+    # The fields after the name of the program, which may contain spaces.
     [_, fields] = "/proc/self/stat" |> File.read!() |> String.split(") ", parts: 2)
     fields = String.split(fields)
     ticks = String.to_integer(Enum.at(fields, 11)) + String.to_integer(Enum.at(fields, 12))

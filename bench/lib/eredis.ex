@@ -12,7 +12,7 @@ defmodule PowRedisCache.Bench.Eredis do
     to_string(Application.spec(:eredis, :vsn))
   end
 
-  # It is no dependency: `apply/3` keeps the compiler from looking for it.
+  # Not a dependency: `apply/3` avoids compiler warnings about an unknown module.
   def start!(port, database) do
     {:ok, client} = apply(:eredis, :start_link, [~c"127.0.0.1", port, database])
     client

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Bench.Json do
-  @moduledoc "Writes JSON, which Erlang/OTP knows from 27 on only. One line for each of the deepest maps."
+  @moduledoc "Encodes JSON, since Erlang/OTP has an encoder from 27 on only. The innermost maps take one line each."
 
   def encode(term), do: [value(term, ""), "\n"]
 

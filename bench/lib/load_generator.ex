@@ -1,14 +1,14 @@
 defmodule PowRedisCache.Bench.LoadGenerator do
-  @moduledoc "Callers that call, each again as soon as it is answered, and the time of each call."
+  @moduledoc "Callers that call in a loop, each as soon as its last call has returned."
 
   @doc """
-  Runs so many callers. Each prepares, which is not measured, and then calls for so many milliseconds
-  (`{:for, ms}`) or so many times (`{:times, n}`). `call.(caller, number, prepared)` checks its answer.
+  Runs `callers` callers. Each one prepares, which is not measured, and then calls for `{:for, ms}`
+  milliseconds or `{:times, n}` times. `call.(caller, number, prepared)` checks its result.
 
-  Returns the time of each call and the duration of all, in nanoseconds, and what `meter` says between
-  the first call and the last.
+  Returns the time of each call and the total duration, in nanoseconds, and the difference of `counters`
+  before the first call and after the last.
   """
-  def run(callers, extent, prepare, call, meter) do
+  def run(callers, extent, prepare, call, counters) do
     parent = self()
 
     pids =
@@ -16,11 +16,11 @@ defmodule PowRedisCache.Bench.LoadGenerator do
           do: spawn_link(fn -> caller(parent, caller, extent, prepare, call) end)
 
     for pid <- pids, do: receive(do: ({^pid, :ready} -> :ok))
-    before = meter.()
+    before = counters.()
     begin = now()
     for pid <- pids, do: send(pid, :go)
     times = Enum.flat_map(pids, fn pid -> receive(do: ({^pid, times} -> times)) end)
-    {times, now() - begin, difference(before, meter.())}
+    {times, now() - begin, difference(before, counters.())}
   end
 
   defp difference(before, later), do: Map.new(later, fn {key, n} -> {key, n - before[key]} end)

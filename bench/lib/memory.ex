@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Bench.Memory do
-  @moduledoc "What waiting calls and idle connections take, in bytes."
+  @moduledoc "Measures the memory of waiting calls and idle connections, in bytes."
 
   alias PowRedisCache.{RedisClient, RedisServer, Wait}
   alias PowRedisCache.Bench.{Client, Dataset, Counters}
@@ -8,7 +8,7 @@ defmodule PowRedisCache.Bench.Memory do
   @connections 64
 
   def run do
-    names = Enum.reject(Client.names(), &(&1 == "ets" or String.contains?(&1, "first")))
+    names = Enum.reject(Client.names(), &(&1 == "ets" or String.contains?(&1, "v1")))
 
     %{
       per_waiting_call: Map.new(names, &{&1, waiting(&1)}),
@@ -16,25 +16,25 @@ defmodule PowRedisCache.Bench.Memory do
     }
   end
 
-  # Of callers that wait for a server that stands still: the process itself, apart, and what else the
-  # VM holds for it. Resident memory is the whole VM's.
+  # The memory of a caller that waits for a suspended server: its process and everything else that the VM
+  # allocates for the call. Resident memory is that of the whole VM.
   defp waiting(name) do
     server = RedisServer.start!()
-    client = RedisClient.connect!(server.port)
-    pid = Counters.info(client, "server")["process_id"]
-    [contender] = Client.start([name], server.port, 0, [])
-    :not_found = contender.get.(Dataset.session(1, 1))
+    redis_client = RedisClient.connect!(server.port)
+    pid = Counters.info(redis_client, "server")["process_id"]
+    [client] = Client.start([name], server.port, 0, [])
+    :not_found = client.get.(Dataset.session(1, 1))
     parked = spawn_parked(fn -> :ok end)
     signal("STOP", pid)
     before = memory()
-    callers = spawn_parked(fn -> contender.get.(Dataset.session(1, 1)) end)
+    callers = spawn_parked(fn -> client.get.(Dataset.session(1, 1)) end)
     Enum.each(callers, &send(&1, :go))
     Wait.until(fn -> Enum.all?(callers, &waits?/1) end)
     waiting = memory()
     signal("CONT", pid)
     Wait.until(fn -> not Enum.any?(callers, &Process.alive?/1) end)
     Enum.each(parked, &send(&1, :go))
-    Client.stop([contender])
+    Client.stop([client])
     RedisServer.stop(server)
     Map.new(waiting, fn {kind, bytes} -> {kind, (bytes - before[kind]) / @callers} end)
   end
@@ -61,7 +61,7 @@ defmodule PowRedisCache.Bench.Memory do
 
   defp signal(name, pid), do: {_output, 0} = System.cmd("kill", ["-#{name}", pid])
 
-  # One more connection: ours, and Redis's side of it.
+  # The memory of one more connection, in this VM and in Redis.
   defp idle do
     server = RedisServer.start!()
     client = RedisClient.connect!(server.port)

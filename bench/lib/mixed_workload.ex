@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Bench.MixedWorkload do
-  @moduledoc "How long a get takes while another process lists the users among a million keys."
+  @moduledoc "Measures gets while another process lists all users among a million keys."
 
   alias PowRedisCache.RedisServer
   alias PowRedisCache.Bench.{Client, Dataset, LoadGenerator, Runner}
@@ -13,56 +13,55 @@ defmodule PowRedisCache.Bench.MixedWorkload do
     users = Dataset.users(@keys)
     Runner.load(server, users, @sessions)
     names = Client.names() -- ["ets"]
-    names = Enum.reject(names, &String.contains?(&1, "first"))
-    contenders = Client.start(names, server.port, 0, [])
+    names = Enum.reject(names, &String.contains?(&1, "v1"))
+    clients = Client.start(names, server.port, 0, [])
 
     result =
       for callers <- @callers,
-          contender <- contenders do
-        rounds =
-          for _round <- 1..settings.rounds, do: round(contender, callers, users, settings.ms)
+          client <- clients do
+        rounds = for _round <- 1..settings.rounds, do: round(client, callers, users, settings.ms)
 
-        {alone, beside} = Enum.unzip(rounds)
+        {gets_only, mixed} = Enum.unzip(rounds)
 
         %{
-          contender: contender.name,
+          client: client.name,
           callers: callers,
-          alone_p50_us: median(alone, 0.5),
-          alone_p99_us: median(alone, 0.99),
-          beside_p50_us: median(beside, 0.5),
-          beside_p99_us: median(beside, 0.99)
+          gets_only_p50_us: median(gets_only, 0.5),
+          gets_only_p99_us: median(gets_only, 0.99),
+          mixed_p50_us: median(mixed, 0.5),
+          mixed_p99_us: median(mixed, 0.99)
         }
       end
 
-    Client.stop(contenders)
+    Client.stop(clients)
     RedisServer.stop(server)
     result
   end
 
-  # Times without a listing, and with one that does not end before.
-  defp round(contender, callers, users, ms) do
-    alone = times(contender, callers, users, ms)
-    lister = spawn_link(fn -> list(contender, users) end)
-    beside = times(contender, callers, users, ms)
+  # The times of gets without a listing, and during one.
+  defp round(client, callers, users, ms) do
+    gets_only = times(client, callers, users, ms)
+    lister = spawn_link(fn -> list(client, users) end)
+    mixed = times(client, callers, users, ms)
     send(lister, {:stop, self()})
-    receive(do: (:stopped -> {alone, beside}))
+    receive(do: (:stopped -> {gets_only, mixed}))
   end
 
-  defp list(contender, users) do
-    records = contender.all.(Dataset.user_key(:_))
+  defp list(client, users) do
+    records = client.all.(Dataset.user_key(:_))
     true = length(records) == users
 
     receive do
       {:stop, pid} -> send(pid, :stopped)
     after
-      0 -> list(contender, users)
+      0 -> list(client, users)
     end
   end
 
-  defp times(contender, callers, users, ms) do
+  defp times(client, callers, users, ms) do
     call = fn caller, number, _prepared ->
       user = rem(caller * 7919 + number * 104_729, users) + 1
-      {[_struct, :user, ^user], _metadata} = contender.get.(Dataset.session(user, 1))
+      {[_struct, :user, ^user], _metadata} = client.get.(Dataset.session(user, 1))
     end
 
     {times, _duration, _costs} =

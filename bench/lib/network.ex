@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Bench.Network do
-  @moduledoc "Ways to a Redis server: loopback, and through a proxy that adds a millisecond of round trip."
+  @moduledoc "Connects to a Redis server over loopback, or through a proxy that adds 1 ms to each round trip."
 
   alias PowRedisCache.RedisServer
 
@@ -16,7 +16,7 @@ defmodule PowRedisCache.Bench.Network do
     for %{process: process} when process != nil <- networks, do: Port.close(process)
   end
 
-  # It ends with its standard input.
+  # The proxy ends when its standard input closes.
   defp start_proxy(port, proxy) do
     process =
       Port.open({:spawn_executable, proxy}, [:binary, line: 80, args: ["#{port}", "#{@added_us}"]])
@@ -25,7 +25,7 @@ defmodule PowRedisCache.Bench.Network do
       {^process, {:data, {:eol, line}}} ->
         %__MODULE__{name: "1 ms", port: String.to_integer(line), process: process}
     after
-      10_000 -> raise "the proxy #{proxy} does not start"
+      10_000 -> raise "the proxy #{proxy} did not start"
     end
   end
 end

@@ -1,12 +1,12 @@
 defmodule PowRedisCache.Bench.OtherMetrics do
-  @moduledoc "What is measured besides rows: each with a map of figures of its own."
+  @moduledoc "Metrics other than the scenarios: scheduler time, a mixed workload, cold start, memory and the build."
 
   alias PowRedisCache.Bench.{MixedWorkload, Build, ColdStart, Memory, SchedulerTime}
 
   def run(settings) do
     %{
       scheduler_time: SchedulerTime.run(settings),
-      get_beside_all: MixedWorkload.run(settings),
+      mixed_workload: MixedWorkload.run(settings),
       cold_start_ms: ColdStart.run(settings),
       memory: Memory.run(),
       build: Build.run()

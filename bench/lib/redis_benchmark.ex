@@ -1,15 +1,15 @@
 defmodule PowRedisCache.Bench.RedisBenchmark do
-  @moduledoc "`redis-benchmark`, Redis's own load generator, in C: the limit of Redis itself."
+  @moduledoc "`redis-benchmark`, Redis's load generator in C: the upper limit."
 
   alias PowRedisCache.PowGuideStore
 
   @name "redis-benchmark"
-  @guide %PowGuideStore{edition: :current}
+  @pow_store %PowGuideStore{version: 2}
   @ttl "1800000"
 
   def name, do: @name
 
-  @doc "Rate, p50 and p99 of so many calls by so many clients."
+  @doc "The rate, p50 and p99 of `calls` calls by `clients` connections."
   def run(port, command, clients, calls) do
     {output, 0} =
       System.cmd(
@@ -29,5 +29,5 @@ defmodule PowRedisCache.Bench.RedisBenchmark do
   defp arguments({:get, key}), do: ["GET", path(key)]
   defp arguments({:set, key}), do: ["SET", path(key), String.duplicate("x", 100), "PX", @ttl]
 
-  defp path(key), do: PowGuideStore.path(@guide, ["credentials", key])
+  defp path(key), do: PowGuideStore.path(@pow_store, ["credentials", key])
 end

@@ -1,7 +1,7 @@
 defmodule PowRedisCache.Bench.Redix do
   @moduledoc """
-  Redix, where it is on the code path: `POW_REDIS_CACHE_REDIX` names its folder of beams and those of
-  what it needs, with colons between.
+  Redix, if it is available: `POW_REDIS_CACHE_REDIX` lists the ebin folders of Redix and its
+  dependencies, separated by colons.
   """
 
   def name, do: "Redix"
@@ -16,7 +16,7 @@ defmodule PowRedisCache.Bench.Redix do
 
   def version, do: System.get_env("POW_REDIS_CACHE_REDIX_VERSION", "unknown")
 
-  # It is no dependency: `apply/3` keeps the compiler from looking for it.
+  # Not a dependency: `apply/3` avoids compiler warnings about an unknown module.
   def start!(port, database) do
     options = [host: "127.0.0.1", port: port, database: database]
     {:ok, client} = apply(Redix, :start_link, [options])

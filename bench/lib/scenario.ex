@@ -1,11 +1,12 @@
 defmodule PowRedisCache.Bench.Scenario do
   @moduledoc """
-  What is called, by how many callers, among which records.
+  A scenario: the call, the number of callers, and the records.
 
-  `:call` is one call of one caller, with its answer checked; `:prepare` is done before, unmeasured.
-  Rows with `writes: true` have a database of their own, empty at each measure. `:command` is what
-  `redis-benchmark` is to send instead. Contenders may be left out: `:without`, and with a millisecond
-  of round trip `:without_far`.
+    * `:call` - one call of one caller, which checks its result;
+    * `:prepare` - runs before the calls of a caller and is not measured;
+    * `:writes` - whether the scenario writes; it then has a separate database, emptied before each run;
+    * `:command` - the command that `redis-benchmark` sends instead;
+    * `:without` - clients to exclude, and `:without_far` those to exclude with 1 ms of round trip.
   """
 
   alias PowRedisCache.Bench.Dataset
@@ -25,10 +26,10 @@ defmodule PowRedisCache.Bench.Scenario do
     without_far: []
   ]
 
-  @first ["guide (first) on Redix", "guide (first) on eredis"]
+  @v1 ["Pow backend v1 on Redix", "Pow backend v1 on eredis"]
   @big String.duplicate("x", 10_000)
 
-  @doc "All rows."
+  @doc "All scenarios."
   def all do
     gets() ++ writes() ++ sessions() ++ [all_users()] ++ big() ++ [at_once()]
   end
@@ -40,64 +41,64 @@ defmodule PowRedisCache.Bench.Scenario do
         callers: callers,
         call: &get/4,
         command: {:get, Dataset.session(1, 1)},
-        # The first edition's is the same.
-        without: @first
+        # v1 and v2 get in the same way.
+        without: @v1
       }
     end
   end
 
-  defp get(row, contender, caller, number) do
-    user = rem(caller * 7919 + number * 104_729, row.users) + 1
-    session = Dataset.session(user, 1 + rem(number, row.sessions))
-    {[_struct, :user, ^user], [fingerprint: _]} = contender.get.(session)
+  defp get(scenario, client, caller, number) do
+    user = rem(caller * 7919 + number * 104_729, scenario.users) + 1
+    session = Dataset.session(user, 1 + rem(number, scenario.sessions))
+    {[_struct, :user, ^user], [fingerprint: _]} = client.get.(session)
   end
 
   defp writes do
-    row = %__MODULE__{name: nil, callers: 64, call: nil, writes: true, users: 0}
+    scenario = %__MODULE__{name: nil, callers: 64, call: nil, writes: true, users: 0}
 
     [
-      %{row | name: "sign-in", call: &sign_in/4},
-      %{row | name: "sign-out", call: &sign_out/4, prepare: &sign_in_often/3, times: 50},
+      %{scenario | name: "sign-in", call: &sign_in/4},
+      %{scenario | name: "sign-out", call: &sign_out/4, prepare: &sign_in_often/3, times: 50},
       %{
-        row
+        scenario
         | name: "put one key",
           call: &put_one/4,
           command: {:set, Dataset.session(1, 1)}
       },
-      %{row | name: "delete one key", call: &delete_one/4, prepare: &put_often/3, times: 100}
+      %{scenario | name: "delete one key", call: &delete_one/4, prepare: &put_often/3, times: 100}
     ]
   end
 
-  # Each time another user's.
-  defp sign_in(_row, contender, caller, number) do
+  # Each sign-in is of another user.
+  defp sign_in(_scenario, client, caller, number) do
     user = signed_in(caller, number)
-    :ok = contender.put.(Dataset.sign_in(user, Dataset.session(user, number)))
+    :ok = client.put.(Dataset.sign_in(user, Dataset.session(user, number)))
   end
 
   defp signed_in(caller, number), do: caller * 1_000_000 + number
 
-  defp sign_in_often(row, contender, caller) do
-    for number <- 1..row.times, do: sign_in(row, contender, caller, number)
+  defp sign_in_often(scenario, client, caller) do
+    for number <- 1..scenario.times, do: sign_in(scenario, client, caller, number)
   end
 
-  defp sign_out(_row, contender, caller, number) do
+  defp sign_out(_scenario, client, caller, number) do
     user = signed_in(caller, number)
     session = Dataset.session(user, number)
-    {[_struct, :user, ^user], _metadata} = contender.get.(session)
-    :ok = contender.delete.(session)
-    :ok = contender.delete.(Dataset.session_key(user, session))
+    {[_struct, :user, ^user], _metadata} = client.get.(session)
+    :ok = client.delete.(session)
+    :ok = client.delete.(Dataset.session_key(user, session))
   end
 
-  defp put_one(_row, contender, caller, number) do
-    :ok = contender.put.([{Dataset.session(caller, number), {Dataset.user_key(caller), []}}])
+  defp put_one(_scenario, client, caller, number) do
+    :ok = client.put.([{Dataset.session(caller, number), {Dataset.user_key(caller), []}}])
   end
 
-  defp put_often(row, contender, caller) do
-    for number <- 1..row.times, do: put_one(row, contender, caller, number)
+  defp put_often(scenario, client, caller) do
+    for number <- 1..scenario.times, do: put_one(scenario, client, caller, number)
   end
 
-  defp delete_one(_row, contender, caller, number) do
-    :ok = contender.delete.(Dataset.session(caller, number))
+  defp delete_one(_scenario, client, caller, number) do
+    :ok = client.delete.(Dataset.session(caller, number))
   end
 
   defp sessions do
@@ -107,15 +108,15 @@ defmodule PowRedisCache.Bench.Scenario do
         callers: 64,
         users: Dataset.users(keys),
         call: &sessions_of/4,
-        # It looks at each key of the database, with a round trip for each ten.
-        without: if(keys > 1_000, do: @first, else: [])
+        # v1 scans all keys of the database, ten per round trip.
+        without: if(keys > 1_000, do: @v1, else: [])
       }
     end
   end
 
-  defp sessions_of(row, contender, caller, number) do
-    user = rem(caller * 7919 + number * 104_729, row.users) + 1
-    records = contender.all.(Dataset.user_key(user) ++ [:session, :_])
+  defp sessions_of(scenario, client, caller, number) do
+    user = rem(caller * 7919 + number * 104_729, scenario.users) + 1
+    records = client.all.(Dataset.user_key(user) ++ [:session, :_])
     true = Dataset.sessions?(records, user)
   end
 
@@ -126,30 +127,37 @@ defmodule PowRedisCache.Bench.Scenario do
       users: 100_000,
       sessions: 1,
       times: 1,
-      # A round trip for each ten keys of the database: nearly two minutes.
-      without_far: @first,
-      call: fn row, contender, _caller, _number ->
-        records = contender.all.(Dataset.user_key(:_))
-        true = length(records) == row.users
+      # v1 needs a round trip for every ten keys of the database: nearly two minutes.
+      without_far: @v1,
+      call: fn scenario, client, _caller, _number ->
+        records = client.all.(Dataset.user_key(:_))
+        true = length(records) == scenario.users
       end
     }
   end
 
   defp big do
-    row = %__MODULE__{name: nil, callers: 64, call: nil, writes: true, users: 0, without: @first}
+    scenario = %__MODULE__{
+      name: nil,
+      callers: 64,
+      call: nil,
+      writes: true,
+      users: 0,
+      without: @v1
+    }
 
     [
       %{
-        row
+        scenario
         | name: "get of 10 kB",
-          prepare: fn _row, contender, caller -> contender.put.([{"big#{caller}", @big}]) end,
-          call: fn _row, contender, caller, _number -> @big = contender.get.("big#{caller}") end
+          prepare: fn _scenario, client, caller -> client.put.([{"big#{caller}", @big}]) end,
+          call: fn _scenario, client, caller, _number -> @big = client.get.("big#{caller}") end
       },
       %{
-        row
+        scenario
         | name: "put of 10 kB",
-          call: fn _row, contender, caller, _number ->
-            :ok = contender.put.([{"big#{caller}", @big}])
+          call: fn _scenario, client, caller, _number ->
+            :ok = client.put.([{"big#{caller}", @big}])
           end
       }
     ]
@@ -161,7 +169,7 @@ defmodule PowRedisCache.Bench.Scenario do
       callers: 10_000,
       times: 1,
       call: &get/4,
-      without: @first
+      without: @v1
     }
   end
 end

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Bench.SchedulerTime do
-  @moduledoc "How long the native library holds a scheduler for a get."
+  @moduledoc "Measures for how long a get occupies a scheduler in the NIF."
 
   alias PowRedisCache.{Native, RedisServer}
   alias PowRedisCache.Bench.{Dataset, LoadGenerator, Runner}
@@ -22,7 +22,7 @@ defmodule PowRedisCache.Bench.SchedulerTime do
     prepare = fn _caller -> nil end
     LoadGenerator.run(callers, {:times, @warm_up}, prepare, &call/3, &Map.new/0)
     collector = self()
-    # What LoadGenerator tells are the times of whole calls.
+    # LoadGenerator measures whole calls, so the time in the NIF is collected here.
     call = fn caller, number, prepared -> send(collector, call(caller, number, prepared)) end
     LoadGenerator.run(callers, {:for, ms}, prepare, call, &Map.new/0)
     sorted = Enum.sort(received([]))

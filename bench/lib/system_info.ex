@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Bench.SystemInfo do
-  @moduledoc "What machine this is, and the versions of all that takes part."
+  @moduledoc "The machine, and the versions of everything that is measured."
 
   alias PowRedisCache.RedisServer
   alias PowRedisCache.Bench.{Eredis, Redix}
@@ -10,7 +10,7 @@ defmodule PowRedisCache.Bench.SystemInfo do
       cores: System.schedulers_online(),
       memory_mb:
         "/proc/meminfo" |> field(~r/^MemTotal:\s+(\d+) kB$/m) |> String.to_integer() |> div(1024),
-      kernel: said("uname", ["-sr"]),
+      kernel: output_of("uname", ["-sr"]),
       os: field("/etc/os-release", ~r/^PRETTY_NAME="(.*)"$/m)
     }
   end
@@ -18,11 +18,11 @@ defmodule PowRedisCache.Bench.SystemInfo do
   def versions do
     %{
       pow_redis_cache: to_string(Application.spec(:pow_redis_cache, :vsn)),
-      commit: said("git", ["rev-parse", "--short", "HEAD"]),
+      commit: output_of("git", ["rev-parse", "--short", "HEAD"]),
       elixir: System.version(),
       otp: System.otp_release(),
-      redis: RedisServer.program() |> said(["--version"]) |> capture(~r/v=(\S+)/),
-      rustc: said("rustc", ["--version"]),
+      redis: RedisServer.program() |> output_of(["--version"]) |> capture(~r/v=(\S+)/),
+      rustc: output_of("rustc", ["--version"]),
       redix: if(Redix.available?(), do: Redix.version()),
       eredis: if(Eredis.available?(), do: Eredis.version())
     }
@@ -37,7 +37,7 @@ defmodule PowRedisCache.Bench.SystemInfo do
     end
   end
 
-  defp said(program, arguments) do
+  defp output_of(program, arguments) do
     {output, 0} = System.cmd(program, arguments, stderr_to_stdout: true)
     String.trim(output)
   end

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.Bench.App.User do
-  @moduledoc "A user as an app has it: Pow keeps the struct."
+  @moduledoc "The user struct of an app, which Pow stores."
 
   defstruct [
     :id,

@@ -1,8 +1,8 @@
-//! A TCP proxy on loopback that delays what passes, as a network would: each direction by half of
-//! the round trip. It does not limit how much is under way.
+//! A TCP proxy on loopback that simulates network latency.
 //!
-//! `pow_redis_bench UPSTREAM_PORT ROUND_TRIP_US` prints the port it listens on, and ends when its
-//! standard input does.
+//! It delays each direction by half of the round trip and does not limit the bytes in flight.
+//! `pow_redis_bench UPSTREAM_PORT ROUND_TRIP_US` prints the port that it listens on, and ends when its
+//! standard input closes.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
 const BUFFER: usize = 64 << 10;
-/// By so much a thread sleeps longer than it asks to (Linux's default timer slack).
+/// How much longer than requested a thread sleeps (Linux's default timer slack).
 const TIMER_SLACK: Duration = Duration::from_micros(50);
 
 fn main() -> io::Result<()> {
@@ -37,7 +37,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The upstream's port, and the delay of one direction.
+/// The upstream port, and the delay of one direction.
 fn arguments() -> Option<(u16, Duration)> {
     let mut arguments = env::args().skip(1);
     let upstream = arguments.next()?.parse().ok()?;
@@ -45,7 +45,7 @@ fn arguments() -> Option<(u16, Duration)> {
     Some((upstream, round_trip / 2))
 }
 
-/// Passes on what comes, later.
+/// Forwards the bytes of one direction after the delay.
 fn pump(from: TcpStream, to: TcpStream, delay: Duration) {
     let (sender, receiver) = channel();
     thread::spawn(move || read(from, delay, &sender));

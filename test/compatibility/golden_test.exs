@@ -1,5 +1,5 @@
 defmodule PowRedisCache.GoldenTest do
-  # The very bytes in Redis. Made once with Elixir, on Erlang/OTP 25 and 27:
+  # The exact bytes in Redis, generated on Erlang/OTP 25 and 27 with
   # Enum.map_join(parts, ":", &Base.url_encode64(:erlang.term_to_binary(&1), padding: false)).
   use PowRedisCache.Case, async: true
 
@@ -7,7 +7,8 @@ defmodule PowRedisCache.GoldenTest do
 
   @namespace "credentials"
 
-  # Parts behind the namespace; path as of Erlang/OTP 26 and later; path as of 25 and earlier.
+  # The parts after the namespace, the current key (Erlang/OTP 26 and later) and the legacy one (25 and
+  # earlier).
   @paths [
     {["abc"], "g20AAAALY3JlZGVudGlhbHM:g20AAAADYWJj", "g20AAAALY3JlZGVudGlhbHM:g20AAAADYWJj"},
     {[:user, 1], "g20AAAALY3JlZGVudGlhbHM:g3cEdXNlcg:g2EB",
@@ -24,7 +25,7 @@ defmodule PowRedisCache.GoldenTest do
 
   setup %{config: config}, do: [config: Keyword.put(config, :namespace, @namespace)]
 
-  test "keys, and members of index sets", %{config: config, client: client} do
+  test "writes the same keys and index members on all releases", %{config: config, client: client} do
     for {parts, path, _legacy} <- @paths do
       RedisClient.command!(client, ["FLUSHALL"])
       PowRedisCache.put(config, {parts, :value})
@@ -45,7 +46,7 @@ defmodule PowRedisCache.GoldenTest do
     end
   end
 
-  test "both forms of a key are read, and deleted", %{config: config, client: client} do
+  test "reads and deletes current and legacy keys", %{config: config, client: client} do
     for {parts, path, legacy} <- @paths, found <- [path, legacy] do
       RedisClient.command!(client, ["FLUSHALL"])
       RedisClient.command!(client, ["SET", found, :erlang.term_to_binary(1)])
@@ -55,10 +56,10 @@ defmodule PowRedisCache.GoldenTest do
     end
   end
 
-  test "the oracle of these tests writes the same bytes", %{guide: guide} do
+  test "PowGuideStore writes the same bytes", %{pow_store: pow_store} do
     for {parts, path, legacy} <- @paths do
-      assert PowGuideStore.path(%{guide | otp: 26}, [@namespace | parts]) == path
-      assert PowGuideStore.path(%{guide | otp: 25}, [@namespace | parts]) == legacy
+      assert PowGuideStore.path(%{pow_store | otp: 26}, [@namespace | parts]) == path
+      assert PowGuideStore.path(%{pow_store | otp: 25}, [@namespace | parts]) == legacy
     end
   end
 end

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.MatchTest do
-  # all/2, and with it the matcher, against :ets on random keys and patterns.
+  # Compares all/2, and with it the matcher, with :ets on random keys and patterns.
   use PowRedisCache.Case, async: true
 
   alias PowRedisCache.Terms
@@ -17,7 +17,7 @@ defmodule PowRedisCache.MatchTest do
   # Each case is a pattern matched against the keys of its round.
   for index <- [true, false] do
     @tag instance: [index: index]
-    test "answers as :ets does, with index: #{index}", context do
+    test "all/2 matches like :ets with index: #{index}", context do
       cases =
         for round <- 1..@rounds do
           config = Keyword.put(context.config, :namespace, {context.namespace, round})
@@ -31,15 +31,15 @@ defmodule PowRedisCache.MatchTest do
     end
   end
 
-  # A third of the keys lie there as Pow's guide wrote them on Erlang/OTP 25.
+  # A third of the records were written by Pow's example backend on Erlang/OTP 25.
   defp records(context, config) do
-    edition = if context.instance[:index], do: :current, else: :first
-    guide = %{context.guide | otp: 25, edition: edition}
+    version = if context.instance[:index], do: 2, else: 1
+    pow_store = %{context.pow_store | otp: 25, version: version}
     keys = for _ <- 1..@keys, do: Terms.key()
 
     for {key, number} <- keys |> Enum.uniq_by(&List.wrap/1) |> Enum.with_index() do
       if rem(number, 3) == 0 do
-        PowGuideStore.put(guide, [config[:namespace] | List.wrap(key)], number, 600_000)
+        PowGuideStore.put(pow_store, [config[:namespace] | List.wrap(key)], number, 600_000)
       else
         PowRedisCache.put(config, {key, number})
       end
@@ -57,7 +57,7 @@ defmodule PowRedisCache.MatchTest do
 
         assert keys(found) == keys(expected) and exact(found) === exact(expected),
                "seed #{seed}, match #{inspect(match)}\n" <>
-                 "missing: #{inspect(expected -- found)}\nin excess: #{inspect(found -- expected)}"
+                 "missing: #{inspect(expected -- found)}\nunexpected: #{inspect(found -- expected)}"
 
       :invalid ->
         assert_raise ArgumentError, fn -> PowRedisCache.all(config, match) end
@@ -66,7 +66,7 @@ defmodule PowRedisCache.MatchTest do
 
   defp keys(records), do: Enum.map(records, &elem(&1, 0))
 
-  # Keys that are equal but not the same, as 1 and 1.0, have no order among each other.
+  # Keys that are equal but not identical, such as 1 and 1.0, have no defined order.
   defp exact(records), do: records |> Enum.map(&:erlang.term_to_binary/1) |> Enum.sort()
 
   defp ets(namespace, records, match) do

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.MigratingTest do
-  # What guides/migrating.md says, as far as no other test says it.
+  # The claims of guides/migrating.md that no other test covers.
   use PowRedisCache.Case, async: true
 
   import ExUnit.CaptureIO
@@ -17,12 +17,12 @@ defmodule PowRedisCache.MigratingTest do
   setup_all do
     MnesiaStub.new()
     code = Enum.find(snippets(), &(&1 =~ "defmodule MyApp.SessionStore"))
-    old = "alias Pow.Store.Backend.MnesiaCache\n"
-    assert code =~ old
-    code = String.replace(code, old, "alias #{inspect(MnesiaStub)}, as: MnesiaCache\n")
-    # Pow's behaviour may be missing here, of which the compiler warns.
+    mnesia_alias = "alias Pow.Store.Backend.MnesiaCache\n"
+    assert code =~ mnesia_alias
+    code = String.replace(code, mnesia_alias, "alias #{inspect(MnesiaStub)}, as: MnesiaCache\n")
+    # Without Pow, the compiler warns about the missing behaviour.
     capture_io(:stderr, fn -> Code.compile_string(code, @guide_file) end)
-    [store: MyApp.SessionStore]
+    [session_store: MyApp.SessionStore]
   end
 
   describe "the guide" do
@@ -39,19 +39,19 @@ defmodule PowRedisCache.MigratingTest do
       end
     end
 
-    test "shows code that is Elixir" do
+    test "contains only valid Elixir" do
       for code <- snippets(), do: assert({:ok, _} = Code.string_to_quoted(code))
     end
 
-    test "points at files that are there" do
+    test "links only to existing files" do
       for [_, link] <- Regex.scan(~r/\]\(([^)#]+)\)/, @guide) do
         assert File.regular?(Path.expand(link, Path.dirname(@guide_file))), link
       end
     end
   end
 
-  # A server of the app is `{:ours, config}`, or `{:pasted, guide, namespace}`. What a login and a
-  # logout write is what Pow's CredentialsCache does.
+  # A server of the app runs `{:pow_redis_cache, config}` or Pow's example backend,
+  # `{:example, pow_store, namespace}`. Logins and logouts write what Pow's CredentialsCache writes.
 
   defp login(server, session) do
     put(server, session, {@user, fingerprint: "f"})
@@ -79,38 +79,40 @@ defmodule PowRedisCache.MigratingTest do
 
   defp session_key(session), do: @user ++ [:session, session]
 
-  defp put({:ours, config}, key, value), do: PowRedisCache.put(config, {key, value})
+  defp put({:pow_redis_cache, config}, key, value), do: PowRedisCache.put(config, {key, value})
 
-  defp put({:pasted, guide, ns}, key, value),
-    do: PowGuideStore.put(guide, [ns | wrap(key)], value, @ttl)
+  defp put({:example, pow_store, ns}, key, value),
+    do: PowGuideStore.put(pow_store, [ns | wrap(key)], value, @ttl)
 
-  defp get({:ours, config}, key), do: PowRedisCache.get(config, key)
-  defp get({:pasted, guide, ns}, key), do: PowGuideStore.get(guide, [ns | wrap(key)])
+  defp get({:pow_redis_cache, config}, key), do: PowRedisCache.get(config, key)
+  defp get({:example, pow_store, ns}, key), do: PowGuideStore.get(pow_store, [ns | wrap(key)])
 
-  defp delete({:ours, config}, key), do: PowRedisCache.delete(config, key)
-  defp delete({:pasted, guide, ns}, key), do: PowGuideStore.delete(guide, [ns | wrap(key)])
+  defp delete({:pow_redis_cache, config}, key), do: PowRedisCache.delete(config, key)
 
-  defp sessions({:ours, config}) do
+  defp delete({:example, pow_store, ns}, key),
+    do: PowGuideStore.delete(pow_store, [ns | wrap(key)])
+
+  defp sessions({:pow_redis_cache, config}) do
     for {key, _at} <- PowRedisCache.all(config, session_key(:_)), do: List.last(key)
   end
 
-  defp sessions({:pasted, guide, ns}) do
-    found = PowGuideStore.all(guide, [ns | @user] ++ [:session], 1)
+  defp sessions({:example, pow_store, ns}) do
+    found = PowGuideStore.all(pow_store, [ns | @user] ++ [:session], 1)
     found |> Enum.map(fn {key, _at} -> List.last(key) end) |> Enum.sort()
   end
 
   defp wrap(key), do: List.wrap(key)
 
   defp servers(context, otp) do
-    guide = %{context.guide | edition: context[:edition] || :current, otp: otp}
-    {{:ours, context.config}, {:pasted, guide, context.namespace}}
+    pow_store = %{context.pow_store | version: context[:version] || 2, otp: otp}
+    {{:pow_redis_cache, context.config}, {:example, pow_store, context.namespace}}
   end
 
-  for edition <- [:first, :current] do
-    describe "from the #{edition} edition" do
-      @describetag edition: edition, instance: [index: edition == :current]
+  for version <- [1, 2] do
+    describe "from v#{version}" do
+      @describetag version: version, instance: [index: version == 2]
 
-      test "a rolling deploy logs nobody out", context do
+      test "a rolling deploy keeps everyone logged in", context do
         {new, old} = servers(context, 26)
 
         for {one, other} <- [{old, new}, {new, old}] do
@@ -130,7 +132,7 @@ defmodule PowRedisCache.MigratingTest do
         end
       end
 
-      test "a roll-back logs nobody out", context do
+      test "a rollback keeps everyone logged in", context do
         {new, old} = servers(context, 26)
         login(new, "1")
         assert logged_in?(old, "1")
@@ -140,7 +142,7 @@ defmodule PowRedisCache.MigratingTest do
         refute logged_in?(old, "1")
       end
 
-      test "does not find our keys with atoms", context do
+      test "does not find PowRedisCache's keys with atoms on Erlang/OTP 25", context do
         {new, old} = servers(context, 25)
         put(new, @user, %{id: 1})
         assert get(old, @user) == :not_found
@@ -148,14 +150,14 @@ defmodule PowRedisCache.MigratingTest do
         assert get(old, ["token", 1]) == :ours
       end
 
-      test "old servers ask again for a login", context do
+      test "old servers on Erlang/OTP 25 ask for another login", context do
         {new, old} = servers(context, 25)
         login(new, "1")
         assert logged_in?(new, "1")
         refute logged_in?(old, "1")
       end
 
-      test "switching all servers at once logs nobody out", context do
+      test "switching all servers at once keeps everyone logged in", context do
         {new, old} = servers(context, 25)
         login(old, "1")
         login(old, "2")
@@ -168,7 +170,7 @@ defmodule PowRedisCache.MigratingTest do
         assert sessions(new) == ["3"]
       end
 
-      test "with the pasted module, an upgrade logs everybody out", context do
+      test "an Erlang/OTP upgrade without PowRedisCache logs everyone out", context do
         {_new, old} = servers(context, 25)
         {_new, upgraded} = servers(context, 26)
         login(old, "1")
@@ -176,7 +178,7 @@ defmodule PowRedisCache.MigratingTest do
         refute logged_in?(upgraded, "1")
       end
 
-      test "on Erlang/OTP 25 a reindex can't be undone", context do
+      test "a reindex cannot be undone on Erlang/OTP 25", context do
         {new, old} = servers(context, 25)
         login(old, "1")
         assert %{renamed: 2} = PowRedisCache.reindex(name: context.name)
@@ -186,11 +188,11 @@ defmodule PowRedisCache.MigratingTest do
     end
   end
 
-  test "either edition finds what was reindexed", context do
-    for edition <- [:first, :current] do
-      {_new, old} = servers(Map.put(context, :edition, edition), 25)
-      {new, upgraded} = servers(Map.put(context, :edition, edition), 26)
-      session = "of #{edition}"
+  test "both versions find reindexed sessions", context do
+    for version <- [1, 2] do
+      {_new, old} = servers(Map.put(context, :version, version), 25)
+      {new, upgraded} = servers(Map.put(context, :version, version), 26)
+      session = "of v#{version}"
       login(old, session)
       PowRedisCache.reindex(name: context.name)
       assert logged_in?(upgraded, session)
@@ -199,8 +201,8 @@ defmodule PowRedisCache.MigratingTest do
     end
   end
 
-  @tag edition: :first
-  test "index sets are no hindrance to the first edition", context do
+  @tag version: 1
+  test "v1 ignores index sets", context do
     {new, old} = servers(context, 26)
     login(old, "1")
     login(new, "2")
@@ -209,11 +211,11 @@ defmodule PowRedisCache.MigratingTest do
     assert sessions(new) == ["2"]
   end
 
-  test "the current edition shortens the life of index sets", context do
-    %{config: config, guide: guide, namespace: ns, client: client} = context
+  test "v2 shortens the TTL of index sets", context do
+    %{config: config, pow_store: pow_store, namespace: ns, client: client} = context
     PowRedisCache.put(config, {["a", "long"], 1})
-    PowGuideStore.put(guide, [ns, "a", "short"], 2, 200)
-    set = PowGuideStore.index_set(guide, [ns, "a"])
+    PowGuideStore.put(pow_store, [ns, "a", "short"], 2, 200)
+    set = PowGuideStore.index_set(pow_store, [ns, "a"])
     Wait.until(fn -> RedisClient.command!(client, ["EXISTS", set]) == 0 end)
 
     assert PowRedisCache.all(config, ["a", :_]) == []
@@ -222,80 +224,93 @@ defmodule PowRedisCache.MigratingTest do
     assert PowRedisCache.all(config, ["a", :_]) == [{["a", "long"], 1}]
   end
 
-  describe "from another store, with the module of the guide" do
-    test "what is in the old store alone is found and moved", context do
-      %{config: config, store: store} = context
+  describe "from Mnesia, with the guide's session store" do
+    test "a session in Mnesia alone is found and copied to Redis", context do
+      %{config: config, session_store: session_store} = context
       MnesiaStub.put(config, {session_key("1"), :theirs})
-      assert store.get(config, session_key("1")) == :theirs
+      assert session_store.get(config, session_key("1")) == :theirs
       assert PowRedisCache.get(config, session_key("1")) == :theirs
-      assert store.get(config, "unknown") == :not_found
+      assert session_store.get(config, "unknown") == :not_found
 
-      # Once it is there, it is Redis that counts.
+      # From then on, Redis takes precedence.
       PowRedisCache.put(config, {session_key("1"), :ours})
-      assert store.get(config, session_key("1")) == :ours
+      assert session_store.get(config, session_key("1")) == :ours
     end
 
-    test "both stores are listed, each key once", %{config: config, store: store} do
+    test "all/2 merges both stores and lists each key once", %{
+      config: config,
+      session_store: session_store
+    } do
       MnesiaStub.put(config, [{["u", 1], :old}, {["u", 2], :old}, {["u", 3, 4], :old}])
       PowRedisCache.put(config, [{["u", 2], :new}, {["u", 0], :new}])
       expected = [{["u", 0], :new}, {["u", 1], :old}, {["u", 2], :new}]
-      assert store.all(config, ["u", :_]) == expected
+      assert session_store.all(config, ["u", :_]) == expected
     end
 
-    test "a logout is one in both stores", %{config: config, store: store} do
+    test "a logout deletes the session from both stores", %{
+      config: config,
+      session_store: session_store
+    } do
       MnesiaStub.put(config, [{"moved", 1}, {"not moved", 2}])
-      assert store.get(config, "moved") == 1
+      assert session_store.get(config, "moved") == 1
 
       for key <- ["moved", "not moved"] do
-        assert store.delete(config, key) == :ok
-        assert store.get(config, key) == :not_found
+        assert session_store.delete(config, key) == :ok
+        assert session_store.get(config, key) == :not_found
         assert MnesiaStub.get(config, key) == :not_found
         assert PowRedisCache.get(config, key) == :not_found
       end
     end
 
-    test "a logout while a session is moved is not undone", %{config: config, store: store} do
+    test "a logout during the copy is not undone", %{config: config, session_store: session_store} do
       MnesiaStub.put(config, {"s", 1})
-      Process.put(:after_get, fn -> store.delete(config, "s") end)
-      assert store.get(config, "s") == :not_found
+      Process.put(:after_get, fn -> session_store.delete(config, "s") end)
+      assert session_store.get(config, "s") == :not_found
       assert PowRedisCache.get(config, "s") == :not_found
     end
 
-    test "a write while a session is moved is not lost", %{config: config, store: store} do
+    test "a write during the copy is not lost", %{config: config, session_store: session_store} do
       MnesiaStub.put(config, {"s", :older})
-      Process.put(:after_get, fn -> store.put(config, {"s", :newer}) end)
-      assert store.get(config, "s") == :newer
+      Process.put(:after_get, fn -> session_store.put(config, {"s", :newer}) end)
+      assert session_store.get(config, "s") == :newer
       assert PowRedisCache.get(config, "s") == :newer
     end
 
-    test "going back to the old store finds what was written meanwhile", context do
-      %{config: config, store: store} = context
-      assert store.put(config, [{"1", 1}, {["u", 1], 2}]) == :ok
+    test "Mnesia gets all writes for a rollback", context do
+      %{config: config, session_store: session_store} = context
+      assert session_store.put(config, [{"1", 1}, {["u", 1], 2}]) == :ok
       assert MnesiaStub.get(config, "1") == 1
       assert MnesiaStub.all(config, ["u", :_]) == [{["u", 1], 2}]
       assert PowRedisCache.all(config, ["u", :_]) == [{["u", 1], 2}]
     end
 
-    test "what is moved lives for its whole ttl again", context do
-      %{config: config, store: store, client: client, guide: guide, namespace: ns} = context
-      MnesiaStub.put(config, {"s", 1})
-      store.get(config, "s")
-      life = RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [ns, "s"])])
-      assert life in (config[:ttl] - 10_000)..config[:ttl]
-      # Not once more when it is read again.
-      RedisClient.command!(client, ["PEXPIRE", PowGuideStore.path(guide, [ns, "s"]), 10_000])
-      store.get(config, "s")
+    test "a copied session starts its full TTL once", context do
+      %{
+        config: config,
+        session_store: session_store,
+        client: client,
+        pow_store: pow_store,
+        namespace: ns
+      } = context
 
-      assert RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [ns, "s"])]) <=
+      MnesiaStub.put(config, {"s", 1})
+      session_store.get(config, "s")
+      ttl = RedisClient.command!(client, ["PTTL", PowGuideStore.path(pow_store, [ns, "s"])])
+      assert ttl in (config[:ttl] - 10_000)..config[:ttl]
+      # Another read does not extend it.
+      RedisClient.command!(client, ["PEXPIRE", PowGuideStore.path(pow_store, [ns, "s"]), 10_000])
+      session_store.get(config, "s")
+
+      assert RedisClient.command!(client, ["PTTL", PowGuideStore.path(pow_store, [ns, "s"])]) <=
                10_000
     end
 
-    test "a logout on a server without the module does not reach Redis", context do
-      %{config: config, store: store} = context
+    test "a logout on a server without the session store does not reach Redis", context do
+      %{config: config, session_store: session_store} = context
       MnesiaStub.put(config, {"s", 1})
-      store.get(config, "s")
+      session_store.get(config, "s")
       MnesiaStub.delete(config, "s")
-      assert store.get(config, "s") == 1
+      assert session_store.get(config, "s") == 1
     end
   end
 

@@ -1,17 +1,17 @@
 defmodule PowRedisCache.ModelTest do
-  # Random sequences of operations against a map with a clock.
+  # Compares random sequences of operations with a model: a map with expiry.
   #
-  # The model knows between which two moments a record expires: a put begins and ends at some time,
-  # and Redis counts from somewhere in between. What is read while it may expire may be either.
+  # The TTL of a record starts at some time between the begin and the end of its put, so the model stores
+  # the earliest and the latest expiry. Between the two, a read may find the record or not.
   use PowRedisCache.Case, async: true
 
   @operations 600
-  # Redis's own clock for expiry may be a little behind.
+  # Redis's clock for expiry may lag a little.
   @slack 20
 
   for index <- [true, false] do
     @tag instance: [index: index, timeout: 10_000]
-    test "behaves as a map with a clock, with index: #{index}", %{config: config} do
+    test "behaves like a map with expiry, with index: #{index}", %{config: config} do
       seed = ExUnit.configuration()[:seed]
       :rand.seed(:exsss, {seed, 3, 4})
 
@@ -33,7 +33,7 @@ defmodule PowRedisCache.ModelTest do
       n when n <= 8 -> {:delete, key()}
       n when n <= 13 -> {:get, key()}
       n when n <= 18 -> {:all, match()}
-      _ -> {:let_time_pass, :rand.uniform(40)}
+      _ -> {:sleep, :rand.uniform(40)}
     end
   end
 
@@ -99,8 +99,8 @@ defmodule PowRedisCache.ModelTest do
     model
   end
 
-  # Time passes in Redis as it does here: there is nothing to wait for but the clock.
-  defp run({:let_time_pass, ms}, _config, model) do
+  # Expiry depends on the clock only, so there is no condition to wait for.
+  defp run({:sleep, ms}, _config, model) do
     Process.sleep(ms)
     model
   end

@@ -1,6 +1,5 @@
 defmodule PowRedisCache.PowGuideStoreTest do
-  # Servers with the module that Pow's guide tells people to paste, and servers with ours, side by
-  # side on one Redis.
+  # Servers with Pow's example backend (v1 or v2) and servers with PowRedisCache share one Redis.
   use PowRedisCache.Case, async: true
 
   @user [MyApp.User, :user, 1]
@@ -8,24 +7,24 @@ defmodule PowRedisCache.PowGuideStoreTest do
 
   defp session(id), do: @user ++ [:session, id]
 
-  for edition <- [:first, :current], otp <- [25, 26] do
-    describe "the #{edition} edition on Erlang/OTP #{otp}" do
-      @describetag edition: edition, otp: otp, instance: [index: edition == :current]
+  for version <- [1, 2], otp <- [25, 26] do
+    describe "v#{version} on Erlang/OTP #{otp}" do
+      @describetag version: version, otp: otp, instance: [index: version == 2]
 
-      setup %{guide: guide, edition: edition, otp: otp} do
-        [guide: %{guide | edition: edition, otp: otp}]
+      setup %{pow_store: pow_store, version: version, otp: otp} do
+        [pow_store: %{pow_store | version: version, otp: otp}]
       end
 
-      test "wrote it, we read and delete it", %{
+      test "its sessions are read, listed and deleted by PowRedisCache", %{
         config: config,
-        guide: guide,
+        pow_store: pow_store,
         namespace: ns,
         client: client
       } do
-        PowGuideStore.put(guide, [ns, "s1"], {@user, []}, @ttl)
-        PowGuideStore.put(guide, [ns | @user], %{id: 1}, @ttl)
-        PowGuideStore.put(guide, [ns | session("s1")], 1, @ttl)
-        PowGuideStore.put(guide, [ns | session("s2")], 2, @ttl)
+        PowGuideStore.put(pow_store, [ns, "s1"], {@user, []}, @ttl)
+        PowGuideStore.put(pow_store, [ns | @user], %{id: 1}, @ttl)
+        PowGuideStore.put(pow_store, [ns | session("s1")], 1, @ttl)
+        PowGuideStore.put(pow_store, [ns | session("s2")], 2, @ttl)
 
         assert PowRedisCache.get(config, "s1") == {@user, []}
         assert PowRedisCache.get(config, @user) == %{id: 1}
@@ -35,14 +34,18 @@ defmodule PowRedisCache.PowGuideStoreTest do
         for key <- ["s1", @user, session("s1"), session("s2")],
             do: PowRedisCache.delete(config, key)
 
-        assert PowGuideStore.get(guide, [ns, "s1"]) == :not_found
+        assert PowGuideStore.get(pow_store, [ns, "s1"]) == :not_found
 
-        assert RedisClient.command!(client, ["KEYS", "*#{PowGuideStore.path(guide, [ns])}*"]) ==
+        assert RedisClient.command!(client, ["KEYS", "*#{PowGuideStore.path(pow_store, [ns])}*"]) ==
                  []
       end
 
-      test "what we put over it is what we read", %{config: config, guide: guide, namespace: ns} do
-        PowGuideStore.put(guide, [ns | session("s1")], :theirs, @ttl)
+      test "PowRedisCache overwrites its values", %{
+        config: config,
+        pow_store: pow_store,
+        namespace: ns
+      } do
+        PowGuideStore.put(pow_store, [ns | session("s1")], :theirs, @ttl)
         PowRedisCache.put(config, {session("s1"), :ours})
         assert PowRedisCache.get(config, session("s1")) == :ours
         assert PowRedisCache.all(config, session(:_)) == [{session("s1"), :ours}]
@@ -50,14 +53,19 @@ defmodule PowRedisCache.PowGuideStoreTest do
     end
   end
 
-  # Earlier releases look for keys with atoms under another name, which we never write.
-  for edition <- [:first, :current] do
-    describe "the #{edition} edition on Erlang/OTP 26 and later" do
-      @describetag edition: edition, instance: [index: edition == :current]
+  # Earlier releases encode atoms differently, in a form that PowRedisCache never writes.
+  for version <- [1, 2] do
+    describe "v#{version} on Erlang/OTP 26 and later" do
+      @describetag version: version, instance: [index: version == 2]
 
-      setup %{guide: guide, edition: edition}, do: [guide: %{guide | edition: edition}]
+      setup %{pow_store: pow_store, version: version},
+        do: [pow_store: %{pow_store | version: version}]
 
-      test "reads and deletes what we wrote", %{config: config, guide: guide, namespace: ns} do
+      test "reads, lists and deletes sessions of PowRedisCache", %{
+        config: config,
+        pow_store: pow_store,
+        namespace: ns
+      } do
         PowRedisCache.put(config, [
           {"s1", {@user, []}},
           {@user, %{id: 1}},
@@ -65,13 +73,13 @@ defmodule PowRedisCache.PowGuideStoreTest do
           {session("s2"), 2}
         ])
 
-        assert PowGuideStore.get(guide, [ns, "s1"]) == {@user, []}
-        assert PowGuideStore.get(guide, [ns | @user]) == %{id: 1}
+        assert PowGuideStore.get(pow_store, [ns, "s1"]) == {@user, []}
+        assert PowGuideStore.get(pow_store, [ns | @user]) == %{id: 1}
 
-        assert guide |> PowGuideStore.all([ns | @user] ++ [:session], 1) |> Enum.sort() ==
+        assert pow_store |> PowGuideStore.all([ns | @user] ++ [:session], 1) |> Enum.sort() ==
                  [{session("s1"), 1}, {session("s2"), 2}]
 
-        PowGuideStore.delete(guide, [ns | session("s1")])
+        PowGuideStore.delete(pow_store, [ns | session("s1")])
         assert PowRedisCache.all(config, session(:_)) == [{session("s2"), 2}]
         assert PowRedisCache.get(config, session("s1")) == :not_found
       end
@@ -79,53 +87,61 @@ defmodule PowRedisCache.PowGuideStoreTest do
   end
 
   describe "keys without atoms" do
-    test "are the same on all releases", %{config: config, guide: guide, namespace: ns} do
+    test "are the same on all releases", %{config: config, pow_store: pow_store, namespace: ns} do
       PowRedisCache.put(config, {["token", 1], :ours})
-      assert PowGuideStore.get(%{guide | otp: 25}, [ns, "token", 1]) == :ours
-      assert PowGuideStore.all(%{guide | otp: 25}, [ns, "token"], 1) == [{["token", 1], :ours}]
+      assert PowGuideStore.get(%{pow_store | otp: 25}, [ns, "token", 1]) == :ours
+
+      assert PowGuideStore.all(%{pow_store | otp: 25}, [ns, "token"], 1) == [
+               {["token", 1], :ours}
+             ]
     end
   end
 
   describe "reindex" do
     @describetag server: []
 
-    test "renames keys of Erlang/OTP 25, and keeps what is newer", %{
+    test "renames legacy keys and keeps the newer value", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
-      old = %{guide | otp: 25}
-      PowGuideStore.put(old, [ns | session("s1")], 1, @ttl)
-      PowGuideStore.put(old, [ns | session("s2")], :old, @ttl)
-      PowGuideStore.put(old, [ns, "token"], 3, @ttl)
-      PowRedisCache.put(config, {session("s2"), :new})
+      legacy = %{pow_store | otp: 25}
+      PowGuideStore.put(legacy, [ns | session("s1")], 1, @ttl)
+      PowGuideStore.put(legacy, [ns | session("s2")], :older, @ttl)
+      PowGuideStore.put(legacy, [ns, "token"], 3, @ttl)
+      PowRedisCache.put(config, {session("s2"), :newer})
 
       assert PowRedisCache.reindex(name: config[:name]) == %{keys: 4, indexed: 1, renamed: 2}
-      assert PowGuideStore.get(guide, [ns | session("s1")]) == 1
-      assert PowGuideStore.get(guide, [ns | session("s2")]) == :new
-      assert PowGuideStore.get(old, [ns | session("s1")]) == :not_found
-      assert PowGuideStore.get(old, [ns | session("s2")]) == :not_found
+      assert PowGuideStore.get(pow_store, [ns | session("s1")]) == 1
+      assert PowGuideStore.get(pow_store, [ns | session("s2")]) == :newer
+      assert PowGuideStore.get(legacy, [ns | session("s1")]) == :not_found
+      assert PowGuideStore.get(legacy, [ns | session("s2")]) == :not_found
 
-      assert PowGuideStore.members(guide, [ns, MyApp.User, :user, 1, :session]) == [
+      assert PowGuideStore.members(pow_store, [ns, MyApp.User, :user, 1, :session]) == [
                ["s1"],
                ["s2"]
              ]
 
-      assert PowGuideStore.members(old, [ns, MyApp.User]) == []
-      assert PowRedisCache.all(config, session(:_)) == [{session("s1"), 1}, {session("s2"), :new}]
+      assert PowGuideStore.members(legacy, [ns, MyApp.User]) == []
+
+      assert PowRedisCache.all(config, session(:_)) == [
+               {session("s1"), 1},
+               {session("s2"), :newer}
+             ]
+
       assert PowRedisCache.reindex(name: config[:name]) == %{keys: 3, indexed: 0, renamed: 0}
     end
 
-    test "indexes what the first edition wrote, page by page", %{
+    test "indexes the records of v1 page by page", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns,
       client: client
     } do
-      first = %{guide | edition: :first}
-      for i <- 1..2_000, do: PowGuideStore.put(first, [ns, "user", i], i, @ttl)
+      v1 = %{pow_store | version: 1}
+      for i <- 1..2_000, do: PowGuideStore.put(v1, [ns, "user", i], i, @ttl)
       RedisClient.command!(client, ["SET", "another app's", "value"])
-      RedisClient.command!(client, ["RPUSH", PowGuideStore.path(guide, [ns, "list"]), "x"])
+      RedisClient.command!(client, ["RPUSH", PowGuideStore.path(pow_store, [ns, "list"]), "x"])
       assert PowRedisCache.all(config, ["user", :_]) == []
 
       test = self()
@@ -136,12 +152,14 @@ defmodule PowRedisCache.PowGuideStoreTest do
       assert_received {:progress, ^all}
 
       assert PowRedisCache.all(config, ["user", :_]) == for(i <- 1..2_000, do: {["user", i], i})
-      life = RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(guide, [ns, "user"])])
 
-      assert life >=
+      ttl =
+        RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(pow_store, [ns, "user"])])
+
+      assert ttl >=
                RedisClient.command!(client, [
                  "PTTL",
-                 PowGuideStore.path(guide, [ns, "user", 2_000])
+                 PowGuideStore.path(pow_store, [ns, "user", 2_000])
                ])
     end
   end

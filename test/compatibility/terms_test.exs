@@ -1,9 +1,9 @@
 defmodule PowRedisCache.TermsTest do
-  # Terms that are refused: on their way to Redis with an error, on their way back as if they were not there.
+  # Invalid terms: writing one raises, and reading one from Redis ignores it.
   use PowRedisCache.Case, async: true
 
-  describe "input that can't be stored" do
-    test "functions", %{config: config} do
+  describe "invalid input raises" do
+    test "for functions", %{config: config} do
       message = "expected a value without functions: a function does not survive a deploy"
 
       assert_raise ArgumentError, message, fn ->
@@ -23,7 +23,7 @@ defmodule PowRedisCache.TermsTest do
       assert PowRedisCache.get(config, "key") == :not_found
     end
 
-    test "terms nested too deep", %{config: config} do
+    test "for terms nested too deeply", %{config: config} do
       deep = Enum.reduce(1..300, [], fn _, term -> {term} end)
 
       assert_raise ArgumentError, "expected a value nested at most 256 terms deep", fn ->
@@ -31,19 +31,19 @@ defmodule PowRedisCache.TermsTest do
       end
     end
 
-    test "improper lists as keys", %{config: config} do
+    test "for improper lists as keys", %{config: config} do
       message = "expected the key to be a binary, an atom or a proper list, got: an improper list"
       assert_raise ArgumentError, message, fn -> PowRedisCache.get(config, ["a" | "b"]) end
       assert_raise ArgumentError, message, fn -> PowRedisCache.delete(config, ["a" | "b"]) end
       assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, {["a" | "b"], 1}) end
     end
 
-    test "patterns that :ets refuses", %{config: config} do
+    test "for patterns that :ets rejects", %{config: config} do
       message = "expected literal map keys in the pattern, got: :_ or a variable"
       assert_raise ArgumentError, message, fn -> PowRedisCache.all(config, [%{:"$1" => 1}]) end
     end
 
-    test "other things than records", %{config: config} do
+    test "for anything but records", %{config: config} do
       message = "expected a record {key, value} or a list of records"
       assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, "key") end
       assert_raise ArgumentError, message, fn -> PowRedisCache.put(config, [{"key", 1, 2}]) end
@@ -51,9 +51,9 @@ defmodule PowRedisCache.TermsTest do
   end
 
   describe "values from Redis" do
-    test "that are not fit to become terms are left out", %{
+    test "are ignored if they are invalid", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       client: client,
       namespace: ns
     } do
@@ -69,31 +69,34 @@ defmodule PowRedisCache.TermsTest do
             :erlang.term_to_binary(&is_atom/1),
             <<131, 116, 2::32, 97, 1, 97, 1, 97, 1, 97, 2>>
           ] do
-        RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "a", "bad"]), bad])
+        RedisClient.command!(client, ["SET", PowGuideStore.path(pow_store, [ns, "a", "bad"]), bad])
+
         assert PowRedisCache.get(config, ["a", "bad"]) == :not_found
         assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], 2}]
       end
     end
 
     @tag instance: [decode: :safe]
-    test "with unknown atoms are left out with decode: :safe", %{
+    test "are ignored if they contain unknown atoms, with decode: :safe", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       client: client,
       namespace: ns
     } do
       PowRedisCache.put(config, [{["a", "bad"], 1}, {["a", "good"], :ok}])
       unknown = "unknown_atom_#{System.unique_integer([:positive])}"
       value = <<131, 119, byte_size(unknown), unknown::binary>>
-      RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "a", "bad"]), value])
+
+      RedisClient.command!(client, ["SET", PowGuideStore.path(pow_store, [ns, "a", "bad"]), value])
+
       assert PowRedisCache.get(config, ["a", "bad"]) == :not_found
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], :ok}]
       assert_raise ArgumentError, fn -> String.to_existing_atom(unknown) end
     end
 
-    test "keys that do not match make no atoms", %{
+    test "create no atoms for keys that do not match", %{
       config: config,
-      guide: guide,
+      pow_store: pow_store,
       client: client,
       namespace: ns
     } do
@@ -104,9 +107,9 @@ defmodule PowRedisCache.TermsTest do
 
       RedisClient.command!(client, [
         "ZADD",
-        PowGuideStore.index_set(guide, [ns]),
+        PowGuideStore.index_set(pow_store, [ns]),
         score,
-        PowGuideStore.path(guide, ["b"]) <> ":" <> part
+        PowGuideStore.path(pow_store, ["b"]) <> ":" <> part
       ])
 
       assert [_] = PowRedisCache.all(config, [:_, "k"])

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.AuthTest do
-  # Who we are to Redis, and which database we use.
+  # Logins and the choice of a database.
   use ExUnit.Case, async: true
 
   import ExUnit.CaptureLog
@@ -18,7 +18,7 @@ defmodule PowRedisCache.AuthTest do
   describe "the server's password" do
     @describetag server: ["--requirepass", @password], password: @password
 
-    test "from the URL, or from the option, which comes first", %{at: at} do
+    test "is taken from the URL or the option, which takes precedence", %{at: at} do
       escaped = URI.encode_www_form(@password) |> String.replace("+", "%20")
       assert works?(url: "redis://:#{escaped}@#{at}")
       assert works?(url: "redis://#{at}", password: @password)
@@ -27,7 +27,7 @@ defmodule PowRedisCache.AuthTest do
       assert works?(url: "redis://:wrong@#{at}", username: "default", password: @password)
     end
 
-    test "is missing, or wrong", %{at: at} do
+    test "returns :unauthenticated if it is missing or wrong", %{at: at} do
       assert %{reason: :unauthenticated, code: "NOAUTH"} = failure(url: "redis://#{at}")
       assert %{reason: :unauthenticated, code: "WRONGPASS"} = failure(url: "redis://:no@#{at}")
 
@@ -36,7 +36,7 @@ defmodule PowRedisCache.AuthTest do
       assert Exception.message(error) =~ ":url"
     end
 
-    test "with a user that does not exist is tried alone", %{at: at} do
+    test "is tried alone if the user does not exist", %{at: at} do
       assert works?(url: "redis://#{at}", username: "h", password: @password)
       assert %{reason: :unauthenticated} = failure(url: "redis://h:wrong@#{at}")
     end
@@ -49,7 +49,7 @@ defmodule PowRedisCache.AuthTest do
       :ok
     end
 
-    test "from the URL, or from the option, which comes first", %{at: at, node: node} do
+    test "is taken from the URL or the option, which takes precedence", %{at: at, node: node} do
       escaped = URI.encode_www_form(@password) |> String.replace("+", "%20")
 
       for options <- [
@@ -66,13 +66,13 @@ defmodule PowRedisCache.AuthTest do
       end
     end
 
-    test "that exists is not taken for a dummy", %{at: at} do
-      # `AUTH pass` alone would log in the default user, who needs no password.
+    test "that exists never falls back to the default user", %{at: at} do
+      # `AUTH pass` alone would log in the default user, which needs no password here.
       assert %{reason: :unauthenticated, code: "WRONGPASS"} =
                failure(url: "redis://#{at}", username: "ann", password: "wrong")
     end
 
-    test "without permissions", %{at: at, node: node} do
+    test "without permissions gets :not_permitted", %{at: at, node: node} do
       RedisServer.command!(node, ["ACL", "SETUSER", "ann", "-set"])
       config = start(url: "redis://#{at}", username: "ann", password: @password)
       error = catch_error(PowRedisCache.put(config, {"key", 1}))
@@ -80,7 +80,7 @@ defmodule PowRedisCache.AuthTest do
       assert PowRedisCache.get(config, "key") == :not_found
     end
 
-    test "that may do what the error message lists, and nothing else", %{at: at, node: node} do
+    test "needs only the commands that the error message lists", %{at: at, node: node} do
       message = Exception.message(%PowRedisCache.Error{reason: :not_permitted, operation: :put})
       [_, list] = Regex.run(~r/the commands ([A-Z, ]+ and [A-Z]+)/, message)
       commands = list |> String.split(~r/, | and /) |> Enum.map(&("+" <> String.downcase(&1)))
@@ -100,32 +100,32 @@ defmodule PowRedisCache.AuthTest do
     end
   end
 
-  describe "a function" do
+  describe "a function as an option" do
     @describetag server: ["--requirepass", "first"], password: "first"
 
-    test "is asked again after the password has changed", %{at: at, node: node} do
-      kept = start_supervised!({Agent, fn -> "first" end})
-      login = fn -> Agent.get(kept, & &1) end
+    test "is called again after the password changed", %{at: at, node: node} do
+      agent = start_supervised!({Agent, fn -> "first" end})
+      login = fn -> Agent.get(agent, & &1) end
 
       configs = [
         start(url: fn -> "redis://:#{login.()}@#{at}" end),
         start(url: "redis://#{at}", password: login),
-        start(url: "redis://#{at}", password: {Agent, :get, [kept, &Function.identity/1]}),
-        start(url: {__MODULE__, :url, [at, kept]}, username: fn -> "default" end)
+        start(url: "redis://#{at}", password: {Agent, :get, [agent, &Function.identity/1]}),
+        start(url: {__MODULE__, :url, [at, agent]}, username: fn -> "default" end)
       ]
 
       for config <- configs, do: assert(PowRedisCache.put(config, {"key", 1}) == :ok)
       client = RedisClient.connect!(node.port)
       RedisClient.command!(client, ["AUTH", "first"])
       RedisClient.command!(client, ["CONFIG", "SET", "requirepass", "second"])
-      Agent.update(kept, fn _ -> "second" end)
+      Agent.update(agent, fn _ -> "second" end)
       RedisClient.command!(client, ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
       for config <- configs, do: assert(PowRedisCache.get(config, "key") == 1)
     end
 
-    test "that fails counts as a failed connect, and is asked again", %{at: at} do
-      kept = start_supervised!({Agent, fn -> fn -> raise "s3cret" end end})
-      url = fn -> Agent.get(kept, & &1).() end
+    test "that fails counts as a failed connect and is called again", %{at: at} do
+      agent = start_supervised!({Agent, fn -> fn -> raise "s3cret" end end})
+      url = fn -> Agent.get(agent, & &1).() end
 
       log =
         capture_log(fn ->
@@ -140,49 +140,49 @@ defmodule PowRedisCache.AuthTest do
                 fn -> "s3cret://s3cret" end,
                 fn -> "" end
               ] do
-            Agent.update(kept, fn _ -> failing end)
+            Agent.update(agent, fn _ -> failing end)
             assert {:error, %{reason: reason}} = PowRedisCache.ping(config[:name])
             assert reason in [:endpoint_unavailable, :disconnected, :invalid_url, :timeout]
           end
 
-          Agent.update(kept, fn _ -> fn -> "redis://:first@#{at}" end end)
+          Agent.update(agent, fn _ -> fn -> "redis://:first@#{at}" end end)
           Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
         end)
 
       refute log =~ "s3cret"
     end
 
-    test "that takes for ever holds up no call beyond its deadline", %{at: at} do
+    test "that never returns blocks no call beyond its deadline", %{at: at} do
       config = start(url: fn -> Process.sleep(:infinity) end, timeout: 300, connect_timeout: 300)
-      {answer, took} = SchedulerStalls.time(fn -> PowRedisCache.ping(config[:name]) end)
-      assert {:error, %{reason: reason}} = answer
+      {result, took} = SchedulerStalls.time(fn -> PowRedisCache.ping(config[:name]) end)
+      assert {:error, %{reason: reason}} = result
       assert reason in [:timeout, :endpoint_unavailable, :disconnected]
       assert took < 1_300
-      # Nor does it hold up the instance's owner.
+      # Nor does it block the owner process.
       :ok = stop_supervised(config[:name])
       assert works?(url: fn -> "redis://:first@#{at}" end)
     end
 
-    test "is asked only to connect", %{at: at} do
-      asked = :counters.new(1, [])
+    test "is called only to connect", %{at: at} do
+      calls = :counters.new(1, [])
 
       config =
         start(
           pool_size: 1,
           url: fn ->
-            :counters.add(asked, 1, 1)
+            :counters.add(calls, 1, 1)
             "redis://:first@#{at}"
           end
         )
 
       for i <- 1..100, do: PowRedisCache.put(config, {"key", i})
-      assert :counters.get(asked, 1) == 1
+      assert :counters.get(calls, 1) == 1
     end
   end
 
   describe "a Unix socket" do
     setup %{node: node} do
-      # Started again with a socket in its folder.
+      # Restarted with a socket in its folder.
       path = Path.join(node.folder, "redis.sock")
       RedisServer.kill(node)
       node = RedisServer.start_again!(node, ["--unixsocket", path])
@@ -190,7 +190,7 @@ defmodule PowRedisCache.AuthTest do
       [node: node, path: path]
     end
 
-    test "with login and database", %{path: path, node: node} do
+    test "works with a login and a database", %{path: path, node: node} do
       config = start(url: "unix://#{path}")
       assert PowRedisCache.put(config, {["a", 1], :zero}) == :ok
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", 1], :zero}]
@@ -207,7 +207,7 @@ defmodule PowRedisCache.AuthTest do
       assert PowRedisCache.get(third, ["a", 1]) == :three
     end
 
-    test "that is gone for a while", %{path: path, node: node} do
+    test "is reconnected to after an outage", %{path: path, node: node} do
       config = start(url: "unix://#{path}", timeout: 5_000)
       PowRedisCache.put(config, {"key", 1})
       RedisServer.kill(node)
@@ -217,14 +217,14 @@ defmodule PowRedisCache.AuthTest do
       assert Task.await(call, 60_000) == :not_found
     end
 
-    test "that is not there" do
+    test "returns :disconnected if it does not exist" do
       assert %{reason: :disconnected} =
                failure(url: "unix:///nonexistent/redis.sock", timeout: 1_000)
     end
   end
 
   describe "the database" do
-    test "from the URL, or from the option, which comes first", %{at: at, node: node} do
+    test "is taken from the URL or the option, which takes precedence", %{at: at, node: node} do
       assert works?(url: "redis://#{at}/2")
       assert size(node, 2) > 0
       assert works?(url: "redis://#{at}/2", database: 5)
@@ -233,13 +233,13 @@ defmodule PowRedisCache.AuthTest do
       assert size(node, 0) > 0
     end
 
-    test "that does not exist", %{at: at} do
+    test "returns the error reply of Redis if it does not exist", %{at: at} do
       assert %{reason: :server, code: "ERR"} = failure(url: "redis://#{at}", database: 99)
     end
   end
 
-  test "options that do not fit are refused at start, and not shown" do
-    for {options, named} <- [
+  test "invalid options raise at start without showing secrets" do
+    for {options, message} <- [
           {[password: 12_345_678], ~r/:password/},
           {[password: fn _ -> "12345678" end], ~r/:password/},
           {[username: :"12345678"], ~r/:username/},
@@ -248,12 +248,12 @@ defmodule PowRedisCache.AuthTest do
           {[url: fn _ -> "redis://12345678" end], ~r/:url/},
           {[url: {String, "12345678"}], ~r/:url/}
         ] do
-      error = assert_raise ArgumentError, named, fn -> PowRedisCache.start_link(options) end
+      error = assert_raise ArgumentError, message, fn -> PowRedisCache.start_link(options) end
       unless options[:database], do: refute(Exception.message(error) =~ "12345678")
     end
   end
 
-  def url(at, kept), do: "redis://:#{Agent.get(kept, & &1)}@#{at}"
+  def url(at, agent), do: "redis://:#{Agent.get(agent, & &1)}@#{at}"
 
   defp start(options) do
     name = unique_name()
@@ -274,7 +274,7 @@ defmodule PowRedisCache.AuthTest do
     error
   end
 
-  # Who is logged in.
+  # The users that are logged in.
   defp users(node) do
     for line <-
           node |> RedisServer.command!(["CLIENT", "LIST"]) |> String.split("\n", trim: true),

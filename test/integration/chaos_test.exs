@@ -1,6 +1,6 @@
 defmodule PowRedisCache.ChaosTest do
-  # A steady load while things go wrong: no acknowledged write is lost, no deleted record comes back,
-  # no call ends late.
+  # A steady load during failures: no acknowledged write is lost, no deleted record comes back, and no
+  # call ends late.
   use ExUnit.Case, async: false
 
   import PowRedisCache.Case, only: [unique_name: 0]
@@ -8,8 +8,8 @@ defmodule PowRedisCache.ChaosTest do
   alias PowRedisCache.{ConsistencyChecker, FakeServer, RedisServer, SchedulerStalls, Wait}
 
   @timeout 5_000
-  # Calls that are made before the trouble, and again after it.
-  @some 1_000
+  # Calls before the failure, and again after it.
+  @calls 1_000
 
   setup do
     node = RedisServer.start!(["--enable-debug-command", "yes" | RedisServer.durable()])
@@ -23,29 +23,33 @@ defmodule PowRedisCache.ChaosTest do
       node: node,
       name: name,
       config: config,
-      load:
-        config |> ConsistencyChecker.start(timeout: @timeout) |> ConsistencyChecker.await(@some)
+      checker:
+        config |> ConsistencyChecker.start(timeout: @timeout) |> ConsistencyChecker.await(@calls)
     ]
   end
 
-  test "a server that is killed and started again", %{node: node, load: load, name: name} do
+  test "survives a server that is killed and restarted", %{
+    node: node,
+    checker: checker,
+    name: name
+  } do
     node =
       Enum.reduce(1..3, node, fn _, node ->
         RedisServer.kill(node)
         node = RedisServer.start_again!(node)
         on_exit(fn -> RedisServer.stop(node) end)
-        ConsistencyChecker.await(load, @some)
+        ConsistencyChecker.await(checker, @calls)
         node
       end)
 
-    report = finish(load, "kill -9")
-    # An outage shorter than the timeout costs time, not errors.
+    report = finish(checker, "kill -9")
+    # An outage shorter than the timeout only delays calls.
     assert report.errors == %{}
     assert PowRedisCache.info(name).reconnects >= 3
     assert RedisServer.info(node, "server", "tcp_port") == "#{node.port}"
   end
 
-  test "a server that takes three seconds to load", %{node: node, load: load} do
+  test "survives a server that loads for three seconds", %{node: node, checker: checker} do
     RedisServer.kill(node)
 
     loading =
@@ -58,23 +62,27 @@ defmodule PowRedisCache.ChaosTest do
     FakeServer.stop(loading)
     node = RedisServer.start_again!(node)
     on_exit(fn -> RedisServer.stop(node) end)
-    ConsistencyChecker.await(load, @some)
-    report = finish(load, "loading for 3 s")
+    ConsistencyChecker.await(checker, @calls)
+    report = finish(checker, "loading for 3 s")
     assert report.errors == %{}
   end
 
-  test "connections that are killed all the time", %{node: node, load: load, name: name} do
+  test "survives connections that are killed every 100 ms", %{
+    node: node,
+    checker: checker,
+    name: name
+  } do
     for _ <- 1..30 do
       Process.sleep(100)
       RedisServer.command!(node, ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
     end
 
-    report = finish(load, "CLIENT KILL every 100 ms")
+    report = finish(checker, "CLIENT KILL every 100 ms")
     assert report.errors == %{}
     assert PowRedisCache.info(name).reconnects >= 30
   end
 
-  test "a server that pauses", %{node: node, load: load} do
+  test "survives a server that pauses", %{node: node, checker: checker} do
     for command <- [
           ["CLIENT", "PAUSE", "700", "ALL"],
           ["CLIENT", "PAUSE", "700", "WRITE"],
@@ -82,78 +90,81 @@ defmodule PowRedisCache.ChaosTest do
         ] do
       RedisServer.command!(node, command)
       Process.sleep(700)
-      ConsistencyChecker.await(load, @some)
+      ConsistencyChecker.await(checker, @calls)
     end
 
-    report = finish(load, "CLIENT PAUSE, DEBUG SLEEP")
+    report = finish(checker, "CLIENT PAUSE, DEBUG SLEEP")
     assert report.errors == %{}
     assert report.slowest >= 600
   end
 
-  test "a server that stands still", %{node: node, load: load} do
+  test "survives a server that hangs", %{node: node, checker: checker} do
     for _ <- 1..3 do
       RedisServer.pause(node)
       Process.sleep(700)
       RedisServer.resume(node)
-      ConsistencyChecker.await(load, @some)
+      ConsistencyChecker.await(checker, @calls)
     end
 
-    report = finish(load, "SIGSTOP, SIGCONT")
+    report = finish(checker, "SIGSTOP, SIGCONT")
     assert report.errors == %{}
     assert report.slowest >= 600
   end
 
   @tag :long
-  test "a server that stands still for longer than a call may take",
-       %{node: node, load: load} do
+  test "fails calls while a server hangs for longer than the timeout, and recovers",
+       %{node: node, checker: checker} do
     RedisServer.pause(node)
     Process.sleep(@timeout + 2_000)
     RedisServer.resume(node)
-    ConsistencyChecker.await(load, @some)
-    report = finish(load, "SIGSTOP for 7 s")
+    ConsistencyChecker.await(checker, @calls)
+    report = finish(checker, "SIGSTOP for 7 s")
     assert report.errors != %{}
     assert Map.keys(report.errors) -- [:timeout, :disconnected] == []
   end
 
   @tag :long
-  test "a server that is gone for longer than a call may take",
-       %{node: node, load: load, name: name} do
+  test "fails calls while a server is down for longer than the timeout, and recovers",
+       %{node: node, checker: checker, name: name} do
     RedisServer.kill(node)
     Process.sleep(@timeout + 1_000)
-    # Refused at once, not after five seconds.
-    {refused, took} = SchedulerStalls.time(fn -> PowRedisCache.ping(name) end)
-    assert {:error, %PowRedisCache.Error{reason: :disconnected}} = refused
+    # A call fails at once instead of after five seconds.
+    {result, took} = SchedulerStalls.time(fn -> PowRedisCache.ping(name) end)
+    assert {:error, %PowRedisCache.Error{reason: :disconnected}} = result
     assert took < 1_000
     node = RedisServer.start_again!(node)
     on_exit(fn -> RedisServer.stop(node) end)
-    ConsistencyChecker.await(load, @some)
-    report = finish(load, "gone for 6 s")
+    ConsistencyChecker.await(checker, @calls)
+    report = finish(checker, "down for 6 s")
     assert report.errors != %{}
     assert Map.keys(report.errors) -- [:timeout, :disconnected] == []
   end
 
-  test "a server that runs out of memory", %{node: node, load: load} do
+  test "fails writes while the server is out of memory, and recovers", %{
+    node: node,
+    checker: checker
+  } do
     RedisServer.command!(node, ["CONFIG", "SET", "maxmemory", "1"])
     Process.sleep(1_000)
     RedisServer.command!(node, ["CONFIG", "SET", "maxmemory", "0"])
-    ConsistencyChecker.await(load, @some)
-    report = finish(load, "maxmemory")
-    assert %{out_of_memory: refused} = report.errors
-    assert refused > 0 and map_size(report.errors) == 1
+    ConsistencyChecker.await(checker, @calls)
+    report = finish(checker, "maxmemory")
+    assert %{out_of_memory: failed} = report.errors
+    assert failed > 0 and map_size(report.errors) == 1
   end
 
-  defp finish(load, title) do
-    report = load |> ConsistencyChecker.stop()
+  defp finish(checker, title) do
+    report = checker |> ConsistencyChecker.stop()
 
     report =
-      load |> ConsistencyChecker.verify(report) |> ConsistencyChecker.print("chaos, #{title}")
+      checker |> ConsistencyChecker.verify(report) |> ConsistencyChecker.print("chaos, #{title}")
 
-    assert report.calls >= 2 * @some
-    assert report.missing == 0
-    assert report.back == 0
-    assert report.listed_wrong == 0
+    assert report.calls >= 2 * @calls
+    assert report.lost == 0
+    assert report.stale == 0
+    assert report.mismatched == 0
     assert report.late == 0
-    assert report.left == 0
+    assert report.leftover == 0
     report
   end
 end

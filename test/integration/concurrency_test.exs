@@ -1,11 +1,11 @@
 defmodule PowRedisCache.ConcurrencyTest do
-  # Many processes at once.
+  # Calls of many processes at the same time.
   use PowRedisCache.Case, async: true
 
   @processes 1_000
   @rounds 10
 
-  test "each process gets its own answers, and nothing else", %{config: config} do
+  test "each process gets its own replies and no other message", %{config: config} do
     1..@processes
     |> Enum.map(fn number -> Task.async(fn -> work(config, number) end) end)
     |> Task.await_many(60_000)
@@ -13,7 +13,7 @@ defmodule PowRedisCache.ConcurrencyTest do
   end
 
   @tag server: [], instance: [timeout: 50]
-  test "a call that timed out leaves nothing in the mailbox", %{config: config, client: client} do
+  test "a call that times out leaves no message in the mailbox", %{config: config, client: client} do
     Wait.until(fn -> PowRedisCache.info(config[:name]).connected end)
     RedisClient.command!(client, ["CLIENT", "PAUSE", "60000", "WRITE"])
     timeouts = :counters.new(1, [])
@@ -31,7 +31,7 @@ defmodule PowRedisCache.ConcurrencyTest do
                 error.reason
             end
 
-          # Whatever was on its way has come by now: this call is behind it.
+          # An empty queue means that late replies have arrived, too.
           Wait.until(fn -> PowRedisCache.info(config[:name]).queue == 0 end)
           {outcome, messages()}
         end)

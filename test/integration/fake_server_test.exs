@@ -1,6 +1,6 @@
 defmodule PowRedisCache.FakeServerTest do
-  # Servers that do not behave: each call ends in time, with an answer or an error of the list, and
-  # leaves nothing behind.
+  # Misbehaving servers: each call ends in time, returns a result or raises an allowed error, and leaves
+  # no message in the mailbox.
   use ExUnit.Case, async: false
 
   import PowRedisCache.Case, only: [unique_name: 0]
@@ -8,32 +8,32 @@ defmodule PowRedisCache.FakeServerTest do
   alias PowRedisCache.{Error, FakeServer, SchedulerStalls, Wait}
 
   @timeout 300
-  # What a call may take longer than its timeout, while the machine runs us.
+  # A call may end this many milliseconds after its timeout, without stalls of the machine.
   @grace 500
 
-  # What a server can make of a call.
+  # The errors that a server can cause.
   @reasons [:timeout, :disconnected, :protocol, :server, :out_of_memory, :unauthenticated] ++
              [:not_permitted, :wrong_type, :read_only]
 
-  describe "every call ends in time with" do
+  describe "every call ends in time on" do
     for {title, reasons} <- [
-          {"silence", [:timeout]},
+          {"no reply", [:timeout]},
           {"half a reply", [:timeout]},
-          {"a line without an end", [:timeout]},
+          {"a line without CRLF", [:timeout]},
           {"an array that lacks its last item", [:timeout]},
-          {"a reply that comes byte by byte, too slowly", [:timeout]},
-          {"a bulk of half a gigabyte that never comes", [:timeout]},
-          {"a bulk longer than any", [:timeout, :protocol]},
+          {"a reply sent byte by byte, too slowly", [:timeout]},
+          {"a bulk string of 512 MB that never arrives", [:timeout]},
+          {"a bulk string beyond any limit", [:timeout, :protocol]},
           {"an array of a billion items", [:timeout, :protocol]},
-          {"an array of more items than there is memory", [:timeout, :protocol]},
+          {"an array larger than memory", [:timeout, :protocol]},
           {"negative lengths", [:timeout, :protocol, {:ok, :not_found}]},
-          {"arrays in arrays without an end", [:timeout, :protocol]},
+          {"deeply nested arrays", [:timeout, :protocol]},
           {"another protocol", [:timeout, :protocol]},
-          {"bytes of no protocol", [:timeout, :protocol]},
-          {"the end of the connection", [:timeout, :disconnected]},
-          {"a reset of the connection", [:timeout, :disconnected]},
-          {"half a reply and the end", [:timeout, :disconnected]},
-          {"a server that loads for ever", [:timeout, :server]}
+          {"binary garbage", [:timeout, :protocol]},
+          {"a closed connection", [:timeout, :disconnected]},
+          {"a reset connection", [:timeout, :disconnected]},
+          {"half a reply and a closed connection", [:timeout, :disconnected]},
+          {"a server that never finishes loading", [:timeout, :server]}
         ] do
       test title do
         name = start(@timeout, FakeServer.start!(script(unquote(title))))
@@ -46,15 +46,15 @@ defmodule PowRedisCache.FakeServerTest do
     end
   end
 
-  test "an error reply ends every call with that error" do
+  test "an error reply fails every call with that error" do
     name = start(30_000, FakeServer.start!(script("an error reply")))
 
     for {operation, outcome, _took} <- call_all(name),
         do: assert({operation, outcome} == {operation, :server})
   end
 
-  describe "the deadline is kept" do
-    test "by what reads, with replies of another kind" do
+  describe "the deadline holds" do
+    test "for reads that get replies of another type" do
       name =
         start(@timeout, FakeServer.start!([{:send, String.duplicate("*1\r\n*1\r\n:1\r\n", 20)}]))
 
@@ -64,7 +64,7 @@ defmodule PowRedisCache.FakeServerTest do
       end
     end
 
-    test "while the login is not answered, or slowly" do
+    test "while the login gets no reply, or a slow one" do
       for login <- [[:silence], [{:slowly, String.duplicate("+OK", 1_000), 20}]] do
         name = start(@timeout, FakeServer.start!(login, at: :login))
 
@@ -75,7 +75,7 @@ defmodule PowRedisCache.FakeServerTest do
       end
     end
 
-    test "while nobody accepts" do
+    test "while the connection is not accepted" do
       {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1}, backlog: 1)
       {:ok, port} = :inet.port(listener)
       name = start(@timeout, %{port: port})
@@ -86,7 +86,7 @@ defmodule PowRedisCache.FakeServerTest do
       end
     end
 
-    test "by each of many callers that share a pipeline" do
+    test "for each of many callers that share a pipeline" do
       name = start(@timeout, FakeServer.start!([{:send, "$-1\r\n$-1\r\n"}, :silence]))
 
       outcomes =
@@ -99,49 +99,49 @@ defmodule PowRedisCache.FakeServerTest do
     end
   end
 
-  describe "goes on" do
-    test "on a new connection, with a slow reply that is in time" do
+  describe "recovers" do
+    test "by waiting for a slow reply that arrives in time" do
       name = start(5_000, FakeServer.start!([{:slowly, "$-1\r\n", 10}, :serve]))
       assert {:get, {:ok, :not_found}, _took} = name |> calls() |> hd() |> outcome()
     end
 
-    test "in the same call, after connections that broke" do
+    test "by retrying the call after lost connections" do
       broken = [[:close], [{:send, "$5\r\nab"}, :close]]
-      peer = FakeServer.start!(fn number -> Enum.at(broken, number - 1, [:serve]) end)
-      name = start(10_000, peer, pool_size: 1)
+      server = FakeServer.start!(fn number -> Enum.at(broken, number - 1, [:serve]) end)
+      name = start(10_000, server, pool_size: 1)
       assert {:get, {:ok, :not_found}, _took} = name |> calls() |> hd() |> outcome()
-      assert FakeServer.connections(peer) == 3
+      assert FakeServer.connections(server) == 3
     end
 
-    test "after garbage, with calls that come later" do
-      peer =
+    test "after garbage, in later calls" do
+      server =
         FakeServer.start!(fn number ->
           if number == 1, do: [{:send, "garbage"}], else: [:serve]
         end)
 
-      name = start(2_000, peer, pool_size: 1)
+      name = start(2_000, server, pool_size: 1)
 
       Wait.until(fn ->
         match?({:get, {:ok, :not_found}, _took}, name |> calls() |> hd() |> outcome())
       end)
     end
 
-    # A connection that says more than it was asked is out of step: what follows is another's answer.
-    test "without the answer too many that came behind another" do
+    # After an extra reply, each further reply would be returned to the wrong call.
+    test "from an extra reply without returning it to another call" do
       theirs = :erlang.term_to_binary(:theirs)
       too_many = [{:send, "$-1\r\n$#{byte_size(theirs)}\r\n#{theirs}\r\n"}]
-      peer = FakeServer.start!(fn number -> if number == 1, do: too_many, else: [:serve] end)
-      name = start(2_000, peer, pool_size: 1)
+      server = FakeServer.start!(fn number -> if number == 1, do: too_many, else: [:serve] end)
+      name = start(2_000, server, pool_size: 1)
 
       for _ <- 1..2 do
         assert {:get, {:ok, :not_found}, _took} = name |> calls() |> hd() |> outcome()
       end
 
-      assert FakeServer.connections(peer) == 2
+      assert FakeServer.connections(server) == 2
     end
   end
 
-  test "1,000 random scripts" do
+  test "every call ends in time with an allowed result in 1,000 random scripts" do
     seed = ExUnit.configuration()[:seed]
     before = memory()
 
@@ -152,15 +152,15 @@ defmodule PowRedisCache.FakeServerTest do
           :rand.seed(:exsss, {seed, number, 7})
           scripts = List.to_tuple(for _ <- 1..8, do: random_script())
 
-          peer =
+          server =
             FakeServer.start!(fn connection -> elem(scripts, rem(connection, 8)) end, at: at())
 
           name = unique_name()
           timeout = Enum.random([30, 60, 120])
-          {:ok, owner} = PowRedisCache.start_link(options(name, peer, timeout))
+          {:ok, owner} = PowRedisCache.start_link(options(name, server, timeout))
           outcomes = name |> call_all()
           GenServer.stop(owner)
-          FakeServer.stop(peer)
+          FakeServer.stop(server)
           {number, scripts, timeout, outcomes}
         end,
         max_concurrency: 8,
@@ -178,24 +178,23 @@ defmodule PowRedisCache.FakeServerTest do
         end
       end)
 
-    # A busy machine makes few calls late.
+    # On a busy machine a few calls are late.
     assert Enum.count(outcomes, fn {_outcome, late} -> late > 100 end) <= length(outcomes) / 100
 
     counts =
       outcomes
       |> Enum.frequencies_by(fn {outcome, _late} ->
-        if is_atom(outcome), do: outcome, else: :answered
+        if is_atom(outcome), do: outcome, else: :completed
       end)
 
-    IO.puts("\npeer, 1,000 random scripts: #{inspect(counts)}")
-    # Threads that were connecting when their instance stopped end later.
+    IO.puts("\nfake server, 1,000 random scripts: #{inspect(counts)}")
+    # Threads that were connecting when their instance stopped may end later.
     Wait.until(fn -> memory() - before < 300 * 1_024 end)
-    assert Map.keys(counts) -- [:answered] != []
-    assert counts[:answered] > 0
+    assert Map.keys(counts) -- [:completed] != []
+    assert counts[:completed] > 0
   end
 
-  # The operations in four processes at once, so that one waits behind the other. Nothing may be left
-  # in their mailboxes.
+  # Calls the four operations in parallel, so that they share a pipeline.
   defp call_all(name) do
     name
     |> calls()
@@ -204,7 +203,7 @@ defmodule PowRedisCache.FakeServerTest do
   end
 
   defp calls(name) do
-    config = [name: name, namespace: "peer", ttl: 60_000]
+    config = [name: name, namespace: "fake_server", ttl: 60_000]
 
     [
       get: fn -> PowRedisCache.get(config, ["a", 1]) end,
@@ -228,45 +227,47 @@ defmodule PowRedisCache.FakeServerTest do
     {operation, outcome, took}
   end
 
-  defp start(timeout, peer, more \\ []) do
+  defp start(timeout, server, more \\ []) do
     name = unique_name()
 
-    start_supervised!({PowRedisCache, Keyword.merge(options(name, peer, timeout), more)}, id: name)
+    start_supervised!({PowRedisCache, Keyword.merge(options(name, server, timeout), more)},
+      id: name
+    )
 
     name
   end
 
-  defp options(name, peer, timeout) do
-    [name: name, url: "redis://127.0.0.1:#{peer.port}", timeout: timeout, pool_size: 2]
+  defp options(name, server, timeout) do
+    [name: name, url: "redis://127.0.0.1:#{server.port}", timeout: timeout, pool_size: 2]
   end
 
-  defp script("silence"), do: [:silence]
+  defp script("no reply"), do: [:silence]
   defp script("half a reply"), do: [{:send, "$100\r\nhalf"}]
-  defp script("a line without an end"), do: [{:send, "+O"}]
+  defp script("a line without CRLF"), do: [{:send, "+O"}]
   defp script("an array that lacks its last item"), do: [{:send, "*3\r\n:1\r\n:2\r\n"}]
 
-  defp script("a reply that comes byte by byte, too slowly"),
+  defp script("a reply sent byte by byte, too slowly"),
     do: [{:slowly, "$1000\r\n" <> String.duplicate("x", 1_000), 10}]
 
-  defp script("a bulk of half a gigabyte that never comes"), do: [{:send, "$536870912\r\nx"}]
-  defp script("a bulk longer than any"), do: [{:send, "$9223372036854775807\r\nx"}]
+  defp script("a bulk string of 512 MB that never arrives"), do: [{:send, "$536870912\r\nx"}]
+  defp script("a bulk string beyond any limit"), do: [{:send, "$9223372036854775807\r\nx"}]
   defp script("an array of a billion items"), do: [{:send, "*1000000000\r\n:1\r\n"}]
 
-  defp script("an array of more items than there is memory"),
+  defp script("an array larger than memory"),
     do: [{:send, "*9223372036854775807\r\n:1\r\n"}]
 
   defp script("negative lengths"), do: [{:send, "$-7\r\n*-3\r\n"}]
 
-  defp script("arrays in arrays without an end"),
+  defp script("deeply nested arrays"),
     do: [{:send, String.duplicate("*1\r\n", 200_000)}]
 
   defp script("another protocol"), do: [{:send, "HTTP/1.1 400 Bad Request\r\n\r\n"}]
-  defp script("bytes of no protocol"), do: [{:send, <<0, 255, 1, 254, 13, 10>>}]
-  defp script("the end of the connection"), do: [:close]
-  defp script("a reset of the connection"), do: [:reset]
-  defp script("half a reply and the end"), do: [{:send, "$100\r\nhalf"}, :close]
+  defp script("binary garbage"), do: [{:send, <<0, 255, 1, 254, 13, 10>>}]
+  defp script("a closed connection"), do: [:close]
+  defp script("a reset connection"), do: [:reset]
+  defp script("half a reply and a closed connection"), do: [{:send, "$100\r\nhalf"}, :close]
   defp script("an error reply"), do: [{:refuse, "ERR no"}]
-  defp script("a server that loads for ever"), do: [{:refuse, "LOADING Redis is loading"}]
+  defp script("a server that never finishes loading"), do: [{:refuse, "LOADING Redis is loading"}]
 
   defp at, do: Enum.random([:command, :command, :command, :login])
 
@@ -351,19 +352,19 @@ defmodule PowRedisCache.FakeServerTest do
   defp cut(bytes), do: binary_part(bytes, 0, :rand.uniform(byte_size(bytes)) - 1)
 
   defp changed(bytes) do
-    place = :rand.uniform(byte_size(bytes)) - 1
-    front = binary_part(bytes, 0, place)
-    back = binary_part(bytes, place + 1, byte_size(bytes) - place - 1)
+    position = :rand.uniform(byte_size(bytes)) - 1
+    front = binary_part(bytes, 0, position)
+    back = binary_part(bytes, position + 1, byte_size(bytes) - position - 1)
     <<front::binary, :rand.uniform(256) - 1, back::binary>>
   end
 
-  # What the VM holds of the machine's memory, in kilobytes.
+  # The resident memory of the VM, in kilobytes.
   defp memory do
     [_, size] = Regex.run(~r/VmRSS:\s+(\d+) kB/, File.read!("/proc/self/status"))
     String.to_integer(size)
   end
 
-  test "the peer itself serves like an empty Redis" do
+  test "the fake server replies like an empty Redis" do
     name = start(5_000, FakeServer.start!([:serve]))
 
     assert [{:ok, :not_found}, {:ok, :ok}, {:ok, :ok}, {:ok, []}] =

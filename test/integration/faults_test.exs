@@ -1,12 +1,12 @@
 defmodule PowRedisCache.FaultsTest do
-  # What goes wrong with the modules that Pow's guide tells people to paste, and must not with ours.
+  # Faults of Pow's example backend (v1 and v2) that PowRedisCache must not have.
   use PowRedisCache.Case, async: true
 
   alias PowRedisCache.FakeServer
 
-  describe "the first edition" do
+  describe "unlike v1 of Pow's example backend," do
     @tag server: [], instance: [index: false]
-    test "fails as soon as SCAN needs a second page", %{config: config, client: client} do
+    test "all/2 reads all pages of a SCAN", %{config: config, client: client} do
       for i <- 1..3_000, do: RedisClient.command!(client, ["SET", "other#{i}", "x"])
       PowRedisCache.put(config, [{["u", 1], 1}, {["u", 2], 2}])
       assert PowRedisCache.all(config, ["u", :_]) == [{["u", 1], 1}, {["u", 2], 2}]
@@ -14,12 +14,12 @@ defmodule PowRedisCache.FaultsTest do
     end
 
     @tag instance: [index: false]
-    test "fails when a key vanishes between the listing and the reading", %{config: config} do
+    test "all/2 skips keys that vanish between SCAN and GET", %{config: config} do
       vanish_while_listing(config)
     end
 
     @tag server: ["--maxmemory", "1mb"]
-    test "says :ok when Redis refused the write", %{config: config} do
+    test "put/2 raises if Redis rejects the write", %{config: config} do
       assert_raise PowRedisCache.Error,
                    "put failed: Redis is out of memory (OOM). Raise its `maxmemory`",
                    fn ->
@@ -30,62 +30,62 @@ defmodule PowRedisCache.FaultsTest do
     end
   end
 
-  describe "the current edition" do
-    test "lets an index expire before its members", %{
+  describe "unlike v2 of Pow's example backend," do
+    test "an index set lives as long as its members", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       PowRedisCache.put(config, {["a", "long"], 1})
       PowRedisCache.put(Keyword.put(config, :ttl, 100), {["a", "short"], 2})
 
-      value_life =
-        RedisClient.command!(client, ["PTTL", PowGuideStore.path(guide, [ns, "a", "long"])])
+      value_ttl =
+        RedisClient.command!(client, ["PTTL", PowGuideStore.path(pow_store, [ns, "a", "long"])])
 
       for set <- [[ns], [ns, "a"]] do
-        assert RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(guide, set)]) >=
-                 value_life
+        assert RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(pow_store, set)]) >=
+                 value_ttl
       end
 
       Wait.until(fn -> PowRedisCache.get(config, ["a", "short"]) == :not_found end)
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "long"], 1}]
     end
 
-    test "and lengthens its life for a put with a longer one", %{
+    test "a put with a longer TTL extends the TTL of the index set", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       PowRedisCache.put(Keyword.put(config, :ttl, 1_000), {["a", "short"], 1})
       PowRedisCache.put(config, {["a", "long"], 2})
 
-      assert RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(guide, [ns, "a"])]) >
+      assert RedisClient.command!(client, ["PTTL", PowGuideStore.index_set(pow_store, [ns, "a"])]) >
                3_500_000
     end
 
-    test "answers [:_] with nothing, and :_ with keys of several parts", %{config: config} do
+    test "[:_] and :_ match the keys of one part", %{config: config} do
       PowRedisCache.put(config, [{"one", 1}, {["two", "parts"], 2}])
       assert PowRedisCache.all(config, [:_]) == [{"one", 1}]
       assert PowRedisCache.all(config, :_) == [{"one", 1}]
     end
 
-    test "raises on an empty put", %{config: config} do
+    test "an empty put returns :ok", %{config: config} do
       assert PowRedisCache.put(config, []) == :ok
     end
 
-    # There it takes a second: the list of commands is built in quadratic time.
+    # v2 takes a second, since it builds the list of commands in quadratic time.
     @tag server: []
-    test "is slow to write many records", %{config: config, client: client} do
+    test "a put of many records sends few ZADD commands", %{config: config, client: client} do
       PowRedisCache.put(config, for(i <- 1..1_000, do: {["u", i], i}))
       counts = RedisClient.command_counts(client)
       assert counts["set"] == 1_000
-      # Two sets in two rounds, instead of one for each record and set.
+      # Two sets, in two batches. v2 sends one ZADD for each record and set.
       assert counts["zadd"] == 4
     end
 
-    test "lets asynchronous put and delete of one key change places", %{config: config} do
+    test "asynchronous put and delete of one key keep their order", %{config: config} do
       async = Keyword.put(config, :writes, :async)
 
       for i <- 1..1_000 do
@@ -98,7 +98,7 @@ defmodule PowRedisCache.FaultsTest do
     end
 
     @tag server: [], instance: [timeout: 2_000]
-    test "says :ok to a delete on a read-only replica", %{
+    test "delete/2 raises on a read-only replica", %{
       config: config,
       client: client,
       server: server
@@ -109,7 +109,7 @@ defmodule PowRedisCache.FaultsTest do
       message =
         "delete failed: the server is a read-only replica (READONLY). Point `:url` at the primary"
 
-      # A last try for which hardly any time is left ends with `:timeout`.
+      # A last retry just before the deadline ends with `:timeout`.
       error =
         Wait.until(fn ->
           error = catch_error(PowRedisCache.delete(config, ["a", "key"]))
@@ -121,7 +121,7 @@ defmodule PowRedisCache.FaultsTest do
     end
 
     @tag server: [], instance: [timeout: 2_000]
-    test "cannot list on a read-only replica, since listing writes", %{
+    test "all/2 works on a read-only replica", %{
       config: config,
       client: client,
       server: server
@@ -131,23 +131,27 @@ defmodule PowRedisCache.FaultsTest do
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "key"], 1}]
     end
 
-    test "lists nothing when one value can't be decoded", %{
+    test "all/2 ignores a value that cannot be decoded", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       PowRedisCache.put(config, [{["a", "good"], 1}, {["a", "bad"], 2}])
 
-      RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "a", "bad"]), "no term"])
+      RedisClient.command!(client, [
+        "SET",
+        PowGuideStore.path(pow_store, [ns, "a", "bad"]),
+        "no term"
+      ])
 
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "good"], 1}]
     end
 
-    test "hides live sessions of a writer whose clock is behind", %{
+    test "all/2 lists sessions of a writer whose clock is behind", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       PowRedisCache.put(config, {["a", "other"], 1})
@@ -156,26 +160,30 @@ defmodule PowRedisCache.FaultsTest do
 
       RedisClient.command!(client, [
         "ZADD",
-        PowGuideStore.index_set(guide, [ns, "a"]),
+        PowGuideStore.index_set(pow_store, [ns, "a"]),
         behind,
-        PowGuideStore.path(guide, ["key"])
+        PowGuideStore.path(pow_store, ["key"])
       ])
 
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "key"], 2}, {["a", "other"], 1}]
     end
 
     @tag instance: [name: nil]
-    test "scores are on the server's clock, not on ours" do
-      # The server thinks that it is November 2023.
+    test "scores use the server's clock" do
+      # The server's clock is in November 2023.
       now = 1_700_000_000
       time = {:send, "*2\r\n$10\r\n#{now}\r\n$1\r\n0\r\n"}
-      peer = FakeServer.start!([:default, :next, time, :next, :serve], at: :login)
+      fake_server = FakeServer.start!([:default, :next, time, :next, :serve], at: :login)
       name = unique_name()
-      start_supervised!({PowRedisCache, name: name, url: FakeServer.url(peer), pool_size: 1})
+
+      start_supervised!(
+        {PowRedisCache, name: name, url: FakeServer.url(fake_server), pool_size: 1}
+      )
+
       assert PowRedisCache.put([name: name, ttl: 1_000], {["a", "key"], 1}) == :ok
 
       scores =
-        for ["ZADD", _set, score, _member] <- FakeServer.commands(peer),
+        for ["ZADD", _set, score, _member] <- FakeServer.commands(fake_server),
             do: String.to_integer(score)
 
       assert length(scores) == 2
@@ -183,34 +191,34 @@ defmodule PowRedisCache.FaultsTest do
     end
   end
 
-  describe "both editions" do
-    test "hide values that are nil", %{config: config} do
+  describe "unlike both versions of Pow's example backend," do
+    test "all/2 lists values that are nil", %{config: config} do
       PowRedisCache.put(config, [{["a", "key"], nil}])
       assert PowRedisCache.get(config, ["a", "key"]) == nil
       assert PowRedisCache.all(config, ["a", :_]) == [{["a", "key"], nil}]
     end
 
-    test "decode values without any check", %{
+    test "values with functions are not decoded", %{
       config: config,
       client: client,
-      guide: guide,
+      pow_store: pow_store,
       namespace: ns
     } do
       function = :erlang.term_to_binary(&System.halt/1)
-      RedisClient.command!(client, ["SET", PowGuideStore.path(guide, [ns, "key"]), function])
+      RedisClient.command!(client, ["SET", PowGuideStore.path(pow_store, [ns, "key"]), function])
       assert PowRedisCache.get(config, "key") == :not_found
     end
 
-    test "raise when a key vanishes while they list", %{config: config} do
+    test "all/2 skips keys that vanish between ZSCAN and GET", %{config: config} do
       vanish_while_listing(config)
     end
   end
 
-  # The master does not exist: a replica goes on with what it has.
+  # The primary does not exist: the replica keeps its data.
   defp make_replica(client, server) do
-    nobody = Ports.free()
-    "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", nobody])
-    assert server.port != nobody
+    unused = Ports.free()
+    "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", unused])
+    assert server.port != unused
   end
 
   defp vanish_while_listing(config) do

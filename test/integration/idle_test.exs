@@ -1,13 +1,13 @@
 defmodule PowRedisCache.IdleTest do
-  # Connections on which nothing happens.
+  # Idle connections.
   use PowRedisCache.Case, async: true
 
   import ExUnit.CaptureLog
 
   @moduletag server: ["--timeout", "1"], instance: [name: nil]
 
-  # Redis closes connections that were idle for a second; Heroku's do after five minutes.
-  test "that the server closes are opened again without an error or a warning", context do
+  # This Redis closes connections after one idle second, Heroku's after five minutes.
+  test "connections closed by the server are reopened without an error or a warning", context do
     log =
       capture_log(fn ->
         config = start_instance(context, pool_size: 1)
@@ -24,17 +24,17 @@ defmodule PowRedisCache.IdleTest do
         end
       end)
 
-    # Other tests write to the same log.
+    # Other tests log at the same time.
     assert_received name
     refute log =~ "#{inspect(name)}:"
   end
 
-  # A line for each client of the server but the one that asks.
+  # The lines of CLIENT LIST, except that of the client that requests it.
   defp clients(context) do
-    asking = RedisClient.connect!(context.server.port)
-    list = RedisClient.command!(asking, ["CLIENT", "LIST", "TYPE", "NORMAL"])
-    own = RedisClient.command!(asking, ["CLIENT", "ID"])
-    RedisClient.close(asking)
+    client = RedisClient.connect!(context.server.port)
+    list = RedisClient.command!(client, ["CLIENT", "LIST", "TYPE", "NORMAL"])
+    own = RedisClient.command!(client, ["CLIENT", "ID"])
+    RedisClient.close(client)
 
     for line <- String.split(list, "\n", trim: true), not (line =~ ~r/^id=#{own} /), do: line
   end

@@ -1,5 +1,5 @@
 defmodule PowRedisCache.ScaleTest do
-  # Many keys.
+  # A large number of keys.
   use PowRedisCache.Case, async: true
 
   @moduletag server: []
@@ -12,7 +12,7 @@ defmodule PowRedisCache.ScaleTest do
 
   defp sessions(users), do: for(u <- users, do: {[MyApp.User, :user, u, :session, "s#{u}"], u})
 
-  # The commands that a call sends. A worker may connect or ask for the time just then.
+  # The commands of a call, without INFO and TIME: a worker may connect or read the clock meanwhile.
   defp counts(client, call) do
     before = RedisClient.command_counts(client)
     result = call.()
@@ -21,28 +21,28 @@ defmodule PowRedisCache.ScaleTest do
     {result, Map.new(sent)}
   end
 
-  test "the sessions of a user take two rounds, whatever else is there", context do
+  test "listing a user's sessions takes two batches among any number of keys", context do
     %{config: config, client: client} = context
     mine = for s <- ["a", "b", "c"], do: {[MyApp.User, :user, 0, :session, s], 1}
     PowRedisCache.put(config, mine)
     match = [MyApp.User, :user, 0, :session, :_]
-    ask = fn -> PowRedisCache.all(config, match) end
+    list = fn -> PowRedisCache.all(config, match) end
 
-    {^mine, alone} = counts(client, ask)
-    # By an instance that looks after the index when it ends, not while we count.
+    {^mine, alone} = counts(client, list)
+    # Another instance writes and stops, so that its index maintenance is over before the count.
     other = start_instance(context, [])
     put_many(other, sessions(1..@keys))
     :ok = stop_supervised(other[:name])
     batches = PowRedisCache.info(config[:name]).batches
-    {^mine, among_many} = counts(client, ask)
+    {^mine, among_many} = counts(client, list)
 
-    # The index set in both forms of atoms, then the values.
+    # The current and the legacy index set, then the values.
     assert alone == %{"zscan" => 2, "get" => 3}
     assert among_many == alone
     assert PowRedisCache.info(config[:name]).batches == batches + 2
   end
 
-  test "all keys are answered as :ets does", %{config: config, namespace: namespace} do
+  test "all/2 matches like :ets among 100,000 keys", %{config: config, namespace: namespace} do
     records = sessions(1..@keys) ++ for(u <- 1..@keys//100, do: {[MyApp.User, :user, u], u})
     put_many(config, records)
 

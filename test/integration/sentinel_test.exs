@@ -9,15 +9,15 @@ defmodule PowRedisCache.SentinelTest do
   @sentinel_password "sentinel-pw"
   @timeout 5_000
 
-  # Of tests that kill nobody; the others have their own.
+  # Shared by the tests that kill no server.
   setup_all do
     sentinels = Sentinels.start!(password: @password, sentinel_password: @sentinel_password)
     on_exit(fn -> Sentinels.stop(sentinels) end)
     [sentinels: sentinels]
   end
 
-  describe "the master" do
-    test "is found, and only the master is written to", %{sentinels: sentinels} do
+  describe "the primary" do
+    test "is discovered and gets all commands", %{sentinels: sentinels} do
       config = start(sentinels)
       records = for i <- 1..100, do: {["a", i], i}
       assert PowRedisCache.put(config, records) == :ok
@@ -28,23 +28,25 @@ defmodule PowRedisCache.SentinelTest do
 
       info = PowRedisCache.info(config[:name])
       assert %{connected: true, topology: :sentinel} = info
-      assert info.server == "127.0.0.1:#{Sentinels.master(sentinels).port}"
+      assert info.server == "127.0.0.1:#{Sentinels.primary(sentinels).port}"
     end
 
-    test "is found through any sentinel that answers", %{sentinels: sentinels} do
-      nobody = "redis://127.0.0.1:#{Ports.free()}"
+    test "is discovered through any sentinel that replies", %{sentinels: sentinels} do
+      unused = "redis://127.0.0.1:#{Ports.free()}"
       [first | _] = Sentinels.urls(sentinels)
-      # One that does not know the group, and one that says nothing.
+      # A port without a listener, and a server that never replies.
       {:ok, silent} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
       {:ok, port} = :inet.port(silent)
 
-      for urls <- [[nobody, first], ["redis://127.0.0.1:#{port}", first]] do
+      for urls <- [[unused, first], ["redis://127.0.0.1:#{port}", first]] do
         config = start(sentinels, sentinels: urls)
         assert PowRedisCache.put(config, {"key", 1}) == :ok
       end
     end
 
-    test "takes login and database from the options, sentinels theirs", %{sentinels: sentinels} do
+    test "uses the login and the database of the options, sentinels the login of :sentinel", %{
+      sentinels: sentinels
+    } do
       config = start(sentinels, [], database: 3)
       assert PowRedisCache.put(config, {["a", "three"], 1}) == :ok
       assert PowRedisCache.all(start(sentinels), ["a", "three"]) == []
@@ -57,7 +59,7 @@ defmodule PowRedisCache.SentinelTest do
       assert PowRedisCache.put(config, {"key", 1}) == :ok
     end
 
-    test "is asked for over TLS, and spoken to without", %{sentinels: sentinels} do
+    test "is discovered over TLS and connected to without TLS", %{sentinels: sentinels} do
       urls = Sentinels.secure_urls(sentinels)
       trust = [sentinels: urls, cacertfile: Certificates.path(:ca)]
       config = start(sentinels, trust)
@@ -71,15 +73,15 @@ defmodule PowRedisCache.SentinelTest do
       assert %{reason: :tls, code: "unknown_ca"} = failure(sentinels, [sentinels: urls], [])
     end
 
-    test "is not found", %{sentinels: sentinels} do
+    test "that is not discovered returns the reason", %{sentinels: sentinels} do
       assert %{reason: :no_primary} = failure(sentinels, [group: "other"], [])
       assert %{reason: :unauthenticated} = failure(sentinels, [password: "wrong"], [])
       assert %{reason: :unauthenticated} = failure(sentinels, [], password: "wrong")
-      nobody = "redis://127.0.0.1:#{Ports.free()}"
-      assert %{reason: :disconnected} = failure(sentinels, [sentinels: [nobody]], [])
+      unused = "redis://127.0.0.1:#{Ports.free()}"
+      assert %{reason: :disconnected} = failure(sentinels, [sentinels: [unused]], [])
     end
 
-    test "shows no password", %{sentinels: sentinels} do
+    test "shows no password in its state, info and errors", %{sentinels: sentinels} do
       config = start(sentinels)
       PowRedisCache.put(config, {"key", 1})
       owner = Process.whereis(config[:name])
@@ -91,7 +93,7 @@ defmodule PowRedisCache.SentinelTest do
     end
   end
 
-  test "options that do not fit are refused at start" do
+  test "invalid options raise at start" do
     for sentinel <- [
           [],
           [group: "mymaster"],
@@ -121,90 +123,103 @@ defmodule PowRedisCache.SentinelTest do
       on_exit(fn -> Sentinels.stop(sentinels) end)
       config = start(sentinels, [], timeout: @timeout)
       Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
-      [sentinels: sentinels, config: config, load: load(config)]
+      [sentinels: sentinels, config: config, checker: start_checker(config)]
     end
 
     @tag :long
-    test "calls go on when the master is killed, and nothing is written to it when it comes back",
-         %{sentinels: sentinels, config: config, load: load} do
-      old = Sentinels.master(sentinels)
+    test "calls go on after the primary is killed, and no write goes to it after its restart",
+         %{sentinels: sentinels, config: config, checker: checker} do
+      old = Sentinels.primary(sentinels)
       RedisServer.kill(old)
-      {took, new} = :timer.tc(fn -> Sentinels.await_other_master(sentinels, old) end)
-      ConsistencyChecker.await(load, 1_000)
-      # What was acknowledged and not yet replicated is lost with the master: not counted here.
-      report =
-        load |> ConsistencyChecker.stop() |> ConsistencyChecker.print("sentinel, master killed")
+      {took, new} = :timer.tc(fn -> Sentinels.await_new_primary(sentinels, old) end)
+      ConsistencyChecker.await(checker, 1_000)
 
-      assert ConsistencyChecker.only_waited?(report, took, 3_000)
-      assert {report.late, report.left} == {0, 0}
+      # Acknowledged writes that were not replicated yet are lost with the primary, so lost and stale are
+      # not checked.
+      report =
+        checker
+        |> ConsistencyChecker.stop()
+        |> ConsistencyChecker.print("sentinel, primary killed")
+
+      assert ConsistencyChecker.only_delayed?(report, took, 3_000)
+      assert {report.late, report.leftover} == {0, 0}
       assert PowRedisCache.info(config[:name]).server == "127.0.0.1:#{new.port}"
 
-      Sentinels.be_patient(sentinels)
-      load = load(Keyword.put(config, :namespace, "second"))
+      Sentinels.raise_down_after(sentinels)
+      checker = start_checker(Keyword.put(config, :namespace, "second"))
       old = RedisServer.start_again!(old)
       on_exit(fn -> RedisServer.stop(old) end)
-      Wait.until(fn -> Sentinels.follows?(old) end)
-      ConsistencyChecker.await(load, 1_000)
-      report = ConsistencyChecker.stop(load)
+      Wait.until(fn -> Sentinels.replicating?(old) end)
+      ConsistencyChecker.await(checker, 1_000)
+      report = ConsistencyChecker.stop(checker)
 
       report =
-        load
+        checker
         |> ConsistencyChecker.verify(report)
-        |> ConsistencyChecker.print("sentinel, old master back")
+        |> ConsistencyChecker.print("sentinel, old primary back")
 
       assert report.errors == %{}
-      assert {report.missing, report.back, report.listed_wrong} == {0, 0, 0}
-      assert {report.late, report.left} == {0, 0}
+      assert {report.lost, report.stale, report.mismatched} == {0, 0, 0}
+      assert {report.late, report.leftover} == {0, 0}
     end
 
     @tag :long
-    test "nothing is written to a master that stood still, and goes on as one for a moment",
-         %{sentinels: sentinels, config: config, load: load} do
-      old = Sentinels.master(sentinels)
+    test "no write goes to a primary that hung and resumes before its demotion",
+         %{sentinels: sentinels, config: config, checker: checker} do
+      old = Sentinels.primary(sentinels)
       RedisServer.pause(old)
-      {took, new} = :timer.tc(fn -> Sentinels.await_other_master(sentinels, old) end)
+      {took, new} = :timer.tc(fn -> Sentinels.await_new_primary(sentinels, old) end)
       Wait.until(fn -> PowRedisCache.info(config[:name]).server =~ "#{new.port}" end)
-      ConsistencyChecker.await(load, 1_000)
+      ConsistencyChecker.await(checker, 1_000)
 
       report =
-        load |> ConsistencyChecker.stop() |> ConsistencyChecker.print("sentinel, master frozen")
+        checker
+        |> ConsistencyChecker.stop()
+        |> ConsistencyChecker.print("sentinel, primary hangs")
 
-      # The old connection is given up after half of the timeout.
-      assert ConsistencyChecker.only_waited?(report, took, 2_300)
-      assert {report.late, report.left} == {0, 0}
+      # The worker reconnects after half of the timeout.
+      assert ConsistencyChecker.only_delayed?(report, took, 2_300)
+      assert {report.late, report.leftover} == {0, 0}
 
-      Sentinels.be_patient(sentinels)
-      load = load(Keyword.put(config, :namespace, "second"))
+      Sentinels.raise_down_after(sentinels)
+      checker = start_checker(Keyword.put(config, :namespace, "second"))
       RedisServer.resume(old)
-      Wait.until(fn -> Sentinels.follows?(old) end)
-      ConsistencyChecker.await(load, 1_000)
-      report = ConsistencyChecker.stop(load)
+      Wait.until(fn -> Sentinels.replicating?(old) end)
+      ConsistencyChecker.await(checker, 1_000)
+      report = ConsistencyChecker.stop(checker)
 
       report =
-        load
+        checker
         |> ConsistencyChecker.verify(report)
-        |> ConsistencyChecker.print("sentinel, old master goes on")
+        |> ConsistencyChecker.print("sentinel, old primary resumes")
 
       assert report.errors == %{}
-      assert {report.missing, report.back, report.listed_wrong} == {0, 0, 0}
+      assert {report.lost, report.stale, report.mismatched} == {0, 0, 0}
     end
 
     @tag :long
-    test "a switch that is asked for fails no call", %{sentinels: sentinels, load: load} do
-      old = Sentinels.master(sentinels)
+    test "a manual failover fails no call", %{sentinels: sentinels, checker: checker} do
+      old = Sentinels.primary(sentinels)
       command = ["SENTINEL", "FAILOVER", sentinels.group]
-      {:ok, "OK"} = Sentinels.ask(sentinels, hd(sentinels.sentinels), command)
-      new = Sentinels.await_other_master(sentinels, old)
-      # The old master takes writes until it is told, and forgets them then: not counted here.
-      Wait.until(fn -> PowRedisCache.info(load.config[:name]).server =~ "#{new.port}" end)
-      ConsistencyChecker.await(load, 1_000)
-      report = load |> ConsistencyChecker.stop() |> ConsistencyChecker.print("sentinel, switch")
+      {:ok, "OK"} = Sentinels.command(sentinels, hd(sentinels.sentinels), command)
+      new = Sentinels.await_new_primary(sentinels, old)
+
+      # The old primary accepts writes until it is demoted, and discards them then, so lost and stale are not
+      # checked.
+      Wait.until(fn -> PowRedisCache.info(checker.config[:name]).server =~ "#{new.port}" end)
+      ConsistencyChecker.await(checker, 1_000)
+
+      report =
+        checker
+        |> ConsistencyChecker.stop()
+        |> ConsistencyChecker.print("sentinel, manual failover")
+
       assert report.errors == %{}
-      assert {report.late, report.left} == {0, 0}
+      assert {report.late, report.leftover} == {0, 0}
     end
   end
 
-  defp load(config) do
+  defp start_checker(config) do
     config
     |> ConsistencyChecker.start(timeout: @timeout, processes: 20)
     |> ConsistencyChecker.await(500)

@@ -6,7 +6,7 @@ defmodule PowRedisCache.TlsTest do
 
   alias PowRedisCache.{Certificates, Ports, RedisClient, RedisServer, SchedulerStalls, Wait}
 
-  # Of calls that are to fail; others have the time that they have by default.
+  # For calls that must fail. Others use the default timeout.
   @timeout 400
 
   setup context do
@@ -24,8 +24,8 @@ defmodule PowRedisCache.TlsTest do
     [server: server, port: port, url: "rediss://localhost:#{port}", ca: Certificates.path(:ca)]
   end
 
-  describe "with a certificate of an authority that we trust" do
-    test "all works", %{url: url, ca: ca} do
+  describe "with a trusted certificate" do
+    test "all operations work", %{url: url, ca: ca} do
       config = start(url: url, cacertfile: ca)
       large = String.duplicate("x", 2_000_000)
       assert PowRedisCache.put(config, [{["a", 1], large}, {["a", 2], :small}]) == :ok
@@ -37,12 +37,12 @@ defmodule PowRedisCache.TlsTest do
       assert length(PowRedisCache.all(config, ["b", :_])) == 200
     end
 
-    test "an address does as well as a name", %{port: port, ca: ca} do
+    test "an IP address is verified like a host name", %{port: port, ca: ca} do
       config = start(url: "rediss://127.0.0.1:#{port}", cacertfile: ca)
       assert PowRedisCache.put(config, {"key", 1}) == :ok
     end
 
-    test "many callers at once", %{url: url, ca: ca} do
+    test "many concurrent callers work", %{url: url, ca: ca} do
       config = start(url: url, cacertfile: ca)
 
       1..100
@@ -57,7 +57,7 @@ defmodule PowRedisCache.TlsTest do
       |> Task.await_many(60_000)
     end
 
-    test "a lost connection is opened again", %{url: url, ca: ca, server: server} do
+    test "a lost connection is reopened", %{url: url, ca: ca, server: server} do
       config = start(url: url, cacertfile: ca)
       PowRedisCache.put(config, {"key", 1})
       client = RedisClient.connect!(server.port)
@@ -67,15 +67,19 @@ defmodule PowRedisCache.TlsTest do
     end
   end
 
-  describe "whether to use TLS" do
-    test "can be said in place of the URL", %{server: server, port: port, ca: ca} do
+  describe "the :tls option" do
+    test "overrides the scheme of the URL", %{server: server, port: port, ca: ca} do
       config = start(url: "redis://localhost:#{port}", tls: true, cacertfile: ca)
       assert PowRedisCache.put(config, {"key", 1}) == :ok
       config = start(url: "rediss://localhost:#{server.port}", tls: false)
       assert PowRedisCache.get(config, "key") == 1
     end
 
-    test "wrongly is an error in time", %{port: port, server: server, ca: ca} do
+    test "that contradicts the server returns an error in time", %{
+      port: port,
+      server: server,
+      ca: ca
+    } do
       config = start(url: "redis://localhost:#{port}", timeout: @timeout)
       assert_failure(config, [:disconnected, :timeout, :protocol])
       url = "rediss://localhost:#{server.port}"
@@ -84,19 +88,19 @@ defmodule PowRedisCache.TlsTest do
     end
   end
 
-  describe "a certificate is refused" do
-    test "of an authority that the system does not know", %{url: url} do
-      assert_refused([url: url], "unknown_ca", ~r/:cacertfile.*:verify_none/s)
+  describe "verification" do
+    test "rejects a certificate of an unknown authority", %{url: url} do
+      assert_rejected([url: url], "unknown_ca", ~r/:cacertfile.*:verify_none/s)
     end
 
-    test "is told to each call, not to the first alone", %{url: url} do
+    test "fails each call, not only the first", %{url: url} do
       config = start(url: url, timeout: 1_500)
 
       for _ <- 1..20 do
         assert {:error, %{reason: :tls, code: "unknown_ca"}} = PowRedisCache.ping(config[:name])
       end
 
-      # Longer than `timeout` after the first.
+      # Until after the `timeout` of the first call.
       until = System.monotonic_time(:millisecond) + 2_000
 
       Wait.until(fn ->
@@ -105,26 +109,26 @@ defmodule PowRedisCache.TlsTest do
       end)
     end
 
-    test "of another authority than the one given", %{url: url} do
+    test "rejects a certificate of another authority than :cacertfile", %{url: url} do
       options = [url: url, cacertfile: Certificates.path(:other_ca)]
-      assert_refused(options, "unknown_ca", ~r/:cacertfile/)
+      assert_rejected(options, "unknown_ca", ~r/:cacertfile/)
     end
 
     @tag certificate: :expired
-    test "that has expired", %{url: url, ca: ca} do
-      assert_refused([url: url, cacertfile: ca], "expired", ~r/expired.*verify: :verify_none/s)
+    test "rejects an expired certificate", %{url: url, ca: ca} do
+      assert_rejected([url: url, cacertfile: ca], "expired", ~r/expired.*verify: :verify_none/s)
     end
 
     @tag certificate: :wrong_host
-    test "of another host", %{url: url, ca: ca} do
-      assert_refused([url: url, cacertfile: ca], "wrong_host", ~r/:url.*verify: :verify_none/s)
+    test "rejects a certificate of another host", %{url: url, ca: ca} do
+      assert_rejected([url: url, cacertfile: ca], "wrong_host", ~r/:url.*verify: :verify_none/s)
     end
   end
 
   describe "verify: :verify_none" do
     for certificate <- [:server, :expired, :wrong_host] do
       @tag certificate: certificate
-      test "takes the certificate #{certificate}", %{url: url} do
+      test "accepts the #{certificate} certificate and warns once", %{url: url} do
         log =
           capture_log(fn ->
             config = start(url: url, verify: :verify_none)
@@ -139,18 +143,23 @@ defmodule PowRedisCache.TlsTest do
       end
     end
 
-    test "is not what it is by default", %{url: url, ca: ca} do
+    test "is not the default", %{url: url, ca: ca} do
       log =
-        capture_log(fn -> start(url: url, cacertfile: ca) |> PowRedisCache.put({"key", 1}) end)
+        capture_log(fn ->
+          config = start(url: url, cacertfile: ca)
+          PowRedisCache.put(config, {"key", 1})
+          send(self(), {:started, config[:name]})
+        end)
 
-      refute log =~ "pose"
+      assert_received {:started, name}
+      refute Enum.any?(String.split(log, "\n"), &(&1 =~ inspect(name) and &1 =~ "verify_none"))
     end
   end
 
-  describe "a client's certificate" do
+  describe "a client certificate" do
     @describetag client_certificate: true
 
-    test "is shown to a server that asks for it", %{url: url, ca: ca} do
+    test "is sent to a server that requires it", %{url: url, ca: ca} do
       config =
         start(
           url: url,
@@ -163,13 +172,13 @@ defmodule PowRedisCache.TlsTest do
       assert PowRedisCache.get(config, "key") == 1
     end
 
-    test "is missed", %{url: url, ca: ca} do
-      assert_refused([url: url, cacertfile: ca], "handshake", ~r/:certfile/)
+    test "that is missing returns an error", %{url: url, ca: ca} do
+      assert_rejected([url: url, cacertfile: ca], "handshake", ~r/:certfile/)
     end
   end
 
-  describe "files" do
-    test "that are missing or broken are named", %{url: url, ca: ca} do
+  describe "certificate files" do
+    test "that are missing or broken return an error", %{url: url, ca: ca} do
       client = Certificates.path(:client)
 
       for options <- [
@@ -179,11 +188,11 @@ defmodule PowRedisCache.TlsTest do
             [cacertfile: ca, certfile: "/nonexistent.pem", keyfile: Certificates.key(:client)],
             [cacertfile: ca, certfile: client, keyfile: Certificates.path(:broken)]
           ] do
-        assert_refused([url: url] ++ options, "certificate_file", ~r/:cacertfile|:certfile/)
+        assert_rejected([url: url] ++ options, "certificate_file", ~r/:cacertfile|:certfile/)
       end
     end
 
-    test "are read anew at each connect", %{url: url, ca: ca, server: server} do
+    test "are read again at each connect", %{url: url, ca: ca, server: server} do
       file = Path.join(server.folder, "ca.pem")
       File.cp!(Certificates.path(:other_ca), file)
       config = start(url: url, cacertfile: file)
@@ -193,8 +202,8 @@ defmodule PowRedisCache.TlsTest do
     end
   end
 
-  describe "the deadline is kept" do
-    test "while the handshake is not answered" do
+  describe "the deadline holds" do
+    test "while the handshake gets no reply" do
       {:ok, listener} = :gen_tcp.listen(0, ip: {127, 0, 0, 1}, backlog: 16)
       {:ok, port} = :inet.port(listener)
       url = "rediss://127.0.0.1:#{port}"
@@ -202,31 +211,31 @@ defmodule PowRedisCache.TlsTest do
       assert_failure(config, [:timeout, :disconnected, :tls])
     end
 
-    test "while the handshake is answered byte by byte" do
-      # The head of a TLS record that is long, and never gets complete.
-      port = answer_slowly(<<22, 3, 3, 64, 0>> <> String.duplicate(<<0>>, 10_000))
+    test "while the handshake reply comes byte by byte" do
+      # The header of a long TLS record that is never completed.
+      port = reply_slowly(<<22, 3, 3, 64, 0>> <> String.duplicate(<<0>>, 10_000))
       url = "rediss://127.0.0.1:#{port}"
       config = start(url: url, cacertfile: Certificates.path(:ca), timeout: @timeout)
       assert_failure(config, [:timeout, :disconnected, :tls])
     end
 
-    test "with garbage in place of a handshake" do
-      port = answer_slowly("HTTP/1.1 400 Bad Request\r\n\r\n")
+    test "with garbage instead of a handshake" do
+      port = reply_slowly("HTTP/1.1 400 Bad Request\r\n\r\n")
       url = "rediss://127.0.0.1:#{port}"
       config = start(url: url, cacertfile: Certificates.path(:ca), timeout: @timeout)
       assert_failure(config, [:timeout, :disconnected, :tls])
     end
   end
 
-  test "options that do not fit are refused at start" do
-    for {options, named} <- [
+  test "invalid options raise at start" do
+    for {options, message} <- [
           {[certfile: "client.pem"], ~r/keyfile/},
           {[keyfile: "client.key"], ~r/certfile/},
           {[verify: :none], ~r/:verify/},
           {[tls: "yes"], ~r/:tls/},
           {[cacertfile: :ca], ~r/:cacertfile/}
         ] do
-      assert_raise ArgumentError, named, fn -> PowRedisCache.start_link(options) end
+      assert_raise ArgumentError, message, fn -> PowRedisCache.start_link(options) end
     end
   end
 
@@ -236,7 +245,7 @@ defmodule PowRedisCache.TlsTest do
     [name: name, namespace: "tls", ttl: 60_000]
   end
 
-  defp assert_refused(options, code, message) do
+  defp assert_rejected(options, code, message) do
     config = start(options)
     error = catch_error(PowRedisCache.put(config, {"key", 1}))
     assert %PowRedisCache.Error{reason: :tls, code: ^code, operation: :put} = error
@@ -244,14 +253,14 @@ defmodule PowRedisCache.TlsTest do
   end
 
   defp assert_failure(config, reasons) do
-    {answer, took} = SchedulerStalls.time(fn -> PowRedisCache.ping(config[:name]) end)
-    assert {:error, %PowRedisCache.Error{reason: reason}} = answer
+    {result, took} = SchedulerStalls.time(fn -> PowRedisCache.ping(config[:name]) end)
+    assert {:error, %PowRedisCache.Error{reason: reason}} = result
     assert reason in reasons
     assert took < @timeout + 1_000
   end
 
-  # Takes connections, and says these bytes to each, one every few milliseconds.
-  defp answer_slowly(bytes) do
+  # Accepts connections and sends these bytes to each, one every few milliseconds.
+  defp reply_slowly(bytes) do
     {:ok, listener} = :gen_tcp.listen(0, [:binary, ip: {127, 0, 0, 1}, active: false])
     {:ok, port} = :inet.port(listener)
     start_supervised!({Task, fn -> accept(listener, bytes) end}, id: make_ref())

@@ -1,8 +1,8 @@
 defmodule PowRedisCache.BuildTest do
-  # Building the package: as the top project, and as a dependency of an app.
+  # Builds the package itself, and as a dependency of an app.
   use ExUnit.Case, async: true
 
-  # A slow machine builds for long.
+  # A build may take minutes.
   @moduletag timeout: :infinity
 
   import PowRedisCache.Build
@@ -15,14 +15,14 @@ defmodule PowRedisCache.BuildTest do
     [folder: folder, package: package, app: copy_app!(Path.join(folder, "app"))]
   end
 
-  test "cargo runs when the Rust sources changed, and only then", %{package: package} do
+  test "runs cargo only if the Rust sources changed", %{package: package} do
     library = Path.join(package, "priv/native/pow_redis_nif.so")
 
     assert {output, 0} = mix(package, ["compile"])
     assert output =~ "cargo build --release"
     built = File.read!(library)
 
-    # Neither needs cargo.
+    # Neither of these builds needs cargo.
     assert {output, 0} = mix(package, ["compile", "--force"], without_cargo())
     refute output =~ "cargo"
     moved = package <> "_moved"
@@ -44,7 +44,7 @@ defmodule PowRedisCache.BuildTest do
     assert File.exists?(library)
   end
 
-  test "a library that is damaged is built again, and replaced, not written to", %{
+  test "rebuilds a damaged library and replaces its file", %{
     package: package
   } do
     library = Path.join(package, "priv/native/pow_redis_nif.so")
@@ -54,11 +54,12 @@ defmodule PowRedisCache.BuildTest do
     {:ok, %{inode: before}} = File.stat(library)
     assert {_output, 0} = mix(package, ["compile"])
     assert {:ok, %{inode: later}} = File.stat(library)
+    # A VM that has loaded the old file keeps it.
     assert later != before
     assert File.read!(library) == built
   end
 
-  test "each file that the package names is there, and it has one version" do
+  test "every pattern of the package's files matches, and the application has its version" do
     for pattern <- Mix.Project.config()[:package][:files] do
       assert Path.wildcard(Path.join(NativeLibrary.root(), pattern), match_dot: true) != [],
              pattern
@@ -69,14 +70,14 @@ defmodule PowRedisCache.BuildTest do
     assert to_string(Application.spec(:pow_redis_cache, :vsn)) == version
   end
 
-  test "without cargo it says what to install", %{package: package} do
+  test "fails without cargo and says what to install", %{package: package} do
     assert {output, status} = mix(package, ["compile"], without_cargo())
     assert status != 0
     assert output =~ "cargo not found on the PATH"
     assert output =~ ~r/Install Rust 1\.\d+\.0 or later \(https:\/\/rustup\.rs\)/
   end
 
-  test "with a cargo that is too old it says so", %{package: package, folder: folder} do
+  test "fails if cargo is too old", %{package: package, folder: folder} do
     assert {output, status} =
              mix(
                package,
@@ -93,15 +94,15 @@ defmodule PowRedisCache.BuildTest do
     assert output =~ ~r/cannot determine the version of cargo.* Output of `.*`: no toolchain/
   end
 
-  test "the version is the same everywhere" do
+  test "Cargo and Mix have the same version" do
     assert NativeLibrary.version() == Mix.Project.config()[:version]
   end
 
-  test "a source that does not compile fails the build", %{package: package} do
+  test "fails if the Rust sources do not compile", %{package: package} do
     source = Path.join(package, "native/pow_redis_nif/src/lib.rs")
     File.write!(source, "no rust")
 
-    # cargo goes by time, and a build of another test, which has begun since, would pass for this one's.
+    # cargo compares times: without this, a build that another test has started since would count.
     File.touch!(source, System.os_time(:second) + 3_600)
     assert {output, status} = mix(package, ["compile"])
     assert status != 0

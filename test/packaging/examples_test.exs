@@ -1,14 +1,14 @@
 defmodule PowRedisCache.ExamplesTest do
-  # The example that needs nothing but this package runs, in VMs of its own. The guide shows what is
-  # in the one with Phoenix, which has tests of its own.
+  # Runs the plain example in separate VMs. The Phoenix example has its own tests; here its code is
+  # compared with the guide.
   use PowRedisCache.Case
 
   @root Path.expand("../..", __DIR__)
 
-  # The demo shows all keys of its server.
+  # The demo lists all keys of its server.
   @tag :standalone
   @tag server: [], instance: [name: nil]
-  test "plain", %{server: server} do
+  test "examples/plain runs", %{server: server} do
     build = Path.join(server.folder, "build")
 
     environment = [
@@ -26,7 +26,7 @@ defmodule PowRedisCache.ExamplesTest do
     end
 
     assert {output, 0} = mix.(["compile", "--warnings-as-errors"])
-    # The library is there already.
+    # The library has already been built.
     refute output =~ "cargo"
 
     assert {output, 0} = mix.(["run", "demo.exs", "before_deploy"])
@@ -40,7 +40,7 @@ defmodule PowRedisCache.ExamplesTest do
     assert output =~ "She signs out everywhere"
   end
 
-  test "the code in the guide is that of the example" do
+  test "guides/pow.md shows the code of examples/phoenix" do
     guide = File.read!(Path.join(@root, "guides/pow.md"))
     blocks = for [_, block] <- Regex.scan(~r/```elixir\n(.*?)```/s, guide), do: block
     assert length(blocks) > 5

@@ -1,9 +1,9 @@
 defmodule PowRedisCache.HerokuTest do
-  # What Heroku's buildpacks do: build in one folder, keep _build and deps for the next build, which
-  # has another folder, and run in a third, where there is no cargo.
+  # Repeats the steps of Heroku's buildpacks: build in one folder, keep _build and deps for the next build
+  # in another folder, and run in a third folder without cargo.
   use ExUnit.Case, async: true
 
-  # A slow machine builds for long.
+  # A build may take minutes.
   @moduletag timeout: :infinity
 
   import PowRedisCache.Build
@@ -14,7 +14,7 @@ defmodule PowRedisCache.HerokuTest do
     [folder: folder!()]
   end
 
-  test "an app is built, built again, moved and run", %{folder: folder} do
+  test "an app with a git dependency is built, rebuilt, moved and run", %{folder: folder} do
     package = copy_package!(Path.join(folder, "package"))
     git_init!(package)
 
@@ -24,14 +24,14 @@ defmodule PowRedisCache.HerokuTest do
       {"CARGO_TARGET_DIR", nil}
     ]
 
-    # The first build. Only the crates are there already, as they would take long.
+    # The first build. The crates are precompiled to save time.
     first = copy_app!(Path.join(folder, "build_first"))
     File.mkdir_p!(Path.join(first, "_build/cargo"))
     copy_target!(Path.join(first, "_build/cargo/pow_redis_cache"))
     assert build(first, environment) =~ "cargo build --release"
-    assert made_by_cargo(first) == []
+    assert cargo_artifacts(first) == []
 
-    # The second one, with what the buildpack has kept.
+    # The second build, with the folders that the buildpack caches.
     second = copy_app!(Path.join(folder, "build_second"))
     for name <- ["_build", "deps"], do: copy(Path.join(first, name), Path.join(second, name))
     File.rm_rf!(first)
@@ -43,13 +43,13 @@ defmodule PowRedisCache.HerokuTest do
     File.rm_rf!(package)
     assert run(app, ["--no-compile"], environment) == []
 
-    # As Heroku starts it. Elixir 1.15 and later compile the app again, as its folder is another.
+    # As Heroku starts it. Elixir 1.15 and later recompile the app, since its folder changed.
     changed = run(app, [], environment)
     assert Enum.filter(changed, &(&1 =~ "pow_redis_cache")) == []
   end
 
-  # Elixir 1.15 and later compile dependencies by path again, too.
-  test "a vendored package is moved and run", %{folder: folder} do
+  # Elixir 1.15 and later recompile path dependencies, too.
+  test "an app with a vendored package is built, moved and run", %{folder: folder} do
     build = copy_app!(Path.join(folder, "build"))
     copy_package!(Path.join(build, "vendor/pow_redis_cache"))
     environment = [{"MIX_ENV", "prod"}, {"PACKAGE", "path:vendor/pow_redis_cache"}]
@@ -75,7 +75,7 @@ defmodule PowRedisCache.HerokuTest do
     end
   end
 
-  # Runs the app without cargo, and returns what has changed in its folder.
+  # Runs the app without cargo and returns the changed paths in its folder.
   defp run(app, arguments, environment) do
     before = tree(app)
     url = RedisServer.url(:persistent_term.get(RedisServer))
@@ -88,8 +88,8 @@ defmodule PowRedisCache.HerokuTest do
 
   defp copy(from, to), do: {_, 0} = System.cmd("cp", ["-pR", from, to])
 
-  # What cargo makes on the way to a library, wherever it lies.
-  defp made_by_cargo(app) do
+  # Intermediate files of cargo in any folder.
+  defp cargo_artifacts(app) do
     for path <- Map.keys(tree(app)),
         Path.extname(path) in [".rlib", ".rmeta", ".rcgu", ".d", ".o"],
         do: path

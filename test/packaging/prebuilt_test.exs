@@ -1,8 +1,8 @@
 defmodule PowRedisCache.PrebuiltTest do
-  # Libraries that were built elsewhere: how one is made, taken, and refused.
+  # Prebuilt libraries: making, using and rejecting one.
   use ExUnit.Case, async: true
 
-  # A slow machine builds for long.
+  # A build may take minutes.
   @moduletag timeout: :infinity
 
   import PowRedisCache.Build
@@ -11,7 +11,7 @@ defmodule PowRedisCache.PrebuiltTest do
   alias PowRedisCache.NativeLibrary.Prebuilt
   alias PowRedisCache.RedisServer
 
-  # In a name.
+  # The target in a file name.
   @target ~r/(x86_64|aarch64)-[a-z-]+(?=-[0-9a-f]{12})/
 
   setup_all do
@@ -22,7 +22,7 @@ defmodule PowRedisCache.PrebuiltTest do
     [folder: folder!()]
   end
 
-  test "its name and its checksum say what it is", %{prebuilt: prebuilt} do
+  test "the file name and the checksum identify the library", %{prebuilt: prebuilt} do
     assert [_, target] =
              Regex.run(
                ~r/^pow_redis_nif-0\.1\.0-nif-2\.15-(.+)-[0-9a-f]{12}\.so$/,
@@ -35,7 +35,7 @@ defmodule PowRedisCache.PrebuiltTest do
              NativeLibrary.sha256(File.read!(prebuilt)) <> "  " <> Path.basename(prebuilt) <> "\n"
   end
 
-  test "a build takes the file that the environment names, and needs no cargo", %{
+  test "a build uses the file in POW_REDIS_CACHE_PREBUILT without cargo", %{
     prebuilt: prebuilt,
     folder: folder
   } do
@@ -45,13 +45,13 @@ defmodule PowRedisCache.PrebuiltTest do
     assert output =~ "Using the prebuilt native library of pow_redis_cache, #{prebuilt}"
     assert File.read!(Path.join(package, "priv/native/pow_redis_nif.so")) == File.read!(prebuilt)
 
-    # Once it is there, nobody asks for it again.
+    # An installed library is not read again.
     environment = [{"POW_REDIS_CACHE_PREBUILT", "/nonexistent"} | without_cargo()]
     assert {output, 0} = mix(package, ["compile", "--force"], environment)
     refute output =~ "prebuilt"
   end
 
-  test "an app's build takes it from the folder that the configuration names", %{
+  test "an app's build uses the library in the configured folder", %{
     prebuilt: prebuilt,
     folder: folder
   } do
@@ -85,7 +85,7 @@ defmodule PowRedisCache.PrebuiltTest do
     assert output =~ "expected config :pow_redis_cache, prebuilt: to be a path, got: :native"
   end
 
-  test "a build from other sources refuses it", %{prebuilt: prebuilt, folder: folder} do
+  test "a build from other sources rejects the library", %{prebuilt: prebuilt, folder: folder} do
     package = copy_package!(Path.join(folder, "package"))
     source = Path.join(package, "native/pow_redis_core/src/lib.rs")
     File.write!(source, File.read!(source) <> "\n// changed\n")
@@ -99,7 +99,7 @@ defmodule PowRedisCache.PrebuiltTest do
     refute File.exists?(Path.join(package, "priv/native/pow_redis_nif.so"))
   end
 
-  describe "a library is refused that" do
+  describe "a library is rejected if it" do
     setup %{prebuilt: prebuilt, folder: folder} do
       copy = Path.join(folder, Path.basename(prebuilt))
       File.cp!(prebuilt, copy)
@@ -107,63 +107,63 @@ defmodule PowRedisCache.PrebuiltTest do
       [copy: copy, name: Path.basename(copy)]
     end
 
-    test "is missing", %{folder: folder} do
-      assert refusal(Path.join(folder, "none")) =~ "#{folder}/none does not exist."
+    test "does not exist", %{folder: folder} do
+      assert rejection(Path.join(folder, "none")) =~ "#{folder}/none does not exist."
     end
 
     test "is for another target", %{folder: folder, copy: copy} do
       other = rename(copy, @target, "riscv64-unknown-linux-gnu")
-      assert refusal(other) =~ "is for riscv64-unknown-linux-gnu, but this machine is "
-      message = refusal(folder)
+      assert rejection(other) =~ "is for riscv64-unknown-linux-gnu, but this machine is "
+      message = rejection(folder)
       assert message =~ ~r/#{folder} has no library for (x86_64|aarch64)-/
       assert message =~ "Available: #{Path.basename(other)}."
     end
 
-    test "is alone missing in a folder", %{folder: folder, copy: copy} do
+    test "is missing in a folder that has its checksum", %{folder: folder, copy: copy} do
       File.rm!(copy)
-      assert refusal(folder) =~ "Available: none."
+      assert rejection(folder) =~ "Available: none."
     end
 
-    test "is of another version of the package", %{folder: folder, copy: copy} do
+    test "belongs to another version of the package", %{folder: folder, copy: copy} do
       other = rename(copy, "-0.1.0-", "-0.0.9-")
-      assert refusal(other) =~ "is for pow_redis_cache 0.0.9, but this is 0.1.0."
-      # Also where a folder is named.
-      assert refusal(folder) =~ "#{other} is for pow_redis_cache 0.0.9, but this is 0.1.0."
+      assert rejection(other) =~ "is for pow_redis_cache 0.0.9, but this is 0.1.0."
+      # The same for a folder.
+      assert rejection(folder) =~ "#{other} is for pow_redis_cache 0.0.9, but this is 0.1.0."
     end
 
-    test "is for a later VM", %{copy: copy} do
+    test "needs a later VM", %{copy: copy} do
       vm = List.to_string(:erlang.system_info(:nif_version))
       assert vm =~ ~r/^2\.\d+$/
       later = rename(copy, "-nif-2.15-", "-nif-2.99-")
-      assert refusal(later) =~ "is for NIF version 2.99, but this Erlang VM has #{vm}."
+      assert rejection(later) =~ "is for NIF version 2.99, but this Erlang VM has #{vm}."
       other = rename(later, "-nif-2.99-", "-nif-3.0-")
-      assert refusal(other) =~ "is for NIF version 3.0, but this Erlang VM has #{vm}."
+      assert rejection(other) =~ "is for NIF version 3.0, but this Erlang VM has #{vm}."
     end
 
-    test "is built from other sources", %{copy: copy} do
+    test "was built from other sources", %{copy: copy} do
       other = rename(copy, ~r/[0-9a-f]{12}\.so$/, "0123456789ab.so")
-      assert refusal(other) =~ "is built from other Rust sources (0123456789ab) than this"
+      assert rejection(other) =~ "is built from other Rust sources (0123456789ab) than this"
     end
 
     test "has another name", %{folder: folder, copy: copy} do
       other = Path.join(folder, "pow_redis_nif.so")
       File.rename!(copy, other)
 
-      assert refusal(other) =~
+      assert rejection(other) =~
                "is not the file name of a prebuilt library."
     end
 
     test "has no checksum", %{copy: copy, name: name} do
       File.rm!(copy <> ".sha256")
-      assert refusal(copy) =~ "has no checksum: expected #{name}.sha256 in the same folder."
+      assert rejection(copy) =~ "has no checksum: expected #{name}.sha256 in the same folder."
     end
 
-    test "has another file's checksum, or none in the file", %{copy: copy, name: name} do
+    test "has the checksum of another file, or an empty one", %{copy: copy, name: name} do
       expected = "has no checksum: expected #{name}.sha256 to contain `SHA-256  #{name}`."
       File.write!(copy <> ".sha256", String.duplicate("0", 64) <> "  other.so\n")
-      assert refusal(copy) =~ expected
+      assert rejection(copy) =~ expected
       File.write!(copy <> ".sha256", "")
-      assert refusal(copy) =~ expected
+      assert rejection(copy) =~ expected
     end
 
     test "is damaged", %{copy: copy, name: name} do
@@ -171,12 +171,15 @@ defmodule PowRedisCache.PrebuiltTest do
       File.write!(copy, "x", [:append])
       wrong = NativeLibrary.sha256(File.read!(copy))
 
-      assert refusal(copy) =~
+      assert rejection(copy) =~
                "is corrupt: #{name}.sha256 has SHA-256 #{right}, but that of the file is #{wrong}."
     end
 
-    test "and it is said what is expected and what to do", %{folder: folder, name: name} do
-      assert refusal(Path.join(folder, "none")) == """
+    test "does not exist, and the error names the expected files and the fix", %{
+      folder: folder,
+      name: name
+    } do
+      assert rejection(Path.join(folder, "none")) == """
              cannot use the prebuilt library of pow_redis_cache from POW_REDIS_CACHE_PREBUILT: \
              #{folder}/none does not exist.
              Expected #{name} and #{name}.sha256. Build them with `mix pow_redis_cache.prebuild` \
@@ -193,7 +196,7 @@ defmodule PowRedisCache.PrebuiltTest do
       package = copy_package!(Path.join(folder, "package"))
       app = copy_app!(Path.join(folder, "app"))
 
-      # It takes the library for built; the tests of the build build it.
+      # A fake cargo: BuildTest covers the real one.
       cargo =
         with_cargo(folder, """
         if [ "$1" = --version ]; then echo "cargo 99.0.0"; exit; fi
@@ -219,7 +222,7 @@ defmodule PowRedisCache.PrebuiltTest do
     end
   end
 
-  defp refusal(path) do
+  defp rejection(path) do
     assert_raise(Mix.Error, fn -> Prebuilt.read({"POW_REDIS_CACHE_PREBUILT", path}) end).message
   end
 

@@ -1,15 +1,15 @@
 defmodule PowRedisCache.ReleaseTest do
-  # A release of an app, made and run without Rust, as in a container: only the release is there.
+  # Makes and runs a release of an app without Rust, as in a container that has only the release.
   use ExUnit.Case, async: true
 
-  # A slow machine builds for long.
+  # A build may take minutes.
   @moduletag timeout: :infinity
 
   import PowRedisCache.Build
 
   alias PowRedisCache.RedisServer
 
-  test "a release runs where there is neither source nor cargo, and writes nothing there" do
+  test "a release runs without sources and cargo, and writes nothing to its folder" do
     folder = folder!()
     package = copy_package!(Path.join(folder, "package"))
     app = copy_app!(Path.join(folder, "app"))

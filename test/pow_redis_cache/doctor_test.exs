@@ -340,8 +340,8 @@ defmodule PowRedisCache.DoctorTest do
       [_, line] = Regex.run(~r/`(ACL .*)`/, advice(Doctor.check(url: url), "permissions"))
       "OK" = RedisClient.command!(client, String.split(line, " "))
 
-      guide = %PowGuideStore{client: client, edition: :first, otp: 25}
-      PowGuideStore.put(guide, ["n", "a", :b], 1, 60_000)
+      pow_store = %PowGuideStore{client: client, version: 1, otp: 25}
+      PowGuideStore.put(pow_store, ["n", "a", :b], 1, 60_000)
       name = unique_name()
       start_supervised!({PowRedisCache, name: name, url: url})
       config = [name: name, namespace: "n", ttl: 60_000]

@@ -8,7 +8,7 @@ defmodule PowRedisCache.ReindexTest do
 
   # Writes legacy keys like v1 of Pow's example backend.
   defp write_legacy(context, numbers) do
-    v1 = %{context.guide | edition: :first, otp: 25}
+    v1 = %{context.pow_store | version: 1, otp: 25}
 
     for chunk <- Enum.chunk_every(numbers, 2_000) do
       commands =
@@ -35,8 +35,8 @@ defmodule PowRedisCache.ReindexTest do
       write_legacy(context, Enum.to_list(1..3_000))
       PowRedisCache.put(config, for(i <- 1..500, do: {["ours", i], i}))
       # One of the two index sets lacks a member.
-      set = PowGuideStore.index_set(context.guide, [context.namespace, "ours"])
-      RedisClient.command!(client, ["ZREM", set, PowGuideStore.path(context.guide, [7])])
+      set = PowGuideStore.index_set(context.pow_store, [context.namespace, "ours"])
+      RedisClient.command!(client, ["ZREM", set, PowGuideStore.path(context.pow_store, [7])])
       before = state(client)
 
       numbers = PowRedisCache.reindex(name: name, dry_run: true)
@@ -135,7 +135,7 @@ defmodule PowRedisCache.ReindexTest do
     assert_receive {:half_way, numbers}, 30_000
     Process.exit(runner, :kill)
     assert numbers.renamed in 1..4_999
-    set = PowGuideStore.index_set(context.guide, [context.namespace, :user])
+    set = PowGuideStore.index_set(context.pow_store, [context.namespace, :user])
     assert RedisClient.command!(client, ["ZCARD", set]) == numbers.renamed
 
     rest = PowRedisCache.reindex(name: name)

@@ -48,9 +48,9 @@ defmodule PowRedisCache.TelemetryTest do
     end
 
     test "that fails emits an exception like :telemetry.span/3", context do
-      %{config: config, client: client, guide: guide} = context
+      %{config: config, client: client, pow_store: pow_store} = context
       name = config[:name]
-      path = PowGuideStore.path(guide, [config[:namespace], "key"])
+      path = PowGuideStore.path(pow_store, [config[:namespace], "key"])
       RedisClient.command!(client, ["LPUSH", path, "x"])
       error = catch_error(PowRedisCache.get(config, "key"))
       assert %PowRedisCache.Error{reason: :wrong_type} = error
@@ -146,12 +146,12 @@ defmodule PowRedisCache.TelemetryTest do
     end
   end
 
-  test "invalid values are counted", %{config: config, client: client, guide: guide} do
+  test "invalid values are counted", %{config: config, client: client, pow_store: pow_store} do
     name = config[:name]
     PowRedisCache.put(config, [{["a", 1], 1}, {["a", 2], 2}, {["a", 3], 3}])
 
     for number <- 1..2 do
-      path = PowGuideStore.path(guide, [config[:namespace], "a", number])
+      path = PowGuideStore.path(pow_store, [config[:namespace], "a", number])
       RedisClient.command!(client, ["SET", path, @secret])
     end
 
@@ -174,13 +174,13 @@ defmodule PowRedisCache.TelemetryTest do
     assert metadata == %{name: name, operation: :put, reason: :out_of_memory}
   end
 
-  test "no event contains a key or value", %{config: config, client: client, guide: guide} do
+  test "no event contains a key or value", %{config: config, client: client, pow_store: pow_store} do
     PowRedisCache.put(config, {[@secret, @secret], @secret})
     PowRedisCache.get(config, [@secret, @secret])
     PowRedisCache.all(config, [@secret, :_])
     catch_error(PowRedisCache.put(config, {[@secret, fn -> 1 end], @secret}))
     catch_error(PowRedisCache.all(config, [%{:"$1" => @secret}]))
-    path = PowGuideStore.path(guide, [config[:namespace], @secret])
+    path = PowGuideStore.path(pow_store, [config[:namespace], @secret])
     RedisClient.command!(client, ["LPUSH", path, @secret])
     catch_error(PowRedisCache.get(config, @secret))
     events = calls(config[:name])

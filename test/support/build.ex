@@ -1,13 +1,13 @@
 defmodule PowRedisCache.Build do
   @moduledoc """
-  Building the package and apps that depend on it, in folders of their own and with VMs of their own.
+  Builds the package and apps that depend on it, in temporary folders and in separate VMs.
   """
 
   import ExUnit.Callbacks, only: [on_exit: 1]
 
   @root Path.expand("../..", __DIR__)
 
-  @doc "An empty folder that goes when the test ends."
+  @doc "Makes an empty folder that is removed when the test ends."
   @spec folder!() :: Path.t()
   def folder! do
     name = "pow_redis_cache_build_#{System.unique_integer([:positive])}_#{System.pid()}"
@@ -17,7 +17,7 @@ defmodule PowRedisCache.Build do
     folder
   end
 
-  @doc "Copies the files of the package, as Hex ships them: no other is needed to build it."
+  @doc "Copies the files that Hex ships. The build must not need any others."
   @spec copy_package!(Path.t()) :: Path.t()
   def copy_package!(folder) do
     for pattern <- Mix.Project.config()[:package][:files],
@@ -30,7 +30,7 @@ defmodule PowRedisCache.Build do
     folder
   end
 
-  @doc "Makes a git repository of a folder."
+  @doc "Commits the contents of a folder to a new git repository."
   @spec git_init!(Path.t()) :: :ok
   def git_init!(folder) do
     for arguments <- [
@@ -44,7 +44,7 @@ defmodule PowRedisCache.Build do
     :ok
   end
 
-  @doc "Copies the app of the fixtures, which depends on the package and on what stands for Pow."
+  @doc "Copies the fixture app, which depends on the package and on a stub of Pow."
   @spec copy_app!(Path.t()) :: Path.t()
   def copy_app!(folder) do
     File.cp_r!(Path.join(@root, "test/fixtures/app"), folder)
@@ -53,7 +53,7 @@ defmodule PowRedisCache.Build do
     folder
   end
 
-  @doc "Runs mix, in `MIX_ENV=dev` if the environment does not say otherwise."
+  @doc "Runs mix, with `MIX_ENV=dev` unless `environment` overrides it."
   @spec mix(Path.t(), [String.t()], [{String.t(), String.t() | nil}]) ::
           {String.t(), non_neg_integer()}
   def mix(folder, arguments, environment \\ []) do
@@ -64,8 +64,8 @@ defmodule PowRedisCache.Build do
   end
 
   @doc """
-  Copies cargo's target folder, in which the tests' own library is built: crates that were compiled for it
-  need not be compiled again. Waits for builds that are under way, as cargo itself does.
+  Copies cargo's target folder of the test run, so that crates are not compiled again. Waits for running
+  builds to finish, as cargo itself does.
   """
   @spec copy_target!(Path.t()) :: :ok
   def copy_target!(folder) do
@@ -74,7 +74,7 @@ defmodule PowRedisCache.Build do
     :ok
   end
 
-  @doc "Makes a prebuilt library for this machine; the path of the file."
+  @doc "Makes a prebuilt library for this machine and returns its path."
   @spec prebuild!(Path.t()) :: Path.t()
   def prebuild!(folder) do
     {_output, 0} =
@@ -84,7 +84,7 @@ defmodule PowRedisCache.Build do
     file
   end
 
-  @doc "An environment without cargo: not on the path, and no home of its crates."
+  @doc "An environment without cargo, neither in `PATH` nor in `CARGO_HOME`."
   @spec without_cargo() :: [{String.t(), String.t()}]
   def without_cargo do
     folders = "PATH" |> System.get_env() |> String.split(":")
@@ -92,7 +92,7 @@ defmodule PowRedisCache.Build do
     [{"PATH", path}, {"CARGO_HOME", "/nonexistent"}]
   end
 
-  @doc "An environment whose cargo is a shell script."
+  @doc "An environment in which `cargo` is a shell script."
   @spec with_cargo(Path.t(), String.t()) :: [{String.t(), String.t()}]
   def with_cargo(folder, script) do
     bin = Path.join(folder, "bin")
@@ -103,8 +103,8 @@ defmodule PowRedisCache.Build do
   end
 
   @doc """
-  What lies in a folder: each path with all that a write would change. Sees writes of root too, whom
-  no permission stops.
+  The contents of a folder: each path with everything that a write would change. Unlike read-only
+  permissions, a comparison of two trees also catches writes by root.
   """
   @spec tree(Path.t()) :: %{Path.t() => term()}
   def tree(folder) do

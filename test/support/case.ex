@@ -1,8 +1,11 @@
 defmodule PowRedisCache.Case do
   @moduledoc """
-  A test with an instance, a namespace and a raw client of its own, on the Redis server that all
-  tests of the run share. `@tag instance: [...]` gives the instance options, `@tag server: [...]` the
-  test a server of its own, `@tag :standalone` keeps it from runs on a cluster.
+  A case template: each test gets its own instance, namespace and raw client, on the Redis server that
+  the test run shares.
+
+    * `@tag instance: [...]` sets options of the instance; `name: nil` starts none.
+    * `@tag server: [...]` starts a separate Redis server with these arguments.
+    * `@tag :standalone` excludes the test from runs on a cluster.
   """
 
   use ExUnit.CaseTemplate
@@ -33,14 +36,14 @@ defmodule PowRedisCache.Case do
       name: name,
       namespace: namespace,
       config: [name: name, namespace: namespace, ttl: :timer.hours(1)],
-      guide: %PowGuideStore{client: client, edition: :current}
+      pow_store: %PowGuideStore{client: client, version: 2}
     ]
   end
 
-  @doc "An atom that no other test uses for an instance."
+  @doc "A unique name for an instance."
   def unique_name, do: :"cache#{System.unique_integer([:positive])}"
 
-  @doc "Another instance on the test's server, and a configuration for it."
+  @doc "Starts another instance on the test's server and returns its configuration."
   def start_instance(context, options) do
     name = unique_name()
 
@@ -50,7 +53,7 @@ defmodule PowRedisCache.Case do
     Keyword.put(context.config, :name, name)
   end
 
-  @doc "What `:ets` finds among records for a pattern, as Pow's EtsCache would answer."
+  @doc "The records that `:ets` selects for a pattern, in the form that Pow's `EtsCache` returns."
   def ets_all(namespace, records, match) do
     pattern = {[namespace | List.wrap(match)], :_}
     compiled = :ets.match_spec_compile([{pattern, [], [:"$_"]}])
@@ -65,13 +68,13 @@ defmodule PowRedisCache.Case do
     end)
   end
 
-  # Calls end early only where a test is about that: the machine may be busy.
+  # A long timeout, since the machine may be busy. Tests of timeouts set their own.
   defp options(server, name, options) do
-    Keyword.merge([where(server), name: name, timeout: 60_000], options)
+    Keyword.merge([connect_option(server), name: name, timeout: 60_000], options)
   end
 
-  # The option with which an instance finds a server; of the one that all share, maybe a cluster.
-  defp where(server) do
+  # The shared server may be a node of a cluster.
+  defp connect_option(server) do
     cluster = :persistent_term.get(Cluster, nil)
     shared = :persistent_term.get(RedisServer)
 

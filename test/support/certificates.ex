@@ -1,22 +1,25 @@
 defmodule PowRedisCache.Certificates do
   @moduledoc """
-  Certificates for tests, made once in a run: paths of files in a folder that goes when the run ends.
+  Certificates for tests. They are made once per test run, in a folder that is removed at its end.
 
-  `:server` is for `localhost` and `127.0.0.1`, `:expired` too, but its time is over; `:wrong_host` is
-  for another host; `:client` is for a client. All are signed by `:ca`, of which `:other_ca` knows
-  nothing. `key: :server` and so on are their keys.
+    * `:server` is valid for `localhost` and `127.0.0.1`.
+    * `:expired` is the same, but expired.
+    * `:wrong_host` is valid for another host.
+    * `:client` is a client certificate.
+    * `:ca` is the authority that signed all of the above; `:other_ca` is an unrelated one.
+    * `:broken` is not a certificate.
   """
 
-  @here "subjectAltName=DNS:localhost,IP:127.0.0.1"
-  @elsewhere "subjectAltName=DNS:redis.example"
+  @localhost "subjectAltName=DNS:localhost,IP:127.0.0.1"
+  @other_host "subjectAltName=DNS:redis.example"
 
   @doc "The path of a certificate."
   def path(name), do: Path.join(folder(), "#{name}.pem")
 
-  @doc "The path of a certificate's key."
+  @doc "The path of a certificate's private key."
   def key(name), do: Path.join(folder(), "#{name}.key")
 
-  @doc "Arguments of a Redis server that speaks TLS on a port, with one of the certificates."
+  @doc "Arguments of a Redis server that listens for TLS on a port, with one of the certificates."
   def server_arguments(port, name \\ :server, more \\ ["--tls-auth-clients", "no"]) do
     [
       "--tls-port",
@@ -30,7 +33,7 @@ defmodule PowRedisCache.Certificates do
     ] ++ more
   end
 
-  @doc "The folder with all of them."
+  @doc "The folder with all certificates."
   def folder do
     :global.trans({__MODULE__, self()}, fn ->
       with nil <- :persistent_term.get(__MODULE__, nil) do
@@ -48,11 +51,11 @@ defmodule PowRedisCache.Certificates do
     File.mkdir_p!(folder)
     now = NaiveDateTime.utc_now()
     valid = {NaiveDateTime.add(now, -86_400), NaiveDateTime.add(now, 10 * 86_400)}
-    over = {NaiveDateTime.add(now, -10 * 86_400), NaiveDateTime.add(now, -86_400)}
+    expired = {NaiveDateTime.add(now, -10 * 86_400), NaiveDateTime.add(now, -86_400)}
     for ca <- ["ca", "other_ca"], do: make_authority(folder, ca)
-    sign(folder, "server", @here, valid)
-    sign(folder, "expired", @here, over)
-    sign(folder, "wrong_host", @elsewhere, valid)
+    sign(folder, "server", @localhost, valid)
+    sign(folder, "expired", @localhost, expired)
+    sign(folder, "wrong_host", @other_host, valid)
     sign(folder, "client", "extendedKeyUsage=clientAuth", valid)
     File.write!(Path.join(folder, "broken.pem"), "no certificate")
     folder
@@ -74,7 +77,7 @@ defmodule PowRedisCache.Certificates do
         ["-keyout", "#{name}.key", "-out", "#{name}.csr", "-subj", "/CN=#{name}"]
     )
 
-    # Only `openssl ca` signs with a time that is over.
+    # Only `openssl ca` signs a certificate that has already expired.
     File.write!(Path.join(folder, "#{name}.txt"), "")
 
     File.write!(Path.join(folder, "#{name}.cnf"), """

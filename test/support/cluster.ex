@@ -1,7 +1,7 @@
 defmodule PowRedisCache.Cluster do
   @moduledoc """
-  A Redis Cluster of three masters and three replicas. It ends with the process that started it,
-  however that ends.
+  A Redis Cluster of three primaries and three replicas. It ends with the process that started it, even
+  if that is killed.
   """
 
   alias PowRedisCache.{Certificates, Ports, RedisClient, RedisServer, Wait}
@@ -9,8 +9,8 @@ defmodule PowRedisCache.Cluster do
   defstruct [:nodes, :password, secure_ports: []]
 
   @slots 16_384
-  # In milliseconds.
-  @patience 60_000
+  # In milliseconds: no failover on a busy machine, unless a test asks for one.
+  @node_timeout 60_000
 
   @arguments [
     "--cluster-enabled",
@@ -24,20 +24,22 @@ defmodule PowRedisCache.Cluster do
   ]
 
   @doc """
-  Starts a cluster and waits until it is whole. Options: `:password`; `:tls`, whether it speaks TLS
-  too, on the ports of `secure_urls/1`; `:node_timeout`, how many milliseconds of silence cost a master
-  its place, for tests in which one is to lose it.
+  Starts a cluster and waits until it is healthy. Options:
+
+    * `:password`;
+    * `:tls` - also listen for TLS, on the ports of `secure_urls/1`;
+    * `:node_timeout` - Redis's `cluster-node-timeout`, in milliseconds; short in tests of a failover.
   """
   def start!(options \\ []) do
     password = options[:password]
     login = if password, do: ["--requirepass", password, "--masterauth", password], else: []
 
-    # Servers talk to each other on a port 10,000 higher.
+    # The cluster bus uses a port 10,000 higher.
     ports = for _ <- 1..6, do: Ports.free([10_000])
 
     secure_ports = if options[:tls], do: for(_ <- 1..6, do: Ports.free([10_000])), else: []
 
-    timeout = ["--cluster-node-timeout", "#{options[:node_timeout] || @patience}"]
+    timeout = ["--cluster-node-timeout", "#{options[:node_timeout] || @node_timeout}"]
 
     nodes =
       for {port, position} <- Enum.with_index(ports) do
@@ -47,11 +49,11 @@ defmodule PowRedisCache.Cluster do
 
     cluster = %__MODULE__{nodes: nodes, password: password, secure_ports: secure_ports}
     create(cluster)
-    Wait.until(fn -> whole?(cluster) end)
+    Wait.until(fn -> healthy?(cluster) end)
     cluster
   end
 
-  @doc "Stops all servers; may be called from any process."
+  @doc "Stops all servers. Any process may call it."
   def stop(cluster), do: Enum.each(cluster.nodes, &RedisServer.stop/1)
 
   def urls(cluster), do: Enum.map(cluster.nodes, &RedisServer.url/1)
@@ -59,15 +61,15 @@ defmodule PowRedisCache.Cluster do
   def secure_urls(cluster),
     do: for(port <- cluster.secure_ports, do: "rediss://127.0.0.1:#{port}")
 
-  @doc "The masters that are alive."
-  def masters(cluster) do
+  @doc "The primaries that are alive."
+  def primaries(cluster) do
     for node <- cluster.nodes, RedisServer.info(node, "replication", "role") == "master", do: node
   end
 
-  @doc "The slot of a key."
+  @doc "The slot of a Redis key."
   def slot(cluster, key), do: command!(cluster, ["CLUSTER", "KEYSLOT", key])
 
-  @doc "The master of a slot, as the first server that is alive sees it."
+  @doc "The primary of a slot, according to the first server that replies."
   def owner(cluster, slot) do
     [[_from, _to, [_host, port | _] | _replicas]] =
       for [from, to | _] = range <- command!(cluster, ["CLUSTER", "SLOTS"]),
@@ -78,8 +80,8 @@ defmodule PowRedisCache.Cluster do
   end
 
   @doc """
-  Moves a slot with its keys to another master. Between the steps, while the slot is on its way and
-  keys are here and there (ASK), `meanwhile` is called.
+  Moves a slot with its keys to another primary. Calls `meanwhile` between the steps, while the slot is
+  migrating and Redis redirects with `ASK`.
   """
   def move_slot(cluster, slot, target, meanwhile \\ fn -> :ok end) do
     source = owner(cluster, slot)
@@ -103,14 +105,14 @@ defmodule PowRedisCache.Cluster do
     :ok
   end
 
-  @doc "From now on a silent master keeps its place for a minute."
-  def be_patient(cluster) do
-    # Servers that are down answer nothing.
+  @doc "Raises the node timeout, so that no further failover happens."
+  def raise_node_timeout(cluster) do
+    # Servers that are down return an error.
     for node <- cluster.nodes,
-        do: RedisServer.command(node, ["CONFIG", "SET", "cluster-node-timeout", @patience])
+        do: RedisServer.command(node, ["CONFIG", "SET", "cluster-node-timeout", @node_timeout])
   end
 
-  @doc "Waits until all servers that are alive find the cluster in order."
+  @doc "Waits until all servers that are alive report `cluster_state:ok`."
   def await_ok(cluster) do
     Wait.until(fn ->
       cluster.nodes
@@ -120,15 +122,15 @@ defmodule PowRedisCache.Cluster do
     end)
   end
 
-  @doc "Puts a server that was started again in the place of the one on the same port."
+  @doc "Replaces the server on the same port by its restarted one."
   def replace(cluster, node) do
     nodes = for old <- cluster.nodes, do: if(old.port == node.port, do: node, else: old)
     %{cluster | nodes: nodes}
   end
 
-  @doc "Runs a function with a client of each master."
-  def with_masters(cluster, function) do
-    for node <- masters(cluster) do
+  @doc "Calls a function with a client of each primary."
+  def with_primaries(cluster, function) do
+    for node <- primaries(cluster) do
       client = RedisClient.connect!(node.port)
       if cluster.password, do: RedisClient.command!(client, ["AUTH", cluster.password])
 
@@ -140,7 +142,7 @@ defmodule PowRedisCache.Cluster do
     end
   end
 
-  @doc "Sends a command to the first server that answers."
+  @doc "Sends a command to the first server that replies."
   def command!(cluster, command) do
     Enum.find_value(cluster.nodes, fn node ->
       with {:ok, reply} <- RedisServer.command(node, command), do: reply, else: (_ -> nil)
@@ -172,10 +174,10 @@ defmodule PowRedisCache.Cluster do
         stderr_to_stdout: true
       )
 
-    if status != 0, do: raise("the cluster could not be made: #{output}")
+    if status != 0, do: raise("creating the cluster failed: #{output}")
   end
 
-  defp whole?(cluster) do
+  defp healthy?(cluster) do
     Enum.all?(cluster.nodes, fn node ->
       RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_state") == "ok" and
         RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_slots_ok") == "#{@slots}" and
@@ -191,7 +193,7 @@ defmodule PowRedisCache.Cluster do
     end)
   end
 
-  # A server that is down sees nothing.
+  # A server that is down does not count.
   defp sees_owner?({:error, _reason}, _slot, _owner), do: true
 
   defp move_keys(cluster, slot, source, target) do
@@ -208,7 +210,7 @@ defmodule PowRedisCache.Cluster do
     end
   end
 
-  # Where the others of its cluster speak to a server: over TLS where they can.
+  # The port that other nodes connect to: the TLS port if there is one.
   defp cluster_port(cluster, node) do
     position = Enum.find_index(cluster.nodes, &(&1.port == node.port))
     Enum.at(cluster.secure_ports, position) || node.port

@@ -1,10 +1,10 @@
 defmodule PowRedisCache.ConsistencyChecker do
   @moduledoc """
-  A steady load of puts, gets, deletes and listings from many processes, and an account of what came
-  of it. Each key has one writer, which so knows what it may find there.
+  Checks the consistency of the store under load: many processes put, get, delete and list records. Each
+  key has a single writer, which knows the values it may read.
 
-  An acknowledged write is the only thing that may be found afterwards; a write that failed may have
-  been done or not, so that either may be found until the next acknowledged one.
+  After an acknowledged write, only its value may be read. A failed write may have been applied or not:
+  until the next acknowledged one, both the earlier and the failed value are possible.
   """
 
   alias PowRedisCache.{Error, SchedulerStalls, Wait}
@@ -14,7 +14,7 @@ defmodule PowRedisCache.ConsistencyChecker do
 
   defstruct [:workers, :config, :timeout, :done]
 
-  @doc "Starts the load. Options: `:timeout`, that of the instance; `:processes`; `:namespace`."
+  @doc "Starts the processes. Options: `:timeout`, that of the instance; `:processes`."
   def start(config, options) do
     processes = options[:processes] || 50
     timeout = Keyword.fetch!(options, :timeout)
@@ -30,7 +30,7 @@ defmodule PowRedisCache.ConsistencyChecker do
             config: config,
             number: number,
             done: done,
-            known: %{},
+            possible: %{},
             log: [],
             written: 0
           })
@@ -41,36 +41,38 @@ defmodule PowRedisCache.ConsistencyChecker do
   end
 
   @doc """
-  Whether a failover that took so many microseconds cost no call more than time. Elections are lost now
-  and then: one that took longer than `limit` milliseconds may fail the calls under way.
+  Whether a failover that took `took` microseconds only delayed calls. An election may have to be
+  repeated: a failover of more than `limit` milliseconds may also fail calls.
   """
-  def only_waited?(report, took, limit) do
+  def only_delayed?(report, took, limit) do
     allowed =
       if took < limit * 1_000, do: [], else: [:timeout, :disconnected, :server, :read_only]
 
     Map.keys(report.errors) -- allowed == []
   end
 
-  @doc "Waits until so many more calls have been answered well."
-  def await(load, calls) do
-    before = :counters.get(load.done, 1)
-    Wait.until(fn -> :counters.get(load.done, 1) >= before + calls end)
-    load
+  @doc "Waits until that many more calls have succeeded."
+  def await(checker, calls) do
+    before = :counters.get(checker.done, 1)
+    Wait.until(fn -> :counters.get(checker.done, 1) >= before + calls end)
+    checker
   end
 
   @doc """
-  Ends the load, and answers with what came of it:
+  Stops the processes and returns a report:
 
-    * `:calls`, `:errors` (by reason), `:slowest` (milliseconds);
+    * `:calls` - the number of calls;
+    * `:errors` - the number of errors by reason;
+    * `:slowest` - the milliseconds of the slowest call;
     * `:late` - calls that took half a second longer than the timeout;
-    * `:missing` - acknowledged records that a later call did not find;
-    * `:back` - records found after an acknowledged delete, or after a later record;
-    * `:left` - messages left in mailboxes;
-    * `:last_error` - how long before the end the last error was, `nil` without any.
+    * `:lost` - reads that missed an acknowledged record;
+    * `:stale` - reads of a value that an acknowledged write had deleted or replaced;
+    * `:leftover` - messages left in mailboxes;
+    * `:last_error` - the milliseconds between the last error and the end, `nil` without errors.
   """
-  def stop(load) do
-    for worker <- load.workers, do: send(worker.pid, :stop)
-    logs = Task.await_many(load.workers, load.timeout * 3 + 60_000)
+  def stop(checker) do
+    for worker <- checker.workers, do: send(worker.pid, :stop)
+    logs = Task.await_many(checker.workers, checker.timeout * 3 + 60_000)
     ended = now()
     calls = Enum.flat_map(logs, & &1.log)
 
@@ -78,45 +80,48 @@ defmodule PowRedisCache.ConsistencyChecker do
       calls: length(calls),
       errors: for({:error, reason, _, _} <- calls, do: reason) |> Enum.frequencies(),
       slowest: calls |> Enum.map(fn {_, _, from, to} -> to - from end) |> Enum.max(),
-      late: Enum.count(calls, &late?(&1, load.timeout)),
-      missing: Enum.count(calls, &match?({:missing, _, _, _}, &1)),
-      back: Enum.count(calls, &match?({:back, _, _, _}, &1)),
-      left: logs |> Enum.map(& &1.left) |> Enum.sum(),
+      late: Enum.count(calls, &late?(&1, checker.timeout)),
+      lost: Enum.count(calls, &match?({:lost, _, _, _}, &1)),
+      stale: Enum.count(calls, &match?({:stale, _, _, _}, &1)),
+      leftover: logs |> Enum.map(& &1.leftover) |> Enum.sum(),
       last_error: calls |> last_error(ended),
-      known: logs |> Enum.map(& &1.known) |> Enum.reduce(&Map.merge/2)
+      possible: logs |> Enum.map(& &1.possible) |> Enum.reduce(&Map.merge/2)
     }
   end
 
-  @doc "Reads everything again: how many records are missing, how many came back."
-  def verify(load, report) do
-    %{config: config} = load
+  @doc """
+  Reads all records again. Adds lost and stale ones to the report, and as `:mismatched` those on which
+  `all/2` and `get/2` disagree.
+  """
+  def verify(checker, report) do
+    %{config: config} = checker
 
     found =
-      for number <- 1..length(load.workers),
-          {key, value} <- PowRedisCache.all(config, [process(number), :_]),
+      for number <- 1..length(checker.workers),
+          {key, value} <- PowRedisCache.all(config, [key_part(number), :_]),
           into: %{},
           do: {key, value}
 
     outcomes =
-      for {key, known} <- report.known do
+      for {key, possible} <- report.possible do
         listed = Map.get(found, key, :not_found)
         read = PowRedisCache.get(config, key)
-        # What `all` lists is what `get` answers.
-        if read == listed, do: judge(read, known), else: {:listed_wrong, key}
+        # `all/2` and `get/2` must agree.
+        if read == listed, do: judge(read, possible), else: {:mismatched, key}
       end
 
     %{
       report
-      | missing: report.missing + Enum.count(outcomes, &(&1 == :missing)),
-        back: report.back + Enum.count(outcomes, &(&1 == :back))
+      | lost: report.lost + Enum.count(outcomes, &(&1 == :lost)),
+        stale: report.stale + Enum.count(outcomes, &(&1 == :stale))
     }
-    |> Map.put(:listed_wrong, Enum.count(outcomes, &match?({:listed_wrong, _}, &1)))
+    |> Map.put(:mismatched, Enum.count(outcomes, &match?({:mismatched, _}, &1)))
   end
 
-  @doc "One line of counts."
+  @doc "Prints the report on one line."
   def print(report, title) do
     counts =
-      for key <- [:calls, :errors, :slowest, :late, :missing, :back, :listed_wrong, :left],
+      for key <- [:calls, :errors, :slowest, :late, :lost, :stale, :mismatched, :leftover],
           Map.has_key?(report, key),
           do: "#{key} #{inspect(report[key])}"
 
@@ -127,84 +132,84 @@ defmodule PowRedisCache.ConsistencyChecker do
   defp work(state) do
     receive do
       :stop ->
-        {:messages, left} = Process.info(self(), :messages)
-        Map.put(state, :left, length(left))
+        {:messages, messages} = Process.info(self(), :messages)
+        Map.put(state, :leftover, length(messages))
     after
       4 + :rand.uniform(20) -> state |> call() |> work()
     end
   end
 
   defp call(state) do
-    key = [process(state.number), :rand.uniform(@keys)]
-    known = Map.get(state.known, key, [:not_found])
+    key = [key_part(state.number), :rand.uniform(@keys)]
+    possible = Map.get(state.possible, key, [:not_found])
 
     case :rand.uniform(20) do
-      n when n <= 8 -> put(state, key, known)
-      n when n <= 12 -> delete(state, key, known)
-      n when n <= 19 -> get(state, key, known)
+      n when n <= 8 -> put(state, key, possible)
+      n when n <= 12 -> delete(state, key, possible)
+      n when n <= 19 -> get(state, key, possible)
       20 -> list(state)
     end
   end
 
-  defp put(state, key, known) do
+  defp put(state, key, possible) do
     value = state.written + 1
     state = %{state | written: value}
-    write(state, key, known, value, fn -> PowRedisCache.put(state.config, {key, value}) end)
+    write(state, key, possible, value, fn -> PowRedisCache.put(state.config, {key, value}) end)
   end
 
-  defp delete(state, key, known) do
-    write(state, key, known, :not_found, fn -> PowRedisCache.delete(state.config, key) end)
+  defp delete(state, key, possible) do
+    write(state, key, possible, :not_found, fn -> PowRedisCache.delete(state.config, key) end)
   end
 
-  defp write(state, key, known, value, call) do
+  defp write(state, key, possible, value, call) do
     {outcome, entry} = timed(call)
 
-    known =
+    possible =
       case outcome do
         {:ok, :ok} -> [value]
-        :error -> [value | known]
+        :error -> [value | possible]
       end
 
-    noted(%{state | known: Map.put(state.known, key, known)}, entry, :right)
+    record(%{state | possible: Map.put(state.possible, key, possible)}, entry, :valid)
   end
 
-  defp get(state, key, known) do
+  defp get(state, key, possible) do
     {outcome, entry} = timed(fn -> PowRedisCache.get(state.config, key) end)
-    noted(state, entry, with({:ok, value} <- outcome, do: judge(value, known)))
+    record(state, entry, with({:ok, value} <- outcome, do: judge(value, possible)))
   end
 
   defp list(state) do
     {outcome, entry} =
-      timed(fn -> PowRedisCache.all(state.config, [process(state.number), :_]) end)
+      timed(fn -> PowRedisCache.all(state.config, [key_part(state.number), :_]) end)
 
-    judgement =
+    verdict =
       with {:ok, records} <- outcome do
         found = Map.new(records)
 
-        Enum.find_value(state.known, fn {key, known} ->
-          judgement = judge(Map.get(found, key, :not_found), known)
-          if judgement != :right, do: judgement
+        Enum.find_value(state.possible, fn {key, possible} ->
+          verdict = judge(Map.get(found, key, :not_found), possible)
+          if verdict != :valid, do: verdict
         end)
       end
 
-    noted(state, entry, judgement)
+    record(state, entry, verdict)
   end
 
-  defp noted(state, {_, _, from, to}, judgement) when judgement in [:missing, :back],
-    do: %{state | log: [{judgement, nil, from, to} | state.log]}
+  defp record(state, {_, _, from, to}, verdict) when verdict in [:lost, :stale],
+    do: %{state | log: [{verdict, nil, from, to} | state.log]}
 
-  defp noted(state, {:ok, _, _, _} = entry, _judgement) do
+  defp record(state, {:ok, _, _, _} = entry, _judgement) do
     :counters.add(state.done, 1, 1)
     %{state | log: [entry | state.log]}
   end
 
-  defp noted(state, entry, _judgement), do: %{state | log: [entry | state.log]}
+  defp record(state, entry, _judgement), do: %{state | log: [entry | state.log]}
 
-  defp judge(value, known) do
+  defp judge(value, possible) do
     cond do
-      value in known -> :right
-      value == :not_found -> :missing
-      true -> :back
+      value in possible -> :valid
+      value == :not_found -> :lost
+      true -> :stale
     end
   end
 
@@ -232,7 +237,7 @@ defmodule PowRedisCache.ConsistencyChecker do
     end
   end
 
-  defp process(number), do: "process#{number}"
+  defp key_part(number), do: "process#{number}"
 
   defp now, do: System.monotonic_time(:millisecond)
 end

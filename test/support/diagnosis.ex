@@ -1,9 +1,9 @@
 defmodule PowRedisCache.Diagnosis do
-  @moduledoc "Reading the checks of a doctor's report."
+  @moduledoc "Reads the checks of a doctor's report."
 
   import ExUnit.Assertions
 
-  @doc "The check of this name."
+  @doc "The check with this name."
   def check(checks, name), do: Enum.find(checks, &(&1.name == name))
 
   def detail(checks, name), do: check(checks, name).detail
@@ -12,7 +12,7 @@ defmodule PowRedisCache.Diagnosis do
   @doc "The names of the checks that failed."
   def failed(checks), do: with_status(checks, :error)
 
-  @doc "The names of the checks that warn. That the server is slow may be the machine's fault."
+  @doc "The names of the checks that warn, except `latency`: a busy machine may be slow."
   def warned(checks), do: with_status(checks, :warning) -- ["latency"]
 
   @doc "The names of the checks that were skipped."
@@ -21,7 +21,7 @@ defmodule PowRedisCache.Diagnosis do
   defp with_status(checks, status) do
     found = for check <- checks, check.status == status, do: check
 
-    # Who is told that something is wrong is told what to do.
+    # Every problem comes with advice.
     if status in [:error, :warning], do: for(check <- found, do: assert(is_binary(check.advice)))
     Enum.map(found, & &1.name)
   end

@@ -1,14 +1,14 @@
 defmodule PowRedisCache.FailureSummary do
   @moduledoc """
-  Names the tests that failed once more, after everything else: logs of CI are often cut at the front.
+  A formatter that repeats the failed tests at the end, since logs of CI are often cut at the front.
   """
 
   use GenServer
 
-  @doc "Prints them; to be called after the suite, when no other formatter prints any more."
+  @doc "Prints the failures. Call it after the suite, when the other formatters have finished."
   def print do
     failed = :persistent_term.get(__MODULE__, [])
-    if failed != [], do: IO.puts(["\nFailed, once more:\n" | failed])
+    if failed != [], do: IO.puts(["\nFailed tests:\n" | failed])
   end
 
   @impl true
@@ -21,9 +21,12 @@ defmodule PowRedisCache.FailureSummary do
   end
 
   # A `setup_all` that failed.
-  def handle_cast({:module_finished, %ExUnit.TestModule{state: {:failed, failures}} = it}, failed) do
+  def handle_cast(
+        {:module_finished, %ExUnit.TestModule{state: {:failed, failures}} = module},
+        failed
+      ) do
     number = length(failed) + 1
-    text = ExUnit.Formatter.format_test_all_failure(it, failures, number, 98, &plain/2)
+    text = ExUnit.Formatter.format_test_all_failure(module, failures, number, 98, &plain/2)
     {:noreply, [text | failed]}
   end
 

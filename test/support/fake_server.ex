@@ -1,15 +1,22 @@
 defmodule PowRedisCache.FakeServer do
   @moduledoc """
-  A server that says what a script tells it to: nothing, half of a reply, one byte at a time, garbage.
+  A TCP server that plays a script: no reply, half a reply, one byte at a time, garbage.
 
-  It logs clients in as Redis would, and plays a connection's script from the first other command on.
-  With `at: :login` the script takes the place of the login too. After its last action it says
-  nothing more, unless that is `:close` or `:serve`.
+  It replies to the commands of a login as Redis does, and starts the script of a connection at the first
+  other command. With `at: :login` the script replaces the replies to the login, too. After the last
+  action the server stays silent, unless that is `:close` or `:serve`.
 
-  Actions: `{:send, bytes}`, `{:slowly, bytes, pause}`, `{:pause, milliseconds}`, `:silence`, `:close`,
-  `:reset`, `:next` (wait for the next command), `:serve` (answer as an empty Redis from here on),
-  `{:refuse, message}` (answer every command with this error from here on), `:default` (answer the
-  command that was read last).
+  Actions:
+
+    * `{:send, bytes}`
+    * `{:slowly, bytes, pause}` - send one byte at a time;
+    * `{:pause, milliseconds}`
+    * `:silence` - read commands without replying;
+    * `:close`, `:reset` - end the connection;
+    * `:next` - wait for the next command;
+    * `:default` - reply to the last command as an empty Redis does;
+    * `:serve` - reply to this and all further commands as an empty Redis does;
+    * `{:refuse, message}` - reply to this and all further commands with an error.
   """
 
   use GenServer
@@ -31,8 +38,8 @@ defmodule PowRedisCache.FakeServer do
           | :next
 
   @doc """
-  Starts a peer that ends with the calling process. The script is that of all connections, or a
-  function of a connection's number, from 1 on.
+  Starts a server that ends with the calling process. `script` is the script of all connections, or a
+  function from a connection's number, counted from 1, to its script.
   """
   @spec start!([action()] | (pos_integer() -> [action()]), keyword()) :: %__MODULE__{}
   def start!(script, options \\ []) do
@@ -41,24 +48,24 @@ defmodule PowRedisCache.FakeServer do
     %__MODULE__{pid: pid, port: GenServer.call(pid, :port)}
   end
 
-  def url(peer), do: "redis://127.0.0.1:#{peer.port}"
+  def url(server), do: "redis://127.0.0.1:#{server.port}"
 
-  @doc "How many connections there were."
-  def connections(peer), do: GenServer.call(peer.pid, :connections)
+  @doc "The number of connections accepted so far."
+  def connections(server), do: GenServer.call(server.pid, :connections)
 
   @doc "The commands received so far, each as a list of binaries."
-  def commands(peer), do: GenServer.call(peer.pid, :commands)
+  def commands(server), do: GenServer.call(server.pid, :commands)
 
-  def stop(peer), do: GenServer.stop(peer.pid)
+  def stop(server), do: GenServer.stop(server.pid)
 
   @impl true
   def init({script, options}) do
-    # The port of a server that was killed is free only a moment later.
+    # The port of a killed server is released a moment later.
     {:ok, listener} = Wait.until(fn -> listen(options[:port] || 0) end)
 
-    peer = self()
+    server = self()
     at = Keyword.get(options, :at, :command)
-    spawn_link(fn -> accept(listener, peer, script, at, 1) end)
+    spawn_link(fn -> accept(listener, server, script, at, 1) end)
     {:ok, %{listener: listener, connections: 0, commands: []}}
   end
 
@@ -87,20 +94,21 @@ defmodule PowRedisCache.FakeServer do
     {:noreply, %{state | commands: [command | state.commands]}}
   end
 
-  defp accept(listener, peer, script, at, number) do
+  defp accept(listener, server, script, at, number) do
     with {:ok, socket} <- :gen_tcp.accept(listener) do
-      send(peer, {:connection, number})
+      send(server, {:connection, number})
 
       connection = fn ->
         receive do
-          :go -> converse(%{socket: socket, peer: peer, script: script.(number), buffer: ""}, at)
+          :go ->
+            converse(%{socket: socket, server: server, script: script.(number), buffer: ""}, at)
         end
       end
 
       pid = spawn_link(connection)
       :ok = :gen_tcp.controlling_process(socket, pid)
       send(pid, :go)
-      accept(listener, peer, script, at, number + 1)
+      accept(listener, server, script, at, number + 1)
     end
   end
 
@@ -162,7 +170,7 @@ defmodule PowRedisCache.FakeServer do
     with {:ok, _command, state} <- next_command(state), do: refuse(message, state)
   end
 
-  # Takes what comes, until the client lets go.
+  # Reads commands until the client disconnects.
   defp drain(state) do
     with {:ok, _command, state} <- next_command(state), do: drain(state)
   end
@@ -191,7 +199,7 @@ defmodule PowRedisCache.FakeServer do
   defp next_command(state) do
     case parse(state.buffer) do
       {:ok, command, rest} ->
-        send(state.peer, {:command, command})
+        send(state.server, {:command, command})
         {:ok, command, %{state | buffer: rest}}
 
       :more ->

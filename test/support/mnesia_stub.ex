@@ -1,10 +1,10 @@
 defmodule PowRedisCache.MnesiaStub do
   @moduledoc """
-  In the place of Pow's MnesiaCache. A function that the process has as `:after_get` is called by its
-  next `get/2`, after that has read: what happens behind the back of a reader.
+  A stub of Pow's `MnesiaCache`. A function under `:after_get` in the process dictionary is called once
+  by `get/2`, after it has read: it simulates a concurrent write.
   """
 
-  @doc "Makes the store; it ends with the process."
+  @doc "Creates the store, which ends with the calling process."
   def new, do: :ets.new(__MODULE__, [:named_table, :public, :ordered_set])
 
   def put(config, records) do

@@ -1,20 +1,19 @@
 defmodule PowRedisCache.Ports do
   @moduledoc """
-  Ports of the loopback address, each given away once: whoever asks at the same time, or later, is given
-  others. They lie below those that the system gives to clients, so that nobody takes one while it waits
-  to be listened on.
+  Free ports of the loopback address. Each is returned once. They are below the range of ephemeral ports,
+  so that no client takes one before the server listens on it.
   """
 
   @first 10_000
   @count 10_000
 
-  @doc "A port on which nobody listens, nor on the others that are each so much higher."
+  @doc "A port without a listener. The ports at the given offsets above it have none, either."
   @spec free([pos_integer()]) :: :inet.port_number()
-  def free(others \\ []) do
-    # Counted up from elsewhere in each VM, since others may run beside it.
+  def free(offsets \\ []) do
+    # Each VM starts at another port, since several may run at the same time.
     number = :erlang.phash2(System.pid(), @count) + System.unique_integer([:positive, :monotonic])
     port = @first + rem(number, @count)
-    if Enum.all?([0 | others], &free?(port + &1)), do: port, else: free(others)
+    if Enum.all?([0 | offsets], &free?(port + &1)), do: port, else: free(offsets)
   end
 
   defp free?(port) do

@@ -1,125 +1,132 @@
 defmodule PowRedisCache.PowGuideStore do
   @moduledoc """
-  The modules that Pow's guide tells people to paste, first and current edition, in our own words:
-  the same bytes in Redis, written and read with plain commands.
+  Pow's example backend, v1 or v2. Writes the same bytes to Redis as the module in Pow's documentation,
+  with plain commands.
 
-  `otp` says whose bytes: `25` writes atoms in Latin-1, `26` in UTF-8, as `term_to_binary/1` of these
-  releases does. `driver` is the module that talks through `client`.
+    * `version` - `1` finds keys with `SCAN`, `2` with index sets.
+    * `otp` - the Erlang/OTP release whose encoding is written: `25` encodes atoms in Latin-1, `26` in UTF-8.
+    * `client` - a Redis client, and `driver` its module.
   """
 
   alias PowRedisCache.RedisClient
 
-  defstruct [:client, :edition, driver: RedisClient, otp: 26]
+  defstruct [:client, :version, driver: RedisClient, otp: 26]
 
-  @doc "Where a key lies."
-  def path(guide, parts), do: Enum.map_join(parts, ":", &encode(guide, &1))
+  @doc "The Redis key of a key's parts."
+  def path(pow_store, parts), do: Enum.map_join(parts, ":", &encode(pow_store, &1))
 
-  @doc "The name of the index set of some first parts."
-  def index_set(guide, parts), do: "_index:" <> path(guide, parts)
+  @doc "The Redis key of the index set of a prefix."
+  def index_set(pow_store, parts), do: "_index:" <> path(pow_store, parts)
 
-  @doc "The commands with which the guide's module writes a record."
-  def put_commands(%{edition: :first} = guide, parts, value, ttl),
-    do: [set(guide, parts, value, ttl)]
+  @doc "The commands that write a record."
+  def put_commands(%{version: 1} = pow_store, parts, value, ttl),
+    do: [set(pow_store, parts, value, ttl)]
 
-  def put_commands(%{edition: :current} = guide, parts, value, ttl) do
+  def put_commands(%{version: 2} = pow_store, parts, value, ttl) do
     now = System.os_time(:millisecond)
 
     index =
       for {prefix, rest} <- splits(parts) do
-        set = index_set(guide, prefix)
+        set = index_set(pow_store, prefix)
 
         [
           ["ZREMRANGEBYSCORE", set, "-inf", now],
-          ["ZADD", set, now + ttl, path(guide, rest)],
+          ["ZADD", set, now + ttl, path(pow_store, rest)],
           ["PEXPIRE", set, ttl]
         ]
       end
 
-    Enum.concat(index) ++ [set(guide, parts, value, ttl)]
+    Enum.concat(index) ++ [set(pow_store, parts, value, ttl)]
   end
 
-  def put(guide, parts, value, ttl), do: put_all(guide, [{parts, value}], ttl)
+  def put(pow_store, parts, value, ttl), do: put_all(pow_store, [{parts, value}], ttl)
 
   @doc "Writes records in one pipeline."
-  def put_all(guide, records, ttl) do
-    pipeline(guide, Enum.flat_map(records, fn {k, v} -> put_commands(guide, k, v, ttl) end))
+  def put_all(pow_store, records, ttl) do
+    pipeline(
+      pow_store,
+      Enum.flat_map(records, fn {k, v} -> put_commands(pow_store, k, v, ttl) end)
+    )
   end
 
-  def get(guide, parts) do
-    case command!(guide, ["GET", path(guide, parts)]) do
+  def get(pow_store, parts) do
+    case command!(pow_store, ["GET", path(pow_store, parts)]) do
       nil -> :not_found
       value -> :erlang.binary_to_term(value)
     end
   end
 
-  def delete(%{edition: :first} = guide, parts) do
-    command!(guide, ["DEL", path(guide, parts)])
+  def delete(%{version: 1} = pow_store, parts) do
+    command!(pow_store, ["DEL", path(pow_store, parts)])
     :ok
   end
 
-  def delete(%{edition: :current} = guide, parts) do
+  def delete(%{version: 2} = pow_store, parts) do
     index =
       for {prefix, rest} <- splits(parts),
-          do: ["ZREM", index_set(guide, prefix), path(guide, rest)]
+          do: ["ZREM", index_set(pow_store, prefix), path(pow_store, rest)]
 
-    pipeline(guide, [["DEL", path(guide, parts)] | index])
+    pipeline(pow_store, [["DEL", path(pow_store, parts)] | index])
   end
 
-  @doc "The records below some first parts, `wildcards` parts deeper, found as the module finds them."
-  def all(%{edition: :first} = guide, prefix, wildcards) do
-    pattern = Enum.join([path(guide, prefix) | List.duplicate("*", wildcards)], ":")
+  @doc "The records whose keys are the prefix and `wildcards` further parts."
+  def all(%{version: 1} = pow_store, prefix, wildcards) do
+    pattern = Enum.join([path(pow_store, prefix) | List.duplicate("*", wildcards)], ":")
 
-    pages(guide, ["SCAN"], ["MATCH", pattern], fn keys ->
-      read(guide, [], keys, length(prefix) + wildcards)
+    pages(pow_store, ["SCAN"], ["MATCH", pattern], fn keys ->
+      read(pow_store, [], keys, length(prefix) + wildcards)
     end)
   end
 
-  def all(%{edition: :current} = guide, prefix, wildcards) do
-    set = index_set(guide, prefix)
-    command!(guide, ["ZREMRANGEBYSCORE", set, "-inf", System.os_time(:millisecond)])
+  def all(%{version: 2} = pow_store, prefix, wildcards) do
+    set = index_set(pow_store, prefix)
+    command!(pow_store, ["ZREMRANGEBYSCORE", set, "-inf", System.os_time(:millisecond)])
 
-    pages(guide, ["ZSCAN", set], [], fn items ->
-      read(guide, prefix, Enum.take_every(items, 2), wildcards)
+    pages(pow_store, ["ZSCAN", set], [], fn items ->
+      read(pow_store, prefix, Enum.take_every(items, 2), wildcards)
     end)
   end
 
-  # The keys of a page that have so many parts behind the prefix, with their values.
-  defp read(guide, prefix, keys, wildcards) do
+  # The records of a page of keys or index members that have the wanted number of parts.
+  defp read(pow_store, prefix, keys, wildcards) do
     found =
       for key <- keys,
           parts = key |> String.split(":") |> Enum.map(&decode/1),
           length(parts) == wildcards,
           do: prefix ++ parts
 
-    for {[_namespace | key], value} when value != nil <- Enum.zip(found, values(guide, found)),
+    for {[_namespace | key], value} when value != nil <-
+          Enum.zip(found, values(pow_store, found)),
         do: {key, :erlang.binary_to_term(value)}
   end
 
   defp values(_guide, []), do: []
-  defp values(guide, keys), do: command!(guide, ["MGET" | Enum.map(keys, &path(guide, &1))])
+
+  defp values(pow_store, keys),
+    do: command!(pow_store, ["MGET" | Enum.map(keys, &path(pow_store, &1))])
 
   @doc "The members of an index set, decoded."
-  def members(guide, parts) do
-    for member <- command!(guide, ["ZRANGE", index_set(guide, parts), 0, -1]),
+  def members(pow_store, parts) do
+    for member <- command!(pow_store, ["ZRANGE", index_set(pow_store, parts), 0, -1]),
         do: member |> String.split(":") |> Enum.map(&decode/1)
   end
 
-  defp set(guide, parts, value, ttl) do
-    ["SET", path(guide, parts), :erlang.term_to_binary(value), "PX", ttl]
+  defp set(pow_store, parts, value, ttl) do
+    ["SET", path(pow_store, parts), :erlang.term_to_binary(value), "PX", ttl]
   end
 
   defp splits(parts), do: for(i <- 1..(length(parts) - 1)//1, do: Enum.split(parts, i))
 
-  defp pages(guide, command, options, read, cursor \\ "0") do
-    [next, items] = command!(guide, command ++ [cursor | options])
+  defp pages(pow_store, command, options, read, cursor \\ "0") do
+    [next, items] = command!(pow_store, command ++ [cursor | options])
     records = read.(items)
-    if next == "0", do: records, else: records ++ pages(guide, command, options, read, next)
+    if next == "0", do: records, else: records ++ pages(pow_store, command, options, read, next)
   end
 
-  defp command!(guide, command), do: guide.driver.command!(guide.client, command)
+  defp command!(pow_store, command), do: pow_store.driver.command!(pow_store.client, command)
 
-  defp pipeline(guide, commands) do
-    {:ok, replies} = guide.driver.pipeline(guide.client, commands)
+  defp pipeline(pow_store, commands) do
+    {:ok, replies} = pow_store.driver.pipeline(pow_store.client, commands)
     false = Enum.any?(replies, &match?({:error, _}, &1))
     :ok
   end

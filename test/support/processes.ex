@@ -1,30 +1,30 @@
 defmodule PowRedisCache.Processes do
   @moduledoc """
-  Processes of the operating system, each with its id, so that a test can kill or freeze exactly the
-  one that it means. Each ends with the Erlang process that started it, however that ends.
+  Operating system processes. A test signals them by their id, so that it never hits another process.
+  Each ends with the Erlang process that started it, even if that is killed.
   """
 
   alias PowRedisCache.Wait
 
-  defstruct [:pid, :born, :shell]
+  defstruct [:pid, :started, :shell]
 
-  @type t :: %__MODULE__{pid: pos_integer(), born: String.t(), shell: port()}
+  @type t :: %__MODULE__{pid: pos_integer(), started: String.t(), shell: port()}
 
-  # The shell holds the process until its standard input closes, which it does when the VM ends. The
-  # time of birth tells it from another process that was given its id later.
+  # The shell kills the process when its standard input closes, at the latest when the VM ends. The start
+  # time distinguishes the process from a later one with the same id.
   @script ~S"""
-  born() { cut -d ' ' -f 22 "/proc/$1/stat" 2>/dev/null; }
+  started() { cut -d ' ' -f 22 "/proc/$1/stat" 2>/dev/null; }
   output=$1
   shift
   "$@" >"$output" 2>&1 </dev/null &
   pid=$!
-  born=$(born $pid)
-  echo "$pid $born"
+  started=$(started $pid)
+  echo "$pid $started"
   cat >/dev/null
-  if [ "$(born $pid)" = "$born" ]; then kill -9 $pid; wait $pid; fi 2>/dev/null
+  if [ "$(started $pid)" = "$started" ]; then kill -9 $pid; wait $pid; fi 2>/dev/null
   """
 
-  @doc "Starts a program; what it writes goes to a file."
+  @doc "Starts a program and redirects its output to a file."
   @spec start!(String.t(), [String.t()], Path.t()) :: t()
   def start!(program, arguments, output) do
     executable = System.find_executable(program) || raise "#{program} is not installed"
@@ -38,35 +38,35 @@ defmodule PowRedisCache.Processes do
 
     receive do
       {^shell, {:data, {:eol, line}}} ->
-        [pid, born] = String.split(line)
-        %__MODULE__{pid: String.to_integer(pid), born: born, shell: shell}
+        [pid, started] = String.split(line)
+        %__MODULE__{pid: String.to_integer(pid), started: started, shell: shell}
     after
       60_000 -> raise "#{program} did not start"
     end
   end
 
-  @doc "Ends the process (SIGTERM), and waits until it has."
+  @doc "Terminates the process (SIGTERM) and waits until it has ended."
   def terminate(process), do: signal_and_wait(process, "TERM")
 
-  @doc "Kills the process (SIGKILL), and waits until it is dead."
+  @doc "Kills the process (SIGKILL) and waits until it is dead."
   def kill(process), do: signal_and_wait(process, "KILL")
 
-  @doc "Freezes the process (SIGSTOP), and waits until it stands still."
+  @doc "Suspends the process (SIGSTOP) and waits until it is suspended."
   def pause(process) do
     signal(process, "STOP")
     Wait.until(fn -> state(process) == "T" end)
     :ok
   end
 
-  @doc "Lets a frozen process go on (SIGCONT)."
+  @doc "Resumes a suspended process (SIGCONT)."
   def resume(process), do: signal(process, "CONT")
 
-  @doc "Kills the process and forgets it; may be called from any process, and again."
+  @doc "Kills the process and closes its shell. Any process may call it, and more than once."
   def stop(process) do
     try do
       Port.close(process.shell)
     rescue
-      # It is closed already.
+      # The port is already closed.
       ArgumentError -> true
     end
 
@@ -74,7 +74,7 @@ defmodule PowRedisCache.Processes do
     :ok
   end
 
-  @doc "Whether any thread of the process lives: until then it holds its port."
+  @doc "Whether any thread of the process is alive. Until the last one ends, it holds its port."
   def alive?(process) do
     case state(process) do
       nil -> false
@@ -96,12 +96,12 @@ defmodule PowRedisCache.Processes do
 
   defp threads(process), do: File.ls("/proc/#{process.pid}/task")
 
-  # The letter of the process's state: the third field, and the time of birth the twenty-second.
-  # Those behind the name in brackets are counted, since that may hold anything.
-  defp state(%{pid: pid, born: born}) do
+  # The state is the third field and the start time the twenty-second. Fields are counted from the end of
+  # the program's name, which may contain spaces.
+  defp state(%{pid: pid, started: started}) do
     with {:ok, stat} <- File.read("/proc/#{pid}/stat"),
          fields = stat |> String.split(") ") |> List.last() |> String.split(),
-         ^born <- Enum.at(fields, 19) do
+         ^started <- Enum.at(fields, 19) do
       hd(fields)
     else
       _ -> nil

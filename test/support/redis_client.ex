@@ -1,6 +1,6 @@
 defmodule PowRedisCache.RedisClient do
   @moduledoc """
-  A Redis client for tests, in a few lines, so that what is tested is not tested with itself.
+  A minimal Redis client, so that tests do not check the package with itself.
   """
 
   @timeout 30_000
@@ -24,16 +24,16 @@ defmodule PowRedisCache.RedisClient do
   def close(client), do: :gen_tcp.close(client)
 
   @doc """
-  Sends a command; `{:ok, reply}`, `{:error, message}` for an error reply. What a node of a cluster
-  sends elsewhere is asked there.
+  Sends a command and returns `{:ok, reply}`, or `{:error, message}` for an error reply. Follows `MOVED`
+  redirections.
   """
   def command(client, arguments) do
     case pipeline(client, [arguments]) do
-      {:ok, [{:error, "MOVED " <> where}]} ->
-        elsewhere = where |> String.split(":") |> List.last() |> String.to_integer() |> connect!()
-        answer = command(elsewhere, arguments)
-        close(elsewhere)
-        answer
+      {:ok, [{:error, "MOVED " <> target}]} ->
+        node = target |> String.split(":") |> List.last() |> String.to_integer() |> connect!()
+        reply = command(node, arguments)
+        close(node)
+        reply
 
       {:ok, [{:error, message}]} ->
         {:error, message}
@@ -51,14 +51,14 @@ defmodule PowRedisCache.RedisClient do
     reply
   end
 
-  @doc "Sends commands together; `{:ok, replies}`."
+  @doc "Sends commands in one pipeline and returns `{:ok, replies}`."
   def pipeline(client, commands) do
     with :ok <- :gen_tcp.send(client, Enum.map(commands, &pack/1)) do
       read_all(client, length(commands), [])
     end
   end
 
-  @doc "How often each command was called, by its name in lower case."
+  @doc "The number of calls of each command, by its name in lower case."
   def command_counts(client) do
     for line <- client |> command!(["INFO", "commandstats"]) |> String.split("\r\n"),
         [_, name, calls] <- [Regex.run(~r/^cmdstat_([^:]+):calls=(\d+)/, line)],

@@ -1,8 +1,8 @@
 defmodule PowRedisCache.RedisServer do
   @moduledoc """
-  A Redis server of the tests' own: on a free port of the loopback address, in a folder of its own.
-  It can be killed, frozen, and started again: on the same port, with what it has on disk. It ends
-  with the process that started it, however that ends.
+  A private Redis server, on a free port of the loopback address and with its own folder. It can be
+  killed, suspended and restarted on the same port with the data on disk. It ends with the process that
+  started it, even if that is killed.
   """
 
   alias PowRedisCache.{Ports, Processes, RedisClient, Wait}
@@ -18,12 +18,12 @@ defmodule PowRedisCache.RedisServer do
 
   @durable ["--appendonly", "yes", "--appendfsync", "always"]
 
-  @doc "Arguments of a server that says OK only to what is on disk."
+  @doc "Arguments of a server that acknowledges a write only after it is on disk."
   def durable, do: @durable
 
   @doc """
-  Starts a server and waits until it answers. Options: `:port`, and `:password`, with which to ask
-  whether it does; `:wait`, `false` for a server that does not answer plain TCP.
+  Starts a server and waits until it replies to `PING`. Options: `:port`; `:password`, for the `PING`;
+  `wait: false`, for a server that does not accept plain TCP.
   """
   @spec start!([String.t()], keyword()) :: t()
   def start!(arguments \\ [], options \\ []) do
@@ -34,27 +34,27 @@ defmodule PowRedisCache.RedisServer do
     launch!(%__MODULE__{port: port, folder: folder, arguments: arguments, options: options})
   end
 
-  @doc "Starts a server again that was stopped or killed; `arguments` are added to its own."
+  @doc "Restarts a stopped or killed server with further arguments."
   @spec start_again!(t(), [String.t()]) :: t()
   def start_again!(%__MODULE__{} = server, arguments \\ []) do
     Processes.stop(server.process)
     launch!(%{server | arguments: server.arguments ++ arguments})
   end
 
-  @doc "The server's program: `redis-server`, or what the environment names."
+  @doc "The server's program: `$REDIS_SERVER`, or `redis-server`."
   @spec program() :: String.t()
   def program, do: System.get_env("REDIS_SERVER", "redis-server")
 
-  @doc "Takes the server's life (SIGKILL)."
+  @doc "Kills the server (SIGKILL)."
   def kill(%__MODULE__{process: process}), do: Processes.kill(process)
 
-  @doc "Freezes the server (SIGSTOP)."
+  @doc "Suspends the server (SIGSTOP)."
   def pause(%__MODULE__{process: process}), do: Processes.pause(process)
 
-  @doc "Lets a frozen server go on (SIGCONT)."
+  @doc "Resumes a suspended server (SIGCONT)."
   def resume(%__MODULE__{process: process}), do: Processes.resume(process)
 
-  @doc "Stops the server and removes its folder; may be called from any process."
+  @doc "Ends the server and removes its folder. Any process may call it."
   def stop(%__MODULE__{} = server) do
     Processes.stop(server.process)
     File.rm_rf!(server.folder)
@@ -65,7 +65,7 @@ defmodule PowRedisCache.RedisServer do
   @spec url(t()) :: String.t()
   def url(%__MODULE__{port: port}), do: "redis://127.0.0.1:#{port}"
 
-  @doc "Sends one command over a connection of its own."
+  @doc "Sends one command over a new connection."
   def command(%__MODULE__{} = server, arguments) do
     with {:ok, client} <- RedisClient.connect(server.port) do
       try do
@@ -83,10 +83,10 @@ defmodule PowRedisCache.RedisServer do
     reply
   end
 
-  @doc "A field of `INFO`, `nil` where the server does not answer or has none."
+  @doc "A field of `INFO`, or `nil` if the server does not reply or has no such field."
   def info(server, section, field), do: info_of(server, ["INFO", section], field)
 
-  @doc "A field of the text that a command answers with."
+  @doc "A field of a command's text reply."
   def info_of(server, command, field) do
     with {:ok, text} when is_binary(text) <- command(server, command),
          [_, value] <- Regex.run(~r/^#{field}:(.*)\r$/m, text) do
@@ -120,7 +120,8 @@ defmodule PowRedisCache.RedisServer do
   end
 
   defp died!(server, output) do
-    if not Processes.alive?(server.process), do: raise("no server: #{File.read!(output)}")
+    if not Processes.alive?(server.process),
+      do: raise("the server did not start: #{File.read!(output)}")
   end
 
   defp log_in(_client, nil), do: :ok

@@ -1,7 +1,7 @@
 defmodule PowRedisCache.SchedulerStalls do
   @moduledoc """
-  How long the VM did not run us: a process that wakes up every few milliseconds and notes when it
-  woke late. What a busy machine adds to the time of a call can so be taken off.
+  Measures for how long the machine did not run this VM. A process wakes up every few milliseconds and
+  records late wake-ups, so that tests can subtract the stalls of a busy machine from the time of a call.
   """
 
   use GenServer
@@ -10,19 +10,19 @@ defmodule PowRedisCache.SchedulerStalls do
 
   def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
-  @doc "For how many milliseconds, of those between two readings of the clock, we were not run."
+  @doc "The milliseconds of stalls between two readings of the clock."
   def between(from, to) do
-    # What is being noted at the moment, too.
-    GenServer.call(__MODULE__, :note, 60_000)
+    # Includes a stall that has not been recorded yet.
+    GenServer.call(__MODULE__, :record, 60_000)
 
     :ets.foldl(
-      fn {due, woke}, sum -> sum + max(min(woke, to) - max(due, from), 0) end,
+      fn {due, woke_at}, sum -> sum + max(min(woke_at, to) - max(due, from), 0) end,
       0,
       __MODULE__
     )
   end
 
-  @doc "Runs a function; its result, and the milliseconds it took, without those we were not run."
+  @doc "Calls a function and returns its result and the milliseconds it took, without stalls."
   def time(function) do
     from = now()
     result = function.()
@@ -41,7 +41,7 @@ defmodule PowRedisCache.SchedulerStalls do
   def handle_info(:timeout, due), do: wait_again(due)
 
   @impl true
-  def handle_call(:note, _from, due) do
+  def handle_call(:record, _from, due) do
     {:noreply, due, timeout} = wait_again(due)
     {:reply, :ok, due, timeout}
   end

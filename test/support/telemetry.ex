@@ -1,4 +1,4 @@
-# As much of it as is used here, where no dependency brings it.
+# A stub with the functions used here, if no dependency provides `:telemetry`.
 unless Map.has_key?(Mix.Project.deps_paths(), :telemetry) do
   defmodule :telemetry do
     @moduledoc false

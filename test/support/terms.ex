@@ -1,15 +1,15 @@
 defmodule PowRedisCache.Terms do
   @moduledoc """
-  Random keys and patterns, from the process's random numbers: seed those first.
+  Random keys and patterns. Seed the random number generator of the process first.
 
-  Keys come from few terms, so that patterns match some of them.
+  Keys are built from few terms, so that patterns match some of them.
   """
 
   @atoms [:a, :user, :session, MyApp.User, :é, :日本, nil, true, :"$x", :"a:b"]
   @binaries ["", "a", "a:b", "*", "?", "[a]", "\\", <<255>>, <<0, 131>>, "日本"]
   @numbers [0, 1, 1.0, -1, 255, 256, 2_147_483_648, -9_223_372_036_854_775_809, 1.5, 1.0e300]
 
-  @doc "A key: mostly a list of parts, at times a bare part."
+  @doc "A key: usually a list of parts, sometimes a bare part."
   def key do
     case :rand.uniform(10) do
       1 -> bare()
@@ -17,7 +17,7 @@ defmodule PowRedisCache.Terms do
     end
   end
 
-  @doc "A pattern: a key of the list with wildcards and variables put in, or one of its own."
+  @doc "A pattern: one of the keys with some parts replaced by wildcards and variables, or a new pattern."
   def pattern(keys) do
     case :rand.uniform(12) do
       1 -> :_
@@ -36,7 +36,7 @@ defmodule PowRedisCache.Terms do
     Enum.map(front, &loosen/1) ++ Enum.random([:_, :"$9"])
   end
 
-  # A key that is a list is taken for its parts, nil for none.
+  # `List.wrap/1` turns a list into its parts and nil into none.
   defp bare do
     case term(1) do
       list when is_list(list) -> {list}

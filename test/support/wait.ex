@@ -1,17 +1,17 @@
 defmodule PowRedisCache.Wait do
-  @moduledoc "Waiting for a condition, with a deadline."
+  @moduledoc "Waits for a condition, with a deadline."
 
   @deadline 300_000
   @pause 5
 
-  @doc "Waits until the function returns something true, and returns that."
+  @doc "Waits until the function returns a truthy value, and returns that."
   def until(condition, deadline \\ System.monotonic_time(:millisecond) + @deadline) do
     cond do
       result = condition.() ->
         result
 
       System.monotonic_time(:millisecond) > deadline ->
-        raise "the condition did not come true within #{@deadline} ms"
+        raise "the condition was not met within #{@deadline} ms"
 
       true ->
         Process.sleep(@pause)

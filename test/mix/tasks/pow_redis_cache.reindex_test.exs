@@ -15,7 +15,7 @@ defmodule PowRedisCache.ReindexTaskTest do
 
   # Writes keys like v1 of Pow's example backend.
   defp write(context, numbers) do
-    v1 = %{context.guide | edition: :first}
+    v1 = %{context.pow_store | version: 1}
 
     for chunk <- Enum.chunk_every(numbers, 5_000) do
       commands =
@@ -29,13 +29,13 @@ defmodule PowRedisCache.ReindexTaskTest do
   end
 
   defp indexed(context) do
-    set = PowGuideStore.index_set(context.guide, [context.namespace, "user"])
+    set = PowGuideStore.index_set(context.pow_store, [context.namespace, "user"])
     RedisClient.command!(context.client, ["ZCARD", set])
   end
 
   defp delete_index(context) do
     for parts <- [[], ["user"]] do
-      set = PowGuideStore.index_set(context.guide, [context.namespace | parts])
+      set = PowGuideStore.index_set(context.pow_store, [context.namespace | parts])
       RedisClient.command!(context.client, ["DEL", set])
     end
   end
@@ -96,13 +96,13 @@ defmodule PowRedisCache.ReindexTaskTest do
 
     test "only renames with --no-index", context do
       write(context, 1..10)
-      v1 = %{context.guide | otp: 25, edition: :first}
+      v1 = %{context.pow_store | otp: 25, version: 1}
       PowGuideStore.put(v1, [context.namespace, :atom], 1, @ttl)
       url = RedisServer.url(context.server)
       output = capture_io(fn -> Reindex.run(["--url", url, "--no-index"]) end)
       assert output =~ "Scanned 11 keys: 0 were indexed, 1 were renamed\n"
       assert indexed(context) == 0
-      assert PowGuideStore.get(context.guide, [context.namespace, :atom]) == 1
+      assert PowGuideStore.get(context.pow_store, [context.namespace, :atom]) == 1
     end
 
     test "indexes everything after a kill and a second run", context do

@@ -11,7 +11,7 @@ defmodule PowRedisCache.Doctor.KeyspaceStatsTest do
   describe "the doctor" do
     test "counts keys of both layouts by namespace", context do
       PowRedisCache.put(context.config, [{["a", 1], 1}, {["a", 2], 2}])
-      first = %{context.guide | edition: :first}
+      first = %{context.pow_store | version: 1}
       PowGuideStore.put(first, [context.namespace, "a", 3], 3, 60_000)
       PowGuideStore.put(first, [:other, "b"], 3, 60_000)
       RedisClient.command!(context.client, ["SET", "session:7", "of another app"])
@@ -32,7 +32,7 @@ defmodule PowRedisCache.Doctor.KeyspaceStatsTest do
     end
 
     test "warns about legacy keys until a reindex", context do
-      PowGuideStore.put(%{context.guide | otp: 25}, [context.namespace, :user, 1], 1, 60_000)
+      PowGuideStore.put(%{context.pow_store | otp: 25}, [context.namespace, :user, 1], 1, 60_000)
       checks = Doctor.check(name: context.name)
       assert warned(checks) == ["legacy keys"]
       assert detail(checks, "legacy keys") =~ "1 keys written on Erlang/OTP 25 or earlier"
@@ -42,13 +42,13 @@ defmodule PowRedisCache.Doctor.KeyspaceStatsTest do
 
     test "warns about stale members and about sets that expire early", context do
       # A second key with a shorter TTL makes the example backend shorten the TTL of both index sets.
-      PowGuideStore.put(context.guide, [context.namespace, "a", 1], 1, 3_600_000)
-      PowGuideStore.put(context.guide, [context.namespace, "a", 2], 2, 60_000)
+      PowGuideStore.put(context.pow_store, [context.namespace, "a", 1], 1, 3_600_000)
+      PowGuideStore.put(context.pow_store, [context.namespace, "a", 2], 2, 60_000)
       PowRedisCache.put(context.config, [{["b", 1], 1}, {["b", 2], 2}])
 
       RedisClient.command!(context.client, [
         "DEL",
-        PowGuideStore.path(context.guide, [context.namespace, "b", 2])
+        PowGuideStore.path(context.pow_store, [context.namespace, "b", 2])
       ])
 
       checks = Doctor.check(name: context.name)
@@ -64,12 +64,12 @@ defmodule PowRedisCache.Doctor.KeyspaceStatsTest do
 
       # A reindex extends the TTL of the set. The stale members are removed by hand.
       PowRedisCache.reindex(name: context.name)
-      set = PowGuideStore.index_set(context.guide, [context.namespace, "b"])
+      set = PowGuideStore.index_set(context.pow_store, [context.namespace, "b"])
 
       for {set, member} <- [
-            {set, PowGuideStore.path(context.guide, [2])},
-            {PowGuideStore.index_set(context.guide, [context.namespace]),
-             PowGuideStore.path(context.guide, ["b", 2])}
+            {set, PowGuideStore.path(context.pow_store, [2])},
+            {PowGuideStore.index_set(context.pow_store, [context.namespace]),
+             PowGuideStore.path(context.pow_store, ["b", 2])}
           ],
           do: RedisClient.command!(context.client, ["ZREM", set, member])
 

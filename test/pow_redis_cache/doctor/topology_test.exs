@@ -29,7 +29,7 @@ defmodule PowRedisCache.Doctor.TopologyTest do
     test "checks the primary", %{sentinels: sentinels} do
       checks = Doctor.check(options(sentinels))
       assert not_ok(checks) == []
-      address = "127.0.0.1:#{Sentinels.master(sentinels).port}"
+      address = "127.0.0.1:#{Sentinels.primary(sentinels).port}"
 
       assert detail(checks, "endpoint") == "#{address}, the primary of mymaster"
 
@@ -50,7 +50,7 @@ defmodule PowRedisCache.Doctor.TopologyTest do
     end
 
     test "requires the permission to run ROLE", %{sentinels: sentinels} do
-      primary = Sentinels.master(sentinels)
+      primary = Sentinels.primary(sentinels)
 
       RedisServer.command!(primary, [
         "ACL",
@@ -97,7 +97,7 @@ defmodule PowRedisCache.Doctor.TopologyTest do
     test "checks over TLS, through a replica, and despite an unreachable node", %{
       cluster: cluster
     } do
-      primaries = for node <- Cluster.masters(cluster), do: node.port
+      primaries = for node <- Cluster.primaries(cluster), do: node.port
       replica = Enum.find(cluster.nodes, &(&1.port not in primaries))
       unreachable = "127.0.0.1:#{Ports.free()}"
       checks = Doctor.check(cluster: ["redis://" <> unreachable, RedisServer.url(replica)])
