@@ -260,10 +260,14 @@ mod tests {
     #[test]
     fn remembers_a_bounded_number_of_sets() {
         let mut maintenance = IndexMaintenance::default();
+        let mut commands = Commands::new();
         for number in 0..70_000 {
             let set = number.to_string();
-            add_member(&mut maintenance, &set, MINUTE, 0);
-            add_member(&mut maintenance, &set, MINUTE, 0);
+            // The second time, maintenance is deferred, unless too much is.
+            for _ in 0..2 {
+                maintenance.maintain_or_defer(set.as_bytes(), MINUTE, 0, &mut commands);
+            }
+            commands.clear();
         }
         assert!(maintenance.last.len() <= MAX_REMEMBERED);
         assert_eq!(maintenance.deferred.len(), MAX_DEFERRED);
