@@ -2,8 +2,8 @@
 
 use super::{Error, skip, term_after_version};
 
-/// Checks that an external term is valid: well-formed, without functions, compressed terms and trailing bytes,
-/// and nested at most [`MAX_DEPTH`](super::MAX_DEPTH) levels deep.
+/// Checks that an external term is valid: well-formed, without functions, compressed terms and trailing
+/// bytes, and nested at most [`MAX_DEPTH`](super::MAX_DEPTH) levels deep.
 ///
 /// Duplicate map keys are not detected: the VM rejects them when it builds the term.
 pub fn check(bytes: &[u8]) -> Result<(), Error> {

@@ -1,8 +1,8 @@
 //! The index: sorted sets that list the keys with a common prefix.
 //!
-//! A key of n parts is a member of n - 1 index sets. The name of each is `_index:` and the first i parts of the
-//! Redis key (1 ≤ i < n); the member is the remaining parts, and its score the time at which the record expires,
-//! in Unix milliseconds. The current edition of Pow's guide has the same index.
+//! A key of n parts is a member of n - 1 index sets. The name of each is `_index:` and the first i parts of
+//! the Redis key (1 ≤ i < n); the member is the remaining parts, and its score the time at which the record
+//! expires, in Unix milliseconds. The current edition of Pow's guide has the same index.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use super::redis_key::RedisKey;
 use super::ttl::Ttl;
 use crate::resp::commands::Commands;
 
-/// How long after its score a member is purged, in milliseconds: a value outlives its score a little if it was set
-/// later than its index entry, or by a host whose clock is behind.
+/// How long after its score a member is purged, in milliseconds: a value outlives its score a little if it
+/// was set later than its index entry, or by a host whose clock is behind.
 pub(crate) const PURGE_MARGIN_MS: i64 = 5_000;
 
 /// The members to add to an index set.

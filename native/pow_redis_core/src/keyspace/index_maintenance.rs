@@ -19,10 +19,10 @@ const MAX_DEFERRED: usize = 256;
 
 /// Decides when index sets are maintained.
 ///
-/// Each put maintains the sets that it adds to. If many puts share a set, this happens once a second: for a set
-/// that was maintained within the last second, and lives long enough for its new members, maintenance is deferred
-/// until the second is over. It is not dropped: a set that another client emptied has no TTL when it is created
-/// again, and Pow's example backend shortens the TTL of sets.
+/// Each put maintains the sets that it adds to. If many puts share a set, this happens once a second: for a
+/// set that was maintained within the last second, and lives long enough for its new members, maintenance
+/// is deferred until the second is over. It is not dropped: a set that another client emptied has no TTL
+/// when it is created again, and Pow's example backend shortens the TTL of sets.
 #[derive(Debug, Default)]
 pub struct IndexMaintenance {
     /// The last maintenance of sets, by the hash of their names.

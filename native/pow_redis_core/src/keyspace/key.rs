@@ -1,8 +1,8 @@
 //! A key: a namespace and parts.
 //!
-//! Keys are stored in canonical form. A stored key is *legacy* if its atoms are encoded in Latin-1, as Erlang/OTP
-//! 25 and earlier encode them. Pow's example backend wrote such keys on these releases. Legacy keys are read and
-//! deleted like others, but never written.
+//! Keys are stored in canonical form. A stored key is *legacy* if its atoms are encoded in Latin-1, as
+//! Erlang/OTP 25 and earlier encode them. Pow's example backend wrote such keys on these releases. Legacy
+//! keys are read and deleted like others, but never written.
 
 use super::redis_key::{RedisKey, decode_parts};
 use crate::error::{Error, ErrorKind};
@@ -88,7 +88,8 @@ impl Key {
         Some(Self { parts })
     }
 
-    /// The namespace as an external term. Returns `None` if no part follows it: no key of the store is like that.
+    /// The namespace as an external term. Returns `None` if no part follows it: no key of the store is like
+    /// that.
     pub(crate) fn namespace(&self) -> Option<&[u8]> {
         match self.parts.as_slice() {
             [namespace, _, ..] => Some(namespace),

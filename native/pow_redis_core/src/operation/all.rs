@@ -15,8 +15,8 @@ use crate::resp::replies::Replies;
 /// Reading this many values hardly delays other operations.
 const SHORT: usize = 32;
 
-/// Reads all records whose keys match a pattern. Each round reads a page of the index (or of all keys, in the plain
-/// layout), and the values of the matches on the page before.
+/// Reads all records whose keys match a pattern. Each round reads a page of the index (or of all keys, in
+/// the plain layout), and the values of the matches on the page before.
 #[derive(Debug)]
 pub struct All {
     pattern: Pattern,

@@ -7,9 +7,9 @@ use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
 use crate::resp::replies::Replies;
 
-/// Deletes a key, canonical and legacy: first the values, then the index entries, so that a crash in between leaves
-/// at worst entries without a value. The legacy value is deleted first: if a reindex renames it meanwhile, it is
-/// still deleted under the canonical key.
+/// Deletes a key, canonical and legacy: first the values, then the index entries, so that a crash in
+/// between leaves at worst entries without a value. The legacy value is deleted first: if a reindex renames
+/// it meanwhile, it is still deleted under the canonical key.
 #[derive(Debug)]
 pub struct Delete {
     redis_keys: Vec<RedisKey>,

@@ -19,8 +19,8 @@ const MAX_ZSCAN_COUNT: u64 = 512;
 /// How long Redis takes for a member and its value, in microseconds.
 const MEMBER_US: u64 = 2;
 
-/// The `COUNT` of `ZSCAN`: as many members as Redis handles within one round-trip time. Other operations are hardly
-/// delayed, and the scan does not spend most of its time on the network.
+/// The `COUNT` of `ZSCAN`: as many members as Redis handles within one round-trip time. Other operations
+/// are hardly delayed, and the scan does not spend most of its time on the network.
 fn zscan_count(round_trip: Duration) -> u64 {
     let round_trip_us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
     (round_trip_us / MEMBER_US).clamp(MIN_ZSCAN_COUNT, MAX_ZSCAN_COUNT)

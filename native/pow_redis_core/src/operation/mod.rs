@@ -1,8 +1,8 @@
 //! The operations of the store, as state machines without I/O.
 //!
-//! An operation takes one or more rounds. In each, [`Operation::write`] appends commands, and [`Operation::read`]
-//! reads exactly their replies. All operations are idempotent: if the connection is lost, the round is written
-//! again.
+//! An operation takes one or more rounds. In each, [`Operation::write`] appends commands, and
+//! [`Operation::read`] reads exactly their replies. All operations are idempotent: if the connection is
+//! lost, the round is written again.
 
 mod all;
 mod delete;

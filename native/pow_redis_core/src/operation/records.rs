@@ -2,8 +2,8 @@
 
 use crate::etf::VERSION;
 
-/// Records in order. The key of each is the list of its parts after the namespace; keys and values are external
-/// terms.
+/// Records in order. The key of each is the list of its parts after the namespace; keys and values are
+/// external terms.
 #[derive(Debug, Default)]
 pub struct Records(Vec<(Vec<u8>, Vec<u8>)>);
 

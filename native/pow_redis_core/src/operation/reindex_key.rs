@@ -59,8 +59,8 @@ impl ReindexKey {
         self.redis_key.index_entries().filter(move |_| is_indexed)
     }
 
-    /// Adds the index entries, then renames the value, then removes the legacy index entries: `all` finds the value at
-    /// any time.
+    /// Adds the index entries, then renames the value, then removes the legacy index entries: `all` finds
+    /// the value at any time.
     pub(super) fn write(&self, layout: Layout, context: &mut WriteContext<'_>) {
         for (set, member) in self.index_entries(layout) {
             context.commands.push("ZADD", &set, |command| {

@@ -12,9 +12,9 @@ const MAX_MEMBERS: usize = 4_096;
 
 /// Removes index entries whose value no longer exists.
 ///
-/// An entry without a value may belong to a put in flight, which writes the index first. Therefore a repair runs
-/// only after all puts of that time have ended. It checks the entries again, and removes those that are unchanged.
-/// If a value returns at the very moment, its entry is restored.
+/// An entry without a value may belong to a put in flight, which writes the index first. Therefore a repair
+/// runs only after all puts of that time have ended. It checks the entries again, and removes those that
+/// are unchanged. If a value returns at the very moment, its entry is restored.
 #[derive(Debug)]
 pub struct Repair {
     stale: Vec<StaleEntry>,

@@ -17,7 +17,8 @@ pub enum Action {
     Ignore,
 }
 
-/// Receives the number of the connection, starting at 0, and the name of the command. `None` sends the usual reply.
+/// Receives the number of the connection, starting at 0, and the name of the command. `None` sends the
+/// usual reply.
 type Script = dyn Fn(usize, &str) -> Option<Action> + Send + Sync;
 
 /// A server that follows a script, on a free port.

@@ -14,7 +14,8 @@ use crate::calls::*;
 use crate::fake_server::FakeServer;
 use crate::redis_server::{RedisServer, wait_until};
 
-/// Sends a put to a server whose writes are paused, so that the worker blocks and further requests are queued.
+/// Sends a put to a server whose writes are paused, so that the worker blocks and further requests are
+/// queued.
 pub fn block_worker(cache: &Cache) -> PendingCall {
     let batches = cache.info().batches;
     let pending = send(cache, put(0, 0));

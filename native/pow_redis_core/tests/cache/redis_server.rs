@@ -144,8 +144,8 @@ fn spawn(directory: &PathBuf, port: u16) -> Child {
         .unwrap()
 }
 
-/// A free port that no other test gets. It is below the ports that the system gives to clients, and so stays free while
-/// no server listens on it.
+/// A free port that no other test gets. It is below the ports that the system gives to clients, and so
+/// stays free while no server listens on it.
 pub fn free_port() -> u16 {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     loop {

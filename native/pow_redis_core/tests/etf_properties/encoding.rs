@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use crate::term::Term;
 
-/// Chooses between the encodings of a term. Zero stands for the canonical one, as does the end of the choices.
+/// Chooses between the encodings of a term. Zero stands for the canonical one, as does the end of the
+/// choices.
 #[derive(Clone, Debug)]
 pub struct Choices(std::vec::IntoIter<u8>);
 

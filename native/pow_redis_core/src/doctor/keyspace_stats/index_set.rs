@@ -8,8 +8,8 @@ use crate::keyspace::ttl::Ttl;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
 
-/// How much earlier than a member a set may expire without being counted, in milliseconds: the two TTLs are read at
-/// different times.
+/// How much earlier than a member a set may expire without being counted, in milliseconds: the two TTLs are
+/// read at different times.
 const TOLERANCE_MS: i64 = 1_000;
 
 /// An index set that is being scanned.

@@ -17,8 +17,8 @@ const MAX_NAMESPACES: usize = 1_000;
 
 /// The scan of a database, page by page.
 ///
-/// Like an operation, it takes rounds: [`write`](Self::write) appends commands, and [`read`](Self::read) reads exactly
-/// their replies.
+/// Like an operation, it takes rounds: [`write`](Self::write) appends commands, and [`read`](Self::read)
+/// reads exactly their replies.
 #[derive(Debug)]
 pub(super) struct KeyspaceScan {
     cursor: u64,
@@ -219,13 +219,13 @@ mod tests {
     const NOW_MS: i64 = 1_000_000;
 
     /// Runs a scan round by round.
-    struct Driver {
+    struct ScanDriver {
         scan: KeyspaceScan,
         /// The commands of the next round.
         commands: Vec<String>,
     }
 
-    impl Driver {
+    impl ScanDriver {
         fn new() -> Self {
             let scan = KeyspaceScan::new();
             let commands = written(&scan);
@@ -284,7 +284,7 @@ mod tests {
             format!("{N}:{LEGACY_A}:{ONE}"),
         );
         let set = format!("_index:{N}");
-        let mut driver = Driver::new();
+        let mut driver = ScanDriver::new();
         // Neither key is of the store: the second is a namespace without parts.
         driver.round(vec![scan_page(0, 7, &["session:7", N])]);
         driver.round(vec![scan_page(7, 0, &[&first, &second, &legacy])]);
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn ignores_keys_that_expire_meanwhile() {
         let key = format!("{N}:{ONE}");
-        let mut driver = Driver::new();
+        let mut driver = ScanDriver::new();
         driver.round(vec![scan_page(0, 0, &[&key])]);
         driver.round(vec![
             zscore(&format!("_index:{N}"), ONE, Value::Nil),
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn counts_members_without_a_value() {
         let set = format!("_index:{N}");
-        let mut driver = Driver::new();
+        let mut driver = ScanDriver::new();
         driver.round(vec![scan_page(0, 0, &[&set, "_index:session"])]);
         let (past, future) = (NOW_MS.to_string(), (NOW_MS + 1).to_string());
         let items = [ONE, &past, TWO, &future, A, "inf", LEGACY_A, &future];
@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn counts_a_set_that_expires_early_once() {
         let set = format!("_index:{N}");
-        let mut driver = Driver::new();
+        let mut driver = ScanDriver::new();
         driver.round(vec![scan_page(0, 0, &[&set])]);
         for (cursor, next, member, ms) in [(0, 9, ONE, 20_000), (9, 3, A, -1), (3, 0, TWO, 5_000)] {
             driver.round(vec![
@@ -366,7 +366,7 @@ mod tests {
             .map(|number| format!("_index:{}", redis_key_of(number)))
             .collect();
         let page: Vec<_> = names.iter().map(String::as_str).collect();
-        let mut driver = Driver::new();
+        let mut driver = ScanDriver::new();
         driver.round(vec![scan_page(0, 5, &page)]);
         for batch in page.chunks(MAX_SETS) {
             // None is an index set: they do not exist any more, or have another type.

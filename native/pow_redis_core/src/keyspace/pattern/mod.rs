@@ -1,8 +1,8 @@
 //! Patterns of keys, with the semantics of `:ets` match specifications.
 //!
-//! `:_` matches any term. `:"$1"`, `:"$2"`, … match any term, but the same term each time. Tuples and lists match
-//! element by element. A map matches maps that contain its keys with matching values. Any other term matches itself
-//! only (`1` does not match `1.0`).
+//! `:_` matches any term. `:"$1"`, `:"$2"`, … match any term, but the same term each time. Tuples and lists
+//! match element by element. A map matches maps that contain its keys with matching values. Any other term
+//! matches itself only (`1` does not match `1.0`).
 
 mod matcher;
 mod node;
@@ -27,8 +27,8 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// A pattern from an external term, the list `[namespace | pattern]`. The namespace is a literal, even if it
-    /// looks like a variable.
+    /// A pattern from an external term, the list `[namespace | pattern]`. The namespace is a literal, even
+    /// if it looks like a variable.
     pub fn from_external(bytes: &[u8]) -> Result<Self, Error> {
         let list = canonicalize(bytes, AtomEncoding::Utf8).map_err(ErrorKind::Pattern)?;
         let mut cursor = term_after_version(&list).map_err(ErrorKind::Pattern)?;
@@ -71,8 +71,8 @@ impl Pattern {
         self.tail == Node::Literal(NIL.to_vec())
     }
 
-    /// Whether a key with this many parts, including the namespace, can match. A cheap test that rules out most
-    /// members of an index set.
+    /// Whether a key with this many parts, including the namespace, can match. A cheap test that rules out
+    /// most members of an index set.
     pub fn accepts_part_count(&self, count: usize) -> bool {
         let own = 1 + self.parts.len();
         count == own || (count > own && !self.is_proper())
