@@ -148,7 +148,7 @@ impl Operation {
         }
     }
 
-    /// Whether it must keep its order among other such operations.
+    /// Whether it is a put or a delete: these run in the order in which they were submitted.
     pub const fn is_write(&self) -> bool {
         matches!(self, Self::Put(_) | Self::Delete(_))
     }

@@ -14,7 +14,8 @@ const MAX_MEMBERS: usize = 4_096;
 ///
 /// An entry without a value may belong to a put in flight, which writes the index first. Therefore a repair
 /// runs only after all puts of that time have ended. It checks the entries again, and removes those that
-/// are unchanged. If a value returns at the very moment, its entry is restored.
+/// are unchanged. If a value returns between the check and the
+/// removal, its entry is restored.
 #[derive(Debug)]
 pub struct Repair {
     stale: Vec<StaleEntry>,

@@ -95,26 +95,26 @@ pub fn number(value: u32) -> Vec<u8> {
     [&[131, 98], &value.to_be_bytes()[..]].concat()
 }
 
-/// The key `[namespace, number]`.
-pub fn numbered_key(value: u32) -> Key {
-    key(&[&number(value)[1..]])
+/// The key `[namespace, id]`.
+pub fn numbered_key(id: u32) -> Key {
+    key(&[&number(id)[1..]])
 }
 
 pub fn put_all(records: Vec<(Key, Vec<u8>)>) -> Operation {
     Operation::Put(Put::new(records, HOUR, Layout::Indexed).unwrap())
 }
 
-/// Puts `value` under the key `[namespace, of]`.
-pub fn put(of: u32, value: u32) -> Operation {
-    put_all(vec![(numbered_key(of), number(value))])
+/// Puts `value` under the key `[namespace, id]`.
+pub fn put(id: u32, value: u32) -> Operation {
+    put_all(vec![(numbered_key(id), number(value))])
 }
 
-pub fn get(of: u32) -> Operation {
-    Operation::Get(Get::new(numbered_key(of)))
+pub fn get(id: u32) -> Operation {
+    Operation::Get(Get::new(numbered_key(id)))
 }
 
-pub fn delete(of: u32) -> Operation {
-    Operation::Delete(Delete::new(&numbered_key(of), Layout::Indexed))
+pub fn delete(id: u32) -> Operation {
+    Operation::Delete(Delete::new(&numbered_key(id), Layout::Indexed))
 }
 
 pub fn all(terms: &[&[u8]], layout: Layout) -> Operation {
@@ -122,9 +122,9 @@ pub fn all(terms: &[&[u8]], layout: Layout) -> Operation {
     Operation::All(Box::new(All::new(pattern, layout)))
 }
 
-/// The value of the key `[namespace, of]`.
-pub fn value_of(cache: &Cache, of: u32) -> Option<Vec<u8>> {
-    match call(cache, get(of)) {
+/// The value of the key `[namespace, id]`.
+pub fn value_of(cache: &Cache, id: u32) -> Option<Vec<u8>> {
+    match call(cache, get(id)) {
         Ok(Outcome::Value(value)) => Some(value),
         Ok(Outcome::NotFound) => None,
         outcome => panic!("{outcome:?}"),

@@ -83,7 +83,7 @@ fn leaves_reads_to_the_free_worker() {
     });
 
     let before = reads[lister].load(Ordering::SeqCst);
-    (0..500).for_each(|of| drop(value_of(&cache, of)));
+    (0..500).for_each(|id| drop(value_of(&cache, id)));
     assert_eq!(reads[lister].load(Ordering::SeqCst), before);
     ended.store(true, Ordering::SeqCst);
     wait(&listing).unwrap();

@@ -64,7 +64,7 @@ fn a_delete_waits_for_all_rounds_of_a_long_put() {
     assert_eq!(value_of(&cache, 0), None);
     server.pause_writes();
     let blocking = block_worker(&cache);
-    let records = (1..=LAST).map(|of| (numbered_key(of), number(of)));
+    let records = (1..=LAST).map(|id| (numbered_key(id), number(id)));
     let long = send(&cache, put_all(records.collect()));
     let deleted = send(&cache, delete(LAST));
     let put_again = send(&cache, put(LAST - 1, 7));
@@ -102,7 +102,7 @@ fn a_delete_waits_for_a_long_put_that_is_retried() {
     // The worker receives from the queues in turn: ping, put, get, delete.
     let second_ping = send(&cache, Operation::Ping(Ping));
     // One more record than a round writes.
-    let records = (0..513).map(|of| (numbered_key(of), number(of)));
+    let records = (0..513).map(|id| (numbered_key(id), number(id)));
     let long = send(&cache, put_all(records.collect()));
     let read = send(&cache, get(1));
     let deleted = send(&cache, delete(512));

@@ -28,7 +28,7 @@ fn a_get_waits_for_one_batch_of_a_long_all() {
     const KEYS: u32 = 20_000;
     let server = RedisServer::start();
     let cache = Arc::new(start_at(&server.url()));
-    let keys = (1..=KEYS).map(|of| (numbered_key(of), number(of)));
+    let keys = (1..=KEYS).map(|id| (numbered_key(id), number(id)));
     wait_done(&send(&cache, put_all(keys.collect())));
 
     server.pause_writes();
@@ -70,7 +70,7 @@ fn sends_further_requests_while_no_reply_can_arrive() {
     });
     let cache = start_at(&server.url());
     // The worker estimates the round-trip time from these.
-    (0..64).for_each(|of| drop(value_of(&cache, of)));
+    (0..64).for_each(|id| drop(value_of(&cache, id)));
 
     // The server replies to one ping per message. If the test is too slow, it tries again.
     wait_until("a request is sent while others are in flight", || {

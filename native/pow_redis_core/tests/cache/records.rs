@@ -160,22 +160,22 @@ fn removes_members_without_a_value_from_the_index() {
     assert_eq!(value_of(&cache, 2), Some(number(2)));
 }
 
-/// The legacy Redis key of `[namespace, a, of]`.
-fn legacy_redis_key(of: u32) -> RedisKey {
+/// The legacy Redis key of `[namespace, a, id]`.
+fn legacy_redis_key(id: u32) -> RedisKey {
     let namespace = [&[131], NAMESPACE].concat();
-    RedisKey::from_parts([&namespace[..], &[131, 100, 0, 1, b'a'], &number(of)])
+    RedisKey::from_parts([&namespace[..], &[131, 100, 0, 1, b'a'], &number(id)])
 }
 
 #[test]
 fn reindexes_legacy_keys() {
     let server = RedisServer::start();
     let cache = start_at(&server.url());
-    for of in 1_000..2_000 {
-        let redis_key = legacy_redis_key(of);
+    for id in 1_000..2_000 {
+        let redis_key = legacy_redis_key(id);
         server.run::<()>(
             cmd("SET")
                 .arg(redis_key.as_bytes())
-                .arg(number(of))
+                .arg(number(id))
                 .arg("PX")
                 .arg(600_000),
         );

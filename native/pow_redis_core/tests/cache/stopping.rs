@@ -31,7 +31,7 @@ fn finishes_queued_requests() {
     assert_eq!(value_of(&cache, 1), None);
     server.pause_writes();
     let blocking = block_worker(&cache);
-    let calls: Vec<_> = (1..=1_000).map(|of| send(&cache, put(of, of))).collect();
+    let calls: Vec<_> = (1..=1_000).map(|id| send(&cache, put(id, id))).collect();
     drop(cache);
     server.resume();
     wait_done(&blocking);
@@ -45,8 +45,8 @@ fn finishes_queued_requests() {
             .count(),
         1
     );
-    for of in 1..=1_000 {
-        assert!(server.run::<bool>(cmd("EXISTS").arg(numbered_key(of).redis_key().as_bytes())));
+    for id in 1..=1_000 {
+        assert!(server.run::<bool>(cmd("EXISTS").arg(numbered_key(id).redis_key().as_bytes())));
     }
 }
 

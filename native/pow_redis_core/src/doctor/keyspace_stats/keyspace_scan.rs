@@ -369,7 +369,7 @@ mod tests {
         let mut driver = ScanDriver::new();
         driver.round(vec![scan_page(0, 5, &page)]);
         for batch in page.chunks(MAX_SETS) {
-            // None is an index set: they do not exist any more, or have another type.
+            // They no longer exist, or have another type, and do not count.
             let replies = batch.iter().flat_map(|set| {
                 let (command, _) = zscan(set, 0, 0, &[]);
                 let wrong_type = (command, error("WRONGTYPE Operation against a key"));

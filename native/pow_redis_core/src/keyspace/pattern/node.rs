@@ -15,7 +15,7 @@ pub(super) enum Node {
     /// Elements and a tail.
     List(Vec<Self>, Box<Self>),
     Tuple(Vec<Self>),
-    /// The keys in canonical form and in their order.
+    /// Pairs, sorted by their keys, which are in canonical form.
     Map(Vec<(Vec<u8>, Self)>),
 }
 
