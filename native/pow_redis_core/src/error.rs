@@ -1,4 +1,4 @@
-//! Why a call failed.
+//! The error of a failed call.
 
 use std::{fmt, io};
 
@@ -6,13 +6,13 @@ use rustls::CertificateError;
 
 use crate::etf;
 
-/// Why a call failed. Holds no key, value or password.
+/// The error of a failed call. Contains no key, value or password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
 }
 
-/// What went wrong.
+/// The kind of an [`Error`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -20,81 +20,80 @@ pub enum ErrorKind {
     Busy,
     /// The cache is stopping.
     Closed,
-    /// The deadline passed.
+    /// The call timed out.
     Timeout,
-    /// There is no connection to Redis.
+    /// Redis cannot be reached.
     Disconnected,
-    /// Redis answered with an error.
+    /// Redis returned an error.
     Server(ServerCode),
-    /// What came back is not what Redis answers to the command.
+    /// The reply is not one that Redis sends to the command.
     Protocol,
-    /// TLS failed.
+    /// The TLS handshake failed.
     Tls(TlsProblem),
-    /// The sentinels know no master of the group.
+    /// The sentinels know no primary of the group.
     NoPrimary,
-    /// Nobody could tell where Redis is.
+    /// The endpoint of Redis could not be resolved.
     EndpointUnavailable,
-    /// The operation is not for clusters.
+    /// The operation is not supported on clusters.
     ClusterUnsupported,
     /// A worker panicked.
     WorkerPanicked,
-    /// A key is not a term that we take.
+    /// A key is not a valid term.
     Key(etf::Error),
-    /// A key is not a proper list that starts with the namespace.
+    /// A key is not a proper list that starts with a namespace.
     KeyShape,
-    /// A value is not a term that we take.
+    /// A value is not a valid term.
     Value(etf::Error),
-    /// A pattern is not a term that we take.
+    /// A pattern is not a valid term.
     Pattern(etf::Error),
-    /// A pattern has a variable as key of a map.
+    /// A pattern has a variable as a map key.
     PatternMapKey,
-    /// The URL of the server can't be used.
+    /// The URL of the server is invalid.
     Url,
 }
 
-/// What is wrong with a certificate.
+/// The reason why TLS failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsProblem {
-    /// Nobody whom we trust has signed it.
+    /// The certificate is signed by an unknown authority.
     UnknownCa,
-    /// It has expired, or is not valid yet.
+    /// The certificate has expired or is not valid yet.
     Expired,
-    /// It is another host's.
+    /// The certificate is for another host.
     WrongHost,
-    /// A file with certificates can't be read.
+    /// A certificate file cannot be read.
     CertificateFile,
-    /// Anything else.
+    /// Any other failure of the handshake.
     Handshake,
 }
 
-/// The first word of an error reply.
+/// The code of an error reply: its first word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCode(String);
 
 impl ServerCode {
-    /// Keeps a code only if it looks like one: what else a server says may hold a key.
+    /// Any text that does not look like a code becomes `ERR`: it may contain a key.
     pub(crate) fn new(code: &str) -> Self {
         let is_code = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_uppercase());
         Self(if is_code { code } else { "ERR" }.to_owned())
     }
 
-    /// A server that takes no writes.
+    /// The code of a server that accepts no writes.
     pub(crate) fn read_only() -> Self {
         Self("READONLY".to_owned())
     }
 
-    /// A cluster of which a part can't be reached.
+    /// The code of a cluster with unreachable slots.
     pub(crate) fn cluster_down() -> Self {
         Self("CLUSTERDOWN".to_owned())
     }
 
-    /// The code: `OOM`, `NOAUTH`, …
+    /// The code, such as `OOM` or `NOAUTH`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether another server, or the same one later, would take the command: looked up again like
-    /// after a lost connection.
+    /// Whether another server, or the same one later, may accept the command. Connecting again finds it.
     pub(crate) fn requires_reconnect(&self) -> bool {
         matches!(
             self.as_str(),
@@ -104,12 +103,12 @@ impl ServerCode {
 }
 
 impl Error {
-    /// What went wrong.
+    /// The kind of error.
     pub const fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// Whether another try, over this connection or another, may succeed.
+    /// Whether a retry over this or another connection may succeed.
     pub(crate) fn is_retryable(&self) -> bool {
         match &self.kind {
             ErrorKind::Server(code) => code.requires_reconnect(),
@@ -132,9 +131,23 @@ impl Error {
         }
     }
 
-    /// Whether the connection goes on after it, in order.
+    /// Whether the connection can still be used after it.
     pub(crate) const fn keeps_connection(&self) -> bool {
         matches!(self.kind, ErrorKind::Server(_))
+    }
+
+    /// Whether the command is for another type of Redis key.
+    pub(crate) fn is_wrong_type(&self) -> bool {
+        self.has_code("WRONGTYPE")
+    }
+
+    /// Whether Redis returned the generic code `ERR`.
+    pub(crate) fn is_generic(&self) -> bool {
+        self.has_code("ERR")
+    }
+
+    fn has_code(&self, code: &str) -> bool {
+        matches!(&self.kind, ErrorKind::Server(server) if server.as_str() == code)
     }
 }
 
@@ -144,7 +157,7 @@ impl From<ErrorKind> for Error {
     }
 }
 
-/// A failed read or write.
+/// The error of a failed read or write.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match (tls_problem(&error), error.kind()) {
@@ -156,7 +169,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// What went wrong in TLS, if it was TLS that failed.
+/// The reason why TLS failed, if the error is from TLS.
 fn tls_problem(error: &io::Error) -> Option<TlsProblem> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
@@ -180,22 +193,40 @@ impl fmt::Display for Error {
         match &self.kind {
             ErrorKind::Busy => f.write_str("the queue is full"),
             ErrorKind::Closed => f.write_str("the cache is stopping"),
-            ErrorKind::Timeout => f.write_str("the deadline passed"),
-            ErrorKind::Disconnected => f.write_str("no connection to redis"),
-            ErrorKind::Server(code) => write!(f, "redis answered {}", code.as_str()),
+            ErrorKind::Timeout => f.write_str("timed out"),
+            ErrorKind::Disconnected => f.write_str("not connected to redis"),
+            ErrorKind::Server(code) => write!(f, "redis returned {}", code.as_str()),
             ErrorKind::Protocol => f.write_str("unexpected reply"),
-            ErrorKind::Tls(problem) => write!(f, "tls: {problem:?}"),
-            ErrorKind::NoPrimary => f.write_str("the sentinels know no master"),
-            ErrorKind::EndpointUnavailable => f.write_str("nobody could tell where redis is"),
-            ErrorKind::ClusterUnsupported => f.write_str("not on a cluster"),
+            ErrorKind::Tls(problem) => write!(f, "tls failed: {problem}"),
+            ErrorKind::NoPrimary => f.write_str("the sentinels know no primary"),
+            ErrorKind::EndpointUnavailable => {
+                f.write_str("the endpoint of redis could not be resolved")
+            }
+            ErrorKind::ClusterUnsupported => f.write_str("not supported on a cluster"),
             ErrorKind::WorkerPanicked => f.write_str("a worker panicked"),
-            ErrorKind::Key(error) => write!(f, "key: {error}"),
-            ErrorKind::KeyShape => f.write_str("key: expected a proper list with a namespace"),
-            ErrorKind::Value(error) => write!(f, "value: {error}"),
-            ErrorKind::Pattern(error) => write!(f, "pattern: {error}"),
-            ErrorKind::PatternMapKey => f.write_str("pattern: a variable can't be key of a map"),
-            ErrorKind::Url => f.write_str("expected the url of a redis server"),
+            ErrorKind::Key(error) => write!(f, "invalid key: {error}"),
+            ErrorKind::KeyShape => {
+                f.write_str("invalid key: expected a proper list that starts with a namespace")
+            }
+            ErrorKind::Value(error) => write!(f, "invalid value: {error}"),
+            ErrorKind::Pattern(error) => write!(f, "invalid pattern: {error}"),
+            ErrorKind::PatternMapKey => {
+                f.write_str("invalid pattern: a variable cannot be a map key")
+            }
+            ErrorKind::Url => f.write_str("invalid redis url"),
         }
+    }
+}
+
+impl fmt::Display for TlsProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownCa => "the certificate is signed by an unknown authority",
+            Self::Expired => "the certificate has expired or is not valid yet",
+            Self::WrongHost => "the certificate is for another host",
+            Self::CertificateFile => "a certificate file cannot be read",
+            Self::Handshake => "the handshake failed",
+        })
     }
 }
 
@@ -206,14 +237,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_holds_nothing_else() {
+    fn keeps_only_codes_of_error_replies() {
         assert_eq!(ServerCode::new("OOM").as_str(), "OOM");
         assert_eq!(ServerCode::new("key:secret").as_str(), "ERR");
         assert_eq!(ServerCode::new("").as_str(), "ERR");
     }
 
     #[test]
-    fn distinguishes_timeouts_certificates_and_lost_connections() {
+    fn distinguishes_timeouts_bad_certificates_and_lost_connections() {
         let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
         for (error, kind) in [
             (io::ErrorKind::WouldBlock.into(), ErrorKind::Timeout),
@@ -230,6 +261,31 @@ mod tests {
         ] {
             let name = format!("{error:?}");
             assert_eq!(Error::from(error), kind.into(), "{name}");
+        }
+    }
+
+    #[test]
+    fn distinguishes_codes() {
+        let error = |code| Error::from(ErrorKind::Server(ServerCode::new(code)));
+        assert!(error("WRONGTYPE").is_wrong_type() && !error("WRONGTYPE").is_generic());
+        assert!(error("ERR").is_generic() && !error("ERR").is_wrong_type());
+        assert!(!Error::from(ErrorKind::Protocol).is_generic());
+    }
+
+    #[test]
+    fn displays_the_problem() {
+        for (kind, text) in [
+            (
+                ErrorKind::Server(ServerCode::read_only()),
+                "redis returned READONLY",
+            ),
+            (
+                ErrorKind::Tls(TlsProblem::WrongHost),
+                "tls failed: the certificate is for another host",
+            ),
+            (ErrorKind::Url, "invalid redis url"),
+        ] {
+            assert_eq!(Error::from(kind).to_string(), text);
         }
     }
 }

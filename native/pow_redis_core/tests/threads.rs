@@ -1,9 +1,6 @@
-//! No thread outlives its cache. Alone in its process, because it counts threads.
+//! The threads of a cache end with it. In a process of its own, since it counts threads.
 #![cfg(target_os = "linux")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says so by a panic"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue panics")]
 
 use std::fs;
 use std::net::TcpListener;
@@ -15,7 +12,7 @@ use pow_redis_core::net::config::ConnectConfig;
 use pow_redis_core::operation::{Operation, Ping};
 use pow_redis_core::options::Options;
 
-/// How many of the threads of this process are workers.
+/// The number of threads of this process that are workers.
 fn workers() -> usize {
     let threads = fs::read_dir("/proc/self/task").unwrap();
     threads
@@ -25,24 +22,24 @@ fn workers() -> usize {
         .count()
 }
 
-fn wait_for_workers(number: usize) {
+fn wait_for_workers(count: usize) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while workers() != number {
+    while workers() != count {
         assert!(Instant::now() < deadline, "{} workers", workers());
         thread::sleep(Duration::from_millis(2));
     }
 }
 
 #[test]
-fn end_with_the_cache() {
-    // Connects, and never says a word.
+fn worker_threads_end_with_the_cache() {
+    // Accepts connections, but never replies.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("redis://{}", listener.local_addr().unwrap());
-    let nobody = {
+    let refusing = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         format!("redis://{}", listener.local_addr().unwrap())
     };
-    for url in [silent, nobody] {
+    for url in [silent, refusing] {
         let options = Options {
             pool_size: 4,
             max_queue: 16,

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use pow_redis_core::doctor::keyspace_stats::{Counts, End};
+use pow_redis_core::doctor::keyspace_stats::{KeyspaceStats, ScanEnd};
 use pow_redis_core::doctor::{ConnectReport, Denied, Doctor, Latency, Report, StepResult};
 use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::net::config::ConnectConfig;
@@ -141,7 +141,7 @@ fn report_map<'a>(env: Env<'a>, report: &Report) -> Term<'a> {
         clock_skew_ms: step(env, &report.clock_skew_ms, |skew| *skew),
         denied: step(env, &report.denied, denied_map),
         primaries: step(env, &report.primaries, |primaries| *primaries),
-        keyspace_stats: keyspace_stats.map(|(counts, end)| keyspace_stats_map(env, counts, end)),
+        keyspace_stats: keyspace_stats.map(|(stats, end)| keyspace_stats_map(env, stats, end)),
     }
     .encode(env)
 }
@@ -194,25 +194,29 @@ fn denied_map(denied: &Denied) -> DeniedMap {
     }
 }
 
-fn keyspace_stats_map<'a>(env: Env<'a>, counts: &Counts, end: &End) -> KeyspaceStatsMap<'a> {
+fn keyspace_stats_map<'a>(
+    env: Env<'a>,
+    stats: &KeyspaceStats,
+    end: &ScanEnd,
+) -> KeyspaceStatsMap<'a> {
     let end = match end {
-        End::Complete => atoms::complete().encode(env),
-        End::Stopped => atoms::stopped().encode(env),
-        End::Failed(error) => (atoms::error(), reason(env, error)).encode(env),
+        ScanEnd::Complete => atoms::complete().encode(env),
+        ScanEnd::Stopped => atoms::stopped().encode(env),
+        ScanEnd::Failed(error) => (atoms::error(), reason(env, error)).encode(env),
     };
-    let namespaces = counts.namespaces.iter().map(|(namespace, keys)| {
+    let namespaces = stats.namespaces.iter().map(|(namespace, keys)| {
         let namespace = binary(env, namespace);
         (namespace, keys.indexed, keys.plain)
     });
     KeyspaceStatsMap {
         end,
-        keys: counts.keys,
+        keys: stats.keys,
         namespaces: namespaces.collect(),
-        legacy: counts.legacy,
-        sets: counts.sets,
-        members: counts.members,
-        expired: counts.expired,
-        stale: counts.stale,
-        expires_early: counts.expires_early,
+        legacy: stats.legacy,
+        sets: stats.sets,
+        members: stats.members,
+        expired: stats.expired,
+        stale: stats.stale,
+        expires_early: stats.expires_early,
     }
 }

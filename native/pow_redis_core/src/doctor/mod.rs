@@ -10,7 +10,7 @@ mod measure;
 use std::time::{Duration, Instant};
 
 pub use self::connect_report::ConnectReport;
-use self::keyspace_stats::{Counts, End};
+use self::keyspace_stats::{KeyspaceStats, ScanEnd};
 pub use self::measure::{Denied, Latency};
 use crate::error::{Error, ErrorKind};
 use crate::net::client::Client;
@@ -44,7 +44,7 @@ pub struct Report {
     /// The number of primaries of a cluster.
     pub primaries: StepResult<usize>,
     /// The keys of the database, and how counting them ended.
-    pub keyspace_stats: Option<(Counts, End)>,
+    pub keyspace_stats: Option<(KeyspaceStats, ScanEnd)>,
 }
 
 /// Examines a connection.
@@ -143,7 +143,7 @@ impl Doctor<'_> {
         endpoint: Endpoint,
         connection: Connection,
         report: &mut Report,
-    ) -> Option<(Counts, End)> {
+    ) -> Option<(KeyspaceStats, ScanEnd)> {
         let mut client = if matches!(self.config.topology, Topology::Cluster) {
             // The index sets of one node's keys may be on another.
             drop(connection);
@@ -155,7 +155,7 @@ impl Doctor<'_> {
             Client::Standalone(Box::new((endpoint, connection)))
         };
         let deadline = Instant::now() + self.count_timeout;
-        Some(keyspace_stats::count(
+        Some(keyspace_stats::scan(
             &mut client,
             self.config.timeout,
             deadline,

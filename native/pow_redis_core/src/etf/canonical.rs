@@ -1,8 +1,8 @@
-//! One form for each term.
+//! The canonical form of terms.
 //!
-//! The canonical form is what `:erlang.term_to_binary/1` of Erlang/OTP 26 and later writes, with
-//! the pairs of a map in the order of their keys' bytes: the VM's own order differs from one VM to
-//! the next. Two terms are equal (`=:=`) exactly if their canonical bytes are.
+//! The canonical form of a term is the output of `:erlang.term_to_binary/1` on Erlang/OTP 26 and later, with
+//! the pairs of maps sorted by the bytes of their keys, since their order differs between VMs. Two terms are
+//! equal (`=:=`) if and only if their canonical forms are.
 
 use super::head::Opaque;
 use super::tag;
@@ -11,32 +11,36 @@ use super::{
     term_after_version,
 };
 
-/// How atoms are written.
+/// The encoding of atoms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtomForm {
-    /// In UTF-8, as Erlang/OTP 26 and later do. This is the canonical form.
+pub enum AtomEncoding {
+    /// UTF-8, as in the canonical form.
     Utf8,
-    /// In Latin-1 where it has all the characters, as Erlang/OTP 25 and earlier do.
+    /// Latin-1, except for atoms with characters that it lacks.
     Latin1,
 }
 
-/// The canonical form of an external term, with its version byte.
-pub fn external(bytes: &[u8], atoms: AtomForm) -> Result<Vec<u8>, Error> {
+/// Returns an external term in canonical form, but with atoms in the given encoding.
+pub fn canonicalize(bytes: &[u8], atoms: AtomEncoding) -> Result<Vec<u8>, Error> {
     let mut cursor = term_after_version(bytes)?;
     let mut out = Vec::with_capacity(bytes.len());
     out.push(VERSION);
-    canonical(&mut cursor, atoms, &mut out)?;
+    write_canonical(&mut cursor, atoms, &mut out)?;
     cursor.end()?;
     Ok(out)
 }
 
-/// Appends one term in canonical form.
-pub fn canonical(cursor: &mut Cursor<'_>, atoms: AtomForm, out: &mut Vec<u8>) -> Result<(), Error> {
+/// Reads one term and appends it in canonical form, but with atoms in the given encoding.
+pub fn write_canonical(
+    cursor: &mut Cursor<'_>,
+    atoms: AtomEncoding,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     Writer { atoms, out }.term(cursor, MAX_DEPTH)
 }
 
 struct Writer<'o> {
-    atoms: AtomForm,
+    atoms: AtomEncoding,
     out: &'o mut Vec<u8>,
 }
 
@@ -93,7 +97,7 @@ impl Writer<'_> {
         let latin1 =
             || -> Option<Vec<u8>> { text.chars().map(|char| u8::try_from(char).ok()).collect() };
         match self.atoms {
-            AtomForm::Latin1 => match latin1() {
+            AtomEncoding::Latin1 => match latin1() {
                 Some(bytes) => {
                     self.out.push(tag::ATOM);
                     self.out.extend(short_length(bytes.len()).to_be_bytes());
@@ -101,7 +105,7 @@ impl Writer<'_> {
                 }
                 None => self.utf8_atom(&text),
             },
-            AtomForm::Utf8 => self.utf8_atom(&text),
+            AtomEncoding::Utf8 => self.utf8_atom(&text),
         }
     }
 
@@ -150,7 +154,7 @@ impl Writer<'_> {
         self.out.extend(magnitude);
     }
 
-    /// Bits past the last one that counts are zero.
+    /// Clears the unused bits of the last byte.
     fn bits(&mut self, bytes: &[u8], bits: u8) {
         if let Some((last, rest)) = bytes.split_last() {
             self.out.extend(rest);
@@ -158,7 +162,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A list whose tail is a list again is written as one.
+    /// Merges a list whose tail is a list into one.
     fn list(&mut self, head: Head<'_>, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), Error> {
         let mut list = ListWriter::begin(self.out);
         let mut head = head;
@@ -202,8 +206,8 @@ impl Writer<'_> {
     ) -> Result<(), Error> {
         let mut sorted = Vec::new();
         for _ in 0..pairs {
-            let key = self.aside(cursor, depth)?;
-            let value = self.aside(cursor, depth)?;
+            let key = self.detached(cursor, depth)?;
+            let value = self.detached(cursor, depth)?;
             sorted.push((key, value));
         }
         sorted.sort_unstable();
@@ -223,7 +227,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn aside(&self, cursor: &mut Cursor<'_>, depth: usize) -> Result<Vec<u8>, Error> {
+    /// Writes a term to a buffer of its own.
+    fn detached(&self, cursor: &mut Cursor<'_>, depth: usize) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
         Writer {
             atoms: self.atoms,
@@ -243,13 +248,13 @@ impl Writer<'_> {
     }
 
     fn length(&mut self, length: usize) {
-        // What is written was read before, with a length of four bytes.
+        // The length was read from at most four bytes.
         self.out
             .extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
     }
 }
 
-/// An atom has at most 255 characters of at most four bytes.
+/// The length of an atom: at most 255 characters of at most four bytes.
 fn short_length(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
@@ -260,12 +265,12 @@ mod tests {
 
     fn utf8(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
-        canonical(&mut Cursor::new(bytes), AtomForm::Utf8, &mut out)?;
+        write_canonical(&mut Cursor::new(bytes), AtomEncoding::Utf8, &mut out)?;
         Ok(out)
     }
 
     #[test]
-    fn other_forms_become_canonical() {
+    fn canonicalizes_alternative_encodings() {
         for (name, other, expected) in [
             ("atom 100", &[100, 0, 1, 97][..], &[119, 1, 97][..]),
             ("atom 115", &[115, 1, 233], &[119, 2, 195, 169]),
@@ -326,15 +331,15 @@ mod tests {
     }
 
     #[test]
-    fn latin1_only_where_it_has_the_characters() {
-        let old = |bytes: &[u8]| external(bytes, AtomForm::Latin1).unwrap();
-        assert_eq!(old(&[131, 119, 2, 195, 169]), [131, 100, 0, 1, 233]);
+    fn encodes_atoms_in_latin1_if_it_has_their_characters() {
+        let latin1 = |bytes: &[u8]| canonicalize(bytes, AtomEncoding::Latin1).unwrap();
+        assert_eq!(latin1(&[131, 119, 2, 195, 169]), [131, 100, 0, 1, 233]);
         let japanese = [131, 119, 3, 230, 151, 165];
-        assert_eq!(old(&japanese), japanese);
+        assert_eq!(latin1(&japanese), japanese);
     }
 
     #[test]
-    fn a_long_list_of_bytes_is_no_string() {
+    fn does_not_encode_a_long_list_of_bytes_as_a_string() {
         let mut list = vec![108, 0, 1, 0, 0];
         list.extend([97, 1].repeat(65_536));
         list.push(106);
@@ -342,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_twice_is_refused() {
+    fn rejects_duplicate_map_keys() {
         let error = utf8(&[116, 0, 0, 0, 2, 100, 0, 1, 97, 106, 119, 1, 97, 106]).unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::MapKey, 0));
     }

@@ -1,11 +1,11 @@
-//! Is a value fit to become a term?
+//! Validating a term without building it.
 
 use super::{Error, skip, term_after_version};
 
-/// Checks an external term without building it: well-formed, no functions, no compressed parts,
-/// nested at most [`MAX_DEPTH`](super::MAX_DEPTH) deep, nothing behind it.
+/// Checks that an external term is valid: well-formed, without functions, compressed terms and trailing
+/// bytes, and nested at most [`MAX_DEPTH`](super::MAX_DEPTH) levels deep.
 ///
-/// That each key of a map is there once is left to the VM, which checks it when it builds the term.
+/// Duplicate map keys are not detected: the VM rejects them when it builds the term.
 pub fn check(bytes: &[u8]) -> Result<(), Error> {
     let mut cursor = term_after_version(bytes)?;
     skip(&mut cursor)?;
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_a_session_and_refuses_the_rest() {
+    fn accepts_a_session_and_rejects_invalid_terms() {
         let session = [
             131, 104, 2, 109, 0, 0, 0, 2, 105, 100, 116, 0, 0, 0, 1, 119, 1, 97, 106,
         ];

@@ -1,8 +1,10 @@
-//! The one reader of bytes.
+//! A bounds-checked reader of bytes.
+//!
+//! All of [`etf`](super) reads through it.
 
 use super::{Error, ErrorKind};
 
-/// A position in a slice. Every read is checked against what is left.
+/// A position in a slice. A read beyond the end is an error.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a> {
     rest: &'a [u8],
@@ -18,12 +20,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub const fn offset(&self) -> usize {
         self.offset
     }
 
-    /// The bytes that were not read yet.
+    /// The bytes not read yet.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -39,7 +41,7 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    /// The bytes between `self` and `later`, a copy of this cursor that has read on.
+    /// The bytes between `self` and `later`, a copy of this cursor that has advanced.
     pub fn until(&self, later: &Self) -> &'a [u8] {
         let length = later.offset.saturating_sub(self.offset);
         self.rest.get(..length).unwrap_or(self.rest)
@@ -71,13 +73,13 @@ impl<'a> Cursor<'a> {
         Ok(*array)
     }
 
-    /// As many bytes as a length of four bytes says.
+    /// A length of four bytes, and as many bytes.
     pub fn take_u32(&mut self) -> Result<&'a [u8], Error> {
         let length = self.u32()?;
         self.take(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
-    /// Succeeds when nothing is left.
+    /// Fails if bytes are left.
     pub fn end(&self) -> Result<(), Error> {
         if self.rest.is_empty() {
             Ok(())
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_up_to_the_end_and_no_further() {
+    fn reads_to_the_end_and_no_further() {
         let mut cursor = Cursor::new(&[1, 0, 2, 0, 0, 0, 3, 9]);
         assert_eq!(cursor.u8(), Ok(1));
         assert_eq!(cursor.u16(), Ok(2));
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_end_allocates_nothing() {
+    fn rejects_a_length_beyond_the_end() {
         let mut cursor = Cursor::new(&[255, 255, 255, 255, 1]);
         assert_eq!(cursor.take_u32(), Err(Error::new(4, ErrorKind::End)));
     }

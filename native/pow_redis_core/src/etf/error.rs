@@ -1,44 +1,44 @@
-//! Why bytes are not a term that we take.
+//! Errors in the external term format.
 
 use std::fmt;
 
-/// What is wrong, and at which byte.
+/// An error in the external term format, and its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
     offset: usize,
     kind: ErrorKind,
 }
 
-/// What is wrong.
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The bytes end inside a term.
     End,
-    /// Another byte was expected.
+    /// An unexpected byte.
     Expected {
         /// What was expected.
         expected: &'static str,
-        /// The byte that was found.
+        /// The byte found.
         found: u8,
     },
-    /// Bytes follow the term.
+    /// Bytes after the term.
     Trailing,
     /// Terms are nested deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
     Depth,
-    /// A function.
+    /// A function, which cannot be stored.
     Function,
-    /// A compressed term.
+    /// A compressed term, which is not supported.
     Compressed,
     /// An atom that is longer than 255 characters or not UTF-8.
     Atom,
     /// A float that is not a finite number.
     Float,
-    /// A bit string whose last byte has no or more than eight bits.
+    /// A bit string whose last byte uses none or more than eight of its bits.
     Bits,
-    /// A map with two equal keys.
+    /// A map with duplicate keys.
     MapKey,
-    /// A reference without or with more than five words.
+    /// A reference of no or more than five words.
     Reference,
 }
 
@@ -47,12 +47,12 @@ impl Error {
         Self { offset, kind }
     }
 
-    /// The byte at which reading stopped.
+    /// The offset at which reading failed.
     pub const fn offset(&self) -> usize {
         self.offset
     }
 
-    /// What is wrong there.
+    /// The kind of error.
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -61,18 +61,18 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            ErrorKind::End => f.write_str("expected more bytes, found the end"),
+            ErrorKind::End => f.write_str("unexpected end"),
             ErrorKind::Expected { expected, found } => {
                 write!(f, "expected {expected}, found {found}")
             }
-            ErrorKind::Trailing => f.write_str("expected the end, found more bytes"),
-            ErrorKind::Depth => write!(f, "nested deeper than {} terms", super::MAX_DEPTH),
-            ErrorKind::Function => f.write_str("functions can't be stored"),
-            ErrorKind::Compressed => f.write_str("compressed terms are not read"),
-            ErrorKind::Atom => f.write_str("expected an atom of at most 255 characters in UTF-8"),
+            ErrorKind::Trailing => f.write_str("trailing bytes"),
+            ErrorKind::Depth => write!(f, "nested more than {} levels deep", super::MAX_DEPTH),
+            ErrorKind::Function => f.write_str("functions cannot be stored"),
+            ErrorKind::Compressed => f.write_str("compressed terms are not supported"),
+            ErrorKind::Atom => f.write_str("expected an atom of at most 255 characters"),
             ErrorKind::Float => f.write_str("expected a finite float"),
-            ErrorKind::Bits => f.write_str("expected 1 to 8 bits in the last byte"),
-            ErrorKind::MapKey => f.write_str("expected each key of a map once"),
+            ErrorKind::Bits => f.write_str("expected 1 to 8 bits in the last byte of a bit string"),
+            ErrorKind::MapKey => f.write_str("duplicate map keys"),
             ErrorKind::Reference => f.write_str("expected a reference of 1 to 5 words"),
         }?;
         write!(f, " at byte {}", self.offset)
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_and_where() {
+    fn displays_the_problem_and_its_offset() {
         let kind = ErrorKind::Expected {
             expected: "tag 131",
             found: 0,
@@ -97,7 +97,7 @@ mod tests {
         );
         assert_eq!(
             Error::new(7, ErrorKind::End).to_string(),
-            "expected more bytes, found the end at byte 7"
+            "unexpected end at byte 7"
         );
     }
 }

@@ -1,16 +1,16 @@
-//! The head of a term: its tag and what belongs to the tag alone.
+//! The head of a term: everything but the terms that it contains.
 
 use std::borrow::Cow;
 
 use super::tag;
 use super::{Cursor, Error, ErrorKind};
 
-/// Most characters of an atom.
+/// The most characters of an atom.
 const MAX_ATOM_CHARACTERS: usize = 255;
-/// Most 32-bit words of a reference.
+/// The most 32-bit words of a reference.
 const MAX_REFERENCE_WORDS: u16 = 5;
 
-/// What a term is. The elements of a list, tuple or map follow in the bytes.
+/// The head of a term. The elements of a list, tuple or map follow it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Head<'a> {
     /// An atom, in either encoding.
@@ -21,28 +21,28 @@ pub enum Head<'a> {
     Float(f64),
     /// A binary.
     Binary(&'a [u8]),
-    /// A bit string: its bytes and how many bits of the last one count.
+    /// A bit string: its bytes, and the number of bits used in the last one.
     Bits(&'a [u8], u8),
-    /// A list of small integers, one in each byte.
+    /// A proper list of small integers, one per byte.
     String(&'a [u8]),
-    /// So many elements follow, then the tail.
+    /// A list: this many elements follow, then the tail.
     List(u32),
     /// The empty list.
     Nil,
-    /// So many elements follow.
+    /// A tuple: this many elements follow.
     Tuple(u32),
-    /// So many pairs follow.
+    /// A map: this many pairs follow.
     Map(u32),
     /// A pid, port or reference.
     Opaque(Opaque<'a>),
 }
 
-/// An atom's text.
+/// The text of an atom. Two atoms are equal if their characters are, in any encoding.
 #[derive(Clone, Copy, Debug)]
 pub enum Atom<'a> {
-    /// A byte a character, as Erlang/OTP wrote atoms before 26.
+    /// In Latin-1.
     Latin1(&'a [u8]),
-    /// As Erlang/OTP 26 and later write atoms.
+    /// In UTF-8.
     Utf8(&'a str),
 }
 
@@ -65,16 +65,16 @@ impl PartialEq for Atom<'_> {
     }
 }
 
-/// An integer, in one form for each number.
+/// An integer. Each number has one representation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Integer<'a> {
     /// Fits in 64 bits.
     Small(i64),
-    /// Does not: the magnitude, little-endian, without leading zeros.
+    /// Does not fit in 64 bits.
     Big {
-        /// Below zero.
+        /// Whether the integer is below zero.
         negative: bool,
-        /// Bytes of the absolute value.
+        /// The absolute value: little-endian, without zeros at the end.
         magnitude: &'a [u8],
     },
 }
@@ -105,18 +105,18 @@ impl<'a> Integer<'a> {
     }
 }
 
-/// A pid, port or reference: the node's name and bytes that nobody here looks into.
+/// A pid, port or reference: the name of its node, and bytes that are not interpreted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Opaque<'a> {
     pub(super) tag: u8,
-    /// Number of words, of those references that say it.
+    /// The number of words, in references that have it.
     pub(super) words: Option<u16>,
     pub(super) node: Atom<'a>,
     pub(super) id: &'a [u8],
 }
 
 impl<'a> Head<'a> {
-    /// Reads a tag and what belongs to it.
+    /// Reads the head of a term.
     pub fn read(cursor: &mut Cursor<'a>) -> Result<Self, Error> {
         let start = *cursor;
         let fail = |kind| Err(start.error(kind));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_one_form() {
+    fn integers_of_all_encodings_are_equal() {
         let one = Head::Integer(Integer::Small(1));
         for bytes in [
             &[97, 1][..],
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn atoms_compare_across_encodings() {
+    fn atoms_of_all_encodings_are_equal() {
         let latin1 = head(&[100, 0, 1, 233]);
         assert_eq!(latin1, head(&[119, 2, 195, 169]));
         assert_eq!(latin1, head(&[115, 1, 233]));
@@ -295,18 +295,18 @@ mod tests {
     }
 
     #[test]
-    fn both_floats() {
-        let mut old = [0; 32];
-        old[0] = 99;
-        old[1..27].copy_from_slice(b"1.50000000000000000000e+00");
-        assert_eq!(head(&old), Ok(Head::Float(1.5)));
+    fn reads_both_encodings_of_floats() {
+        let mut text = [0; 32];
+        text[0] = 99;
+        text[1..27].copy_from_slice(b"1.50000000000000000000e+00");
+        assert_eq!(head(&text), Ok(Head::Float(1.5)));
         assert_eq!(head(&[70, 63, 248, 0, 0, 0, 0, 0, 0]), Ok(Head::Float(1.5)));
         let infinite = head(&[70, 127, 240, 0, 0, 0, 0, 0, 0]).unwrap_err();
         assert_eq!(infinite.kind(), ErrorKind::Float);
     }
 
     #[test]
-    fn refuses_what_is_no_value() {
+    fn rejects_invalid_terms() {
         for (bytes, kind, offset) in [
             (&[113, 119, 1, 97][..], ErrorKind::Function, 0),
             (&[80, 0, 0, 0, 1], ErrorKind::Compressed, 0),

@@ -1,31 +1,31 @@
-//! Lists in canonical form, read and written element by element.
+//! Reading and writing lists in canonical form, element by element.
 
 use super::tag;
 use super::{Cursor, Error, Head, skip};
 
 /// The empty list.
 const NIL: &[u8] = &[tag::NIL];
-/// Bytes in front of the elements: tag and number.
-const HEADER: usize = 5;
+/// The length of the header: the tag and the number of elements.
+const HEADER_LEN: usize = 5;
 
 /// One element of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element<'a> {
-    /// A small integer of a list that is written as a string.
+    /// A small integer in a list encoded as a string.
     Byte(u8),
     /// The bytes of any other term.
     Term(&'a [u8]),
 }
 
 impl Element<'_> {
-    /// The bytes of the element as a term of its own.
+    /// The element as a term.
     pub fn to_term(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.size());
         self.write(&mut out);
         out
     }
 
-    /// Appends the element as a term of its own.
+    /// Appends the element as a term.
     pub fn write(self, out: &mut Vec<u8>) {
         match self {
             Element::Byte(byte) => out.extend([tag::SMALL_INTEGER, byte]),
@@ -33,7 +33,7 @@ impl Element<'_> {
         }
     }
 
-    /// How long the element is as a term of its own.
+    /// The length of the element as a term.
     pub const fn size(self) -> usize {
         match self {
             Element::Byte(_) => 2,
@@ -42,21 +42,21 @@ impl Element<'_> {
     }
 }
 
-/// The elements of a list in canonical form, and its tail.
+/// The remaining elements of a list in canonical form, and its tail.
 #[derive(Clone, Debug)]
 pub struct Elements<'a> {
     bytes: &'a [u8],
     terms: u32,
-    /// Where the terms stand, and the tail behind them; nothing where the list says its own end.
+    /// At the next term. After the terms comes the tail; without a cursor, the list is proper.
     cursor: Option<Cursor<'a>>,
 }
 
 impl<'a> Elements<'a> {
-    /// Reads the head of a list; `None` where another term stands.
+    /// Reads the head of a list. Returns `None` for any other term.
     pub fn read(cursor: &mut Cursor<'a>) -> Result<Option<Self>, Error> {
         let elements = match Head::read(cursor)? {
-            Head::Nil => Self::of_bytes(&[]),
-            Head::String(bytes) => Self::of_bytes(bytes),
+            Head::Nil => Self::from_bytes(&[]),
+            Head::String(bytes) => Self::from_bytes(bytes),
             Head::List(terms) => Self {
                 bytes: &[],
                 terms,
@@ -67,7 +67,7 @@ impl<'a> Elements<'a> {
         Ok(Some(elements))
     }
 
-    const fn of_bytes(bytes: &'a [u8]) -> Self {
+    const fn from_bytes(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
             terms: 0,
@@ -75,7 +75,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// The next element.
+    /// Reads the next element.
     pub fn next_element(&mut self) -> Result<Option<Element<'a>>, Error> {
         if let Some((&byte, rest)) = self.bytes.split_first() {
             self.bytes = rest;
@@ -90,14 +90,14 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// Whether nothing is left, and the list is a proper one.
+    /// Whether no elements are left and the tail is the empty list.
     pub fn is_end(mut self) -> Result<bool, Error> {
         Ok(self.bytes.is_empty()
             && self.terms == 0
             && self.cursor.as_mut().map_or(Ok(NIL), term)? == NIL)
     }
 
-    /// What is left, elements and tail, as a canonical term.
+    /// The remaining elements and the tail as a canonical term.
     pub fn rest(mut self) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
         let mut list = ListWriter::begin(&mut out);
@@ -122,8 +122,8 @@ fn term<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Error> {
     Ok(start.until(cursor))
 }
 
-/// Writes a list in canonical form: the caller appends each element, in canonical form, after
-/// announcing it with [`count_element`](Self::count_element).
+/// Writes a list in canonical form. Before appending an element in canonical form, the caller calls
+/// [`count_element`](Self::count_element).
 #[derive(Debug)]
 pub struct ListWriter {
     position: usize,
@@ -131,7 +131,7 @@ pub struct ListWriter {
 }
 
 impl ListWriter {
-    /// A list that starts at the end of `out`.
+    /// Begins a list at the end of `out`.
     pub fn begin(out: &mut Vec<u8>) -> Self {
         let position = out.len();
         out.extend([tag::LIST, 0, 0, 0, 0]);
@@ -141,7 +141,7 @@ impl ListWriter {
         }
     }
 
-    /// One element more.
+    /// Counts an element.
     pub const fn count_element(&mut self) {
         self.elements = self.elements.saturating_add(1);
     }
@@ -160,22 +160,22 @@ impl ListWriter {
         }
     }
 
-    /// Ends the elements of an improper list; the caller appends the tail. Without any element, the
-    /// tail is all there is.
+    /// Ends the elements of an improper list. The caller then appends the tail. Without elements, the tail
+    /// replaces the list.
     pub fn begin_tail(self, out: &mut Vec<u8>) {
         if self.elements == 0 {
             out.truncate(self.position);
-        } else if let Some(number) = out.get_mut(self.position + 1..self.position + HEADER) {
+        } else if let Some(number) = out.get_mut(self.position + 1..self.position + HEADER_LEN) {
             number.copy_from_slice(&self.elements.to_be_bytes());
         }
     }
 
-    /// The list as a string, if all elements are small integers and there are few enough.
+    /// The list encoded as a string, if all elements are small integers and a string can hold them.
     fn string(&self, out: &[u8]) -> Option<Vec<u8>> {
         let length = u16::try_from(self.elements)
             .ok()
             .filter(|&length| length > 0)?;
-        let elements = out.get(self.position + HEADER..)?;
+        let elements = out.get(self.position + HEADER_LEN..)?;
         let mut string = Vec::with_capacity(usize::from(length) + 3);
         string.push(tag::STRING);
         string.extend(length.to_be_bytes());
@@ -205,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn a_string() {
+    fn reads_a_string() {
         let (terms, rests) = elements(&[107, 0, 2, 7, 8]);
         assert_eq!(terms, [[97, 7], [97, 8]]);
         assert_eq!(rests, [&[107, 0, 2, 7, 8][..], &[107, 0, 1, 8], &[106]]);
     }
 
     #[test]
-    fn an_improper_list() {
+    fn reads_an_improper_list() {
         let list = [108, 0, 0, 0, 2, 106, 97, 8, 97, 9];
         let (terms, rests) = elements(&list);
         assert_eq!(terms, [&[106][..], &[97, 8]]);
@@ -223,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_of_bytes_becomes_a_string() {
+    fn encodes_remaining_small_integers_as_a_string() {
         let (_, rests) = elements(&[108, 0, 0, 0, 2, 106, 97, 8, 106]);
         assert_eq!(rests.get(1), Some(&vec![107, 0, 1, 8]));
     }
 
     #[test]
-    fn no_list() {
+    fn rejects_other_terms() {
         assert!(
             Elements::read(&mut Cursor::new(&[97, 1]))
                 .unwrap()

@@ -1,9 +1,8 @@
 //! Erlang's external term format, read and written as bytes.
 //!
-//! The format is described at <https://www.erlang.org/doc/apps/erts/erl_ext_dist.html>. Bytes come
-//! from the Erlang VM or from Redis; the latter are not trusted: whatever they hold, reading them
-//! ends in a value or an [`Error`] with the offset, in time and memory in proportion to their
-//! length.
+//! The format is described at <https://www.erlang.org/doc/apps/erts/erl_ext_dist.html>. Bytes come from the
+//! Erlang VM or from Redis. Bytes from Redis are untrusted: reading any bytes yields a value or an [`Error`]
+//! with an offset, in time and memory proportional to their length.
 
 mod canonical;
 mod check;
@@ -14,7 +13,7 @@ mod list;
 mod tag;
 mod walk;
 
-pub use canonical::{AtomForm, canonical, external};
+pub use canonical::{AtomEncoding, canonicalize, write_canonical};
 pub use check::check;
 pub use cursor::Cursor;
 pub use error::{Error, ErrorKind};

@@ -1,6 +1,8 @@
-//! The bytes that say what follows.
+//! The tags that begin terms.
+//!
+//! Named as in the format's description, without `_EXT`.
 
-/// First byte of every external term.
+/// The first byte of every external term.
 pub const VERSION: u8 = 131;
 
 pub(super) const NEW_FLOAT: u8 = 70;

@@ -1,12 +1,12 @@
-//! Finding where a term ends.
+//! Skipping terms.
 
 use super::{Cursor, Error, ErrorKind, Head, VERSION};
 
-/// How deep terms may be nested. Pow's values are nested some ten deep; the bound keeps the stack
-/// of whoever reads them small.
+/// How deep terms may be nested. Pow's values are nested about ten levels deep; the bound keeps the stack of
+/// recursive functions small.
 pub const MAX_DEPTH: usize = 256;
 
-/// Reads past one term.
+/// Advances the cursor past one term.
 pub fn skip(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     skip_at(cursor, MAX_DEPTH)
 }
@@ -28,7 +28,7 @@ fn skip_at(cursor: &mut Cursor<'_>, depth: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// The cursor behind the version byte that opens an external term.
+/// A cursor at the term that follows the version byte.
 pub fn term_after_version(bytes: &[u8]) -> Result<Cursor<'_>, Error> {
     let mut cursor = Cursor::new(bytes);
     let start = cursor;
@@ -46,8 +46,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_behind_one_term() {
-        // {[a, 1 | b], #{1 => "x"}}, and one byte more
+    fn skips_one_term() {
+        // {[a, 1 | b], #{1 => "x"}}, and one more byte
         let bytes = [
             104, 2, 108, 0, 0, 0, 2, 119, 1, 97, 97, 1, 119, 1, 98, 116, 0, 0, 0, 1, 97, 1, 109, 0,
             0, 0, 1, 120, 7,
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded() {
+    fn rejects_terms_that_are_nested_too_deep() {
         let nested = |depth: usize| {
             let mut bytes = [104, 1].repeat(depth);
             bytes.push(106);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_lie_end_with_the_bytes() {
+    fn rejects_counts_beyond_the_end() {
         for tag in [105, 108, 116] {
             let error = skip(&mut Cursor::new(&[tag, 255, 255, 255, 255, 106])).unwrap_err();
             assert_eq!((error.kind(), error.offset()), (ErrorKind::End, 6));

@@ -1,8 +1,8 @@
-//! The index sets: which keys lie under which first parts.
+//! The index: sorted sets that list the keys with a common prefix.
 //!
-//! For a key of n parts, the sorted set `_index:` + redis_key of the first i parts (1 ≤ i < n) holds the
-//! redis_key of the others as member, the time of expiry in Unix milliseconds as score. The layout is
-//! that of the current edition of Pow's guide.
+//! A key of n parts is a member of n - 1 index sets. The name of each is `_index:` and the first i parts of
+//! the Redis key (1 ≤ i < n); the member is the remaining parts, and its score the time at which the record
+//! expires, in Unix milliseconds. The current edition of Pow's guide has the same index.
 
 use std::collections::HashMap;
 
@@ -10,38 +10,38 @@ use super::redis_key::RedisKey;
 use super::ttl::Ttl;
 use crate::resp::commands::Commands;
 
-/// How long after its score a member is dropped, in milliseconds: a value set after its index, or by
-/// a host whose clock is behind, outlives the score a little.
+/// How long after its score a member is purged, in milliseconds: a value outlives its score a little if it
+/// was set later than its index entry, or by a host whose clock is behind.
 pub(crate) const PURGE_MARGIN_MS: i64 = 5_000;
 
-/// What to add to one index set.
+/// The members to add to an index set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexUpdate {
     set: Vec<u8>,
     members: Vec<Vec<u8>>,
 }
 
-/// What redis_keys add to the index, everything for one set together.
+/// The index updates for these Redis keys, one per index set.
 pub fn index_updates<'a>(redis_keys: impl IntoIterator<Item = &'a RedisKey>) -> Vec<IndexUpdate> {
-    let mut index_updates: Vec<IndexUpdate> = Vec::new();
+    let mut updates: Vec<IndexUpdate> = Vec::new();
     let mut positions = HashMap::new();
     for redis_key in redis_keys {
         for (set, member) in redis_key.index_entries() {
-            let position = *positions.entry(set.clone()).or_insert(index_updates.len());
-            match index_updates.get_mut(position) {
+            let position = *positions.entry(set.clone()).or_insert(updates.len());
+            match updates.get_mut(position) {
                 Some(update) => update.members.push(member.to_vec()),
-                None => index_updates.push(IndexUpdate {
+                None => updates.push(IndexUpdate {
                     set,
                     members: vec![member.to_vec()],
                 }),
             }
         }
     }
-    index_updates
+    updates
 }
 
 impl IndexUpdate {
-    /// The set that is added to.
+    /// The name of the set.
     pub(crate) fn set(&self) -> &[u8] {
         &self.set
     }
@@ -57,7 +57,7 @@ impl IndexUpdate {
     }
 }
 
-/// Appends the command that drops members which expired.
+/// Appends the command that removes expired members.
 pub(crate) fn write_purge(set: &[u8], now_ms: i64, commands: &mut Commands) {
     commands.push("ZREMRANGEBYSCORE", set, |command| {
         command
@@ -76,14 +76,14 @@ mod tests {
     }
 
     #[test]
-    fn members_of_one_set_are_added_together() {
+    fn adds_the_members_of_a_set_with_one_command() {
         let redis_keys = [redis_key("n x"), redis_key("n y z")];
-        let index_updates = index_updates(&redis_keys);
-        let sets: Vec<_> = index_updates.iter().map(|a| a.members.len()).collect();
+        let updates = index_updates(&redis_keys);
+        let sets: Vec<_> = updates.iter().map(|update| update.members.len()).collect();
         assert_eq!(sets, [2, 1]);
 
         let mut commands = Commands::new();
-        for update in &index_updates {
+        for update in &updates {
             update.write(Ttl::Millis(1_000), 500, &mut commands);
         }
         assert_eq!(
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn without_expiry() {
+    fn persistent_records_have_an_infinite_score() {
         let mut commands = Commands::new();
         for update in index_updates([&redis_key("n x")]) {
             update.write(Ttl::Persistent, 500, &mut commands);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_what_expired_a_while_ago() {
+    fn purges_members_that_expired_a_while_ago() {
         let mut commands = Commands::new();
         write_purge(b"s", 10_000, &mut commands);
         assert_eq!(lines(commands.as_bytes()), ["ZREMRANGEBYSCORE s -inf 5000"]);

@@ -1,8 +1,14 @@
-//! A key: namespace and parts.
+//! A key: a namespace and parts.
+//!
+//! Keys are stored in canonical form. A stored key is *legacy* if its atoms are encoded in Latin-1, as
+//! Erlang/OTP 25 and earlier encode them. Pow's example backend wrote such keys on these releases. Legacy
+//! keys are read and deleted like others, but never written.
 
+use super::redis_key::{RedisKey, decode_parts};
 use crate::error::{Error, ErrorKind};
-use crate::etf::{AtomForm, Elements, ListWriter, VERSION, external, term_after_version};
-use crate::keyspace::redis_key::{RedisKey, decode_parts};
+use crate::etf::{
+    self, AtomEncoding, Elements, ListWriter, VERSION, canonicalize, term_after_version,
+};
 
 /// The parts of a key, the namespace first, each an external term in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,19 +16,41 @@ pub struct Key {
     parts: Vec<Vec<u8>>,
 }
 
-/// What a redis_key says.
+/// A decoded Redis key.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RedisKeyParts {
-    /// The list of the parts behind the namespace, in canonical form without a version byte.
-    pub(crate) parts: Vec<u8>,
-    /// Whether the redis_key is in another form.
-    pub(crate) legacy: bool,
+pub(crate) struct DecodedKey {
+    /// The list of the parts after the namespace, in canonical form without a version byte.
+    pub(crate) parts_term: Vec<u8>,
+    /// Whether the key is stored in another form than the canonical one.
+    pub(crate) is_legacy: bool,
+}
+
+impl DecodedKey {
+    /// Decodes a Redis key. Returns `None` if it is not one of the store.
+    pub(crate) fn from_redis_key(redis_key: &[u8]) -> Option<Self> {
+        let mut parts_term = Vec::with_capacity(redis_key.len());
+        let mut list = ListWriter::begin(&mut parts_term);
+        let mut is_legacy = false;
+        for (position, part) in decode_parts(redis_key)?.iter().enumerate() {
+            let term = canonicalize(part, AtomEncoding::Utf8).ok()?;
+            is_legacy |= term != *part;
+            if position > 0 {
+                list.count_element();
+                parts_term.extend(term.iter().skip(1));
+            }
+        }
+        list.end(&mut parts_term);
+        Some(Self {
+            parts_term,
+            is_legacy,
+        })
+    }
 }
 
 impl Key {
-    /// A key from the external term of the list `[namespace | parts]`.
+    /// A key from an external term, the list `[namespace | parts]`.
     pub fn from_external(bytes: &[u8]) -> Result<Self, Error> {
-        let list = external(bytes, AtomForm::Utf8).map_err(ErrorKind::Key)?;
+        let list = canonicalize(bytes, AtomEncoding::Utf8).map_err(ErrorKind::Key)?;
         let parts = Self::split(&list).map_err(ErrorKind::Key)?;
         match parts {
             Some(parts) if !parts.is_empty() => Ok(Self { parts }),
@@ -30,8 +58,8 @@ impl Key {
         }
     }
 
-    /// The elements of a proper list as external terms; `None` for any other term.
-    fn split(list: &[u8]) -> Result<Option<Vec<Vec<u8>>>, crate::etf::Error> {
+    /// The elements of a proper list as external terms. Returns `None` for any other term.
+    fn split(list: &[u8]) -> Result<Option<Vec<Vec<u8>>>, etf::Error> {
         let mut cursor = term_after_version(list)?;
         let Some(mut elements) = Elements::read(&mut cursor)? else {
             return Ok(None);
@@ -46,21 +74,22 @@ impl Key {
         Ok(elements.is_end()?.then_some(parts))
     }
 
-    /// A key from parts of which the namespace is the first.
+    /// A key from its parts, the namespace first.
     pub(crate) const fn from_parts(parts: Vec<Vec<u8>>) -> Self {
         Self { parts }
     }
 
-    /// The key of a redis_key found in Redis; `None` for a Redis key that is not one of ours.
+    /// The key of a Redis key. Returns `None` if it is not one of the store.
     pub fn from_redis_key(redis_key: &[u8]) -> Option<Self> {
         let parts = decode_parts(redis_key)?
             .iter()
-            .map(|part| external(part, AtomForm::Utf8).ok())
+            .map(|part| canonicalize(part, AtomEncoding::Utf8).ok())
             .collect::<Option<Vec<_>>>()?;
         Some(Self { parts })
     }
 
-    /// The namespace as external term; `None` where nothing follows it, as in a key of ours.
+    /// The namespace as an external term. Returns `None` if no part follows it: no key of the store is like
+    /// that.
     pub(crate) fn namespace(&self) -> Option<&[u8]> {
         match self.parts.as_slice() {
             [namespace, _, ..] => Some(namespace),
@@ -68,39 +97,22 @@ impl Key {
         }
     }
 
-    /// What a redis_key found in Redis says; `None` for a Redis key that is not one of ours.
-    pub(crate) fn parts_of_redis_key(redis_key: &[u8]) -> Option<RedisKeyParts> {
-        let mut parts = Vec::with_capacity(redis_key.len());
-        let mut list = ListWriter::begin(&mut parts);
-        let mut legacy = false;
-        for (position, part) in decode_parts(redis_key)?.iter().enumerate() {
-            let term = external(part, AtomForm::Utf8).ok()?;
-            legacy |= term != *part;
-            if position > 0 {
-                list.count_element();
-                parts.extend(term.iter().skip(1));
-            }
-        }
-        list.end(&mut parts);
-        Some(RedisKeyParts { parts, legacy })
-    }
-
-    /// Where the key is written.
+    /// The Redis key that the key is written to.
     pub fn redis_key(&self) -> RedisKey {
         RedisKey::from_parts(self.parts.iter().map(Vec::as_slice))
     }
 
-    /// Where the key was written by Pow's guide on Erlang/OTP 25 and earlier, if elsewhere.
+    /// The Redis key of the legacy form, if it differs.
     pub fn legacy_redis_key(&self) -> Option<RedisKey> {
         let parts = self
             .parts
             .iter()
-            .map(|part| external(part, AtomForm::Latin1).ok())
+            .map(|part| canonicalize(part, AtomEncoding::Latin1).ok())
             .collect::<Option<Vec<_>>>()?;
         (parts != self.parts).then(|| RedisKey::from_parts(parts.iter().map(Vec::as_slice)))
     }
 
-    /// The list of the parts behind the namespace, in canonical form without a version byte.
+    /// The list of the parts after the namespace, in canonical form without a version byte.
     pub fn parts_term(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut list = ListWriter::begin(&mut out);
@@ -117,14 +129,14 @@ impl Key {
 mod tests {
     use super::*;
 
-    /// `["ns", user, 1]` as Erlang/OTP 25 and earlier write it.
-    const OLD: &[u8] = &[
+    /// `["ns", user, 1]` in legacy form.
+    const LEGACY: &[u8] = &[
         131, 108, 0, 0, 0, 3, 109, 0, 0, 0, 2, 110, 115, 100, 0, 4, 117, 115, 101, 114, 97, 1, 106,
     ];
 
     #[test]
-    fn is_written_in_one_form_and_read_in_two() {
-        let key = Key::from_external(OLD).unwrap();
+    fn is_written_in_canonical_form_and_read_in_both() {
+        let key = Key::from_external(LEGACY).unwrap();
         assert_eq!(key.redis_key().as_bytes(), b"g20AAAACbnM:g3cEdXNlcg:g2EB");
         let legacy = key.legacy_redis_key().unwrap();
         assert_eq!(legacy.as_bytes(), b"g20AAAACbnM:g2QABHVzZXI:g2EB");
@@ -136,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn without_atoms_there_is_one_path() {
+    fn without_atoms_has_no_legacy_form() {
         let key = Key::from_external(&[131, 107, 0, 2, 1, 2]).unwrap();
         assert_eq!(key.redis_key().as_bytes(), b"g2EB:g2EC");
         assert_eq!(key.legacy_redis_key(), None);
@@ -144,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_a_proper_list_without_functions() {
+    fn rejects_improper_lists_and_functions() {
         for improper in [
             &[131, 108, 0, 0, 0, 1, 97, 1, 97, 2][..],
             &[131, 97, 1],
@@ -161,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn other_keys_in_redis_are_not_ours() {
+    fn ignores_other_redis_keys() {
         for other in [
             &b"session:7"[..],
             b"",

@@ -1,10 +1,10 @@
-//! Which keys the store keeps in Redis.
+//! The layout of the store in Redis.
 
-/// How keys lie in Redis.
+/// The layout of the store in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// With index sets, as the current edition of Pow's guide has it.
+    /// Values and index sets, as in the current edition of Pow's guide.
     Indexed,
-    /// Keys and values alone, as the first edition of Pow's guide has it.
+    /// Values only, as in the first edition of Pow's guide.
     Plain,
 }

@@ -1,6 +1,6 @@
-//! What lies under which key in Redis: keys, index sets, and patterns on them.
+//! The data model in Redis: keys, index sets, and patterns of keys.
 //!
-//! Knows nothing of the connection that the commands are sent over.
+//! This room only writes commands: it does not depend on the connection that sends them.
 
 pub mod index;
 pub mod index_maintenance;

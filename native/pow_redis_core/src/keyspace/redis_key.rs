@@ -1,24 +1,25 @@
-//! Where a key lies in Redis.
+//! The Redis key of a key, and the names of index sets.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 const SEPARATOR: u8 = b':';
-/// Most redis_keys are no longer.
-const MOST_PATHS: usize = 128;
+/// Most Redis keys fit into this many bytes.
+const CAPACITY: usize = 128;
 const INDEX_PREFIX: &[u8] = b"_index:";
 
-/// The parts of a key, each in base64url without padding, joined by `:`. This is the name of a
-/// Redis key; its first parts also name the index sets in which the others are members.
+/// A Redis key: the parts of a key, each encoded in base64url without padding, joined by `:`.
+///
+/// A prefix of its parts also names an index set. The remaining parts are a member of that set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisKey {
     bytes: Vec<u8>,
 }
 
 impl RedisKey {
-    /// The redis_key of parts, each an external term.
+    /// The Redis key of these parts, each an external term.
     pub fn from_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut text = String::with_capacity(MOST_PATHS);
+        let mut text = String::with_capacity(CAPACITY);
         for (position, part) in parts.into_iter().enumerate() {
             if position > 0 {
                 text.push(char::from(SEPARATOR));
@@ -30,19 +31,19 @@ impl RedisKey {
         }
     }
 
-    /// The redis_key that a Redis key is.
-    pub(crate) fn found(bytes: &[u8]) -> Self {
+    /// A Redis key from its bytes, which are not checked.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self {
             bytes: bytes.to_vec(),
         }
     }
 
-    /// The redis_key whose index set has this name; `None` for the name of anything else.
-    pub(crate) fn of_index_set(name: &[u8]) -> Option<Self> {
-        name.strip_prefix(INDEX_PREFIX).map(Self::found)
+    /// The prefix in the name of an index set. Returns `None` for other names.
+    pub(crate) fn from_index_set(name: &[u8]) -> Option<Self> {
+        name.strip_prefix(INDEX_PREFIX).map(Self::from_bytes)
     }
 
-    /// The redis_key of a member of the index set of `self`.
+    /// The Redis key of a member of the index set that `self` names.
     pub fn join(&self, member: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(self.bytes.len() + 1 + member.len());
         bytes.extend(&self.bytes);
@@ -56,18 +57,17 @@ impl RedisKey {
         &self.bytes
     }
 
-    /// The same, as bytes of its own.
+    /// The bytes of the Redis key.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// The name of the index set that holds what follows these parts.
+    /// The name of the index set of this prefix.
     pub fn index_set(&self) -> Vec<u8> {
         index_set(&self.bytes)
     }
 
-    /// Where the redis_key stands in the index: for each of its first parts the name of the set, and the
-    /// rest of the redis_key, which is the member.
+    /// The index entries of the Redis key: for each prefix of its parts, the name of the set and the member.
     pub fn index_entries(&self) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
         self.bytes
             .iter()
@@ -80,16 +80,16 @@ impl RedisKey {
     }
 }
 
-fn index_set(redis_key: &[u8]) -> Vec<u8> {
-    [INDEX_PREFIX, redis_key].concat()
+fn index_set(prefix: &[u8]) -> Vec<u8> {
+    [INDEX_PREFIX, prefix].concat()
 }
 
-/// How many parts a redis_key found in Redis has.
-pub(crate) fn count_parts(redis_key: &[u8]) -> usize {
+/// The number of parts of a Redis key or of a member of an index set.
+pub(crate) fn part_count(redis_key: &[u8]) -> usize {
     1 + redis_key.iter().filter(|&&byte| byte == SEPARATOR).count()
 }
 
-/// The parts of a redis_key found in Redis; `None` for a Redis key that is no redis_key.
+/// The parts of a Redis key. Returns `None` if it is not one of the store.
 pub fn decode_parts(redis_key: &[u8]) -> Option<Vec<Vec<u8>>> {
     redis_key
         .split(|&byte| byte == SEPARATOR)
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn joins_parts_and_splits_them() {
+    fn encodes_and_decodes_parts() {
         let parts = [&[131, 97, 1][..], &[131, 106]];
         let redis_key = RedisKey::from_parts(parts);
         assert_eq!(redis_key.as_bytes(), b"g2EB:g2o");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn stands_in_a_set_for_each_of_its_first_parts() {
+    fn has_an_index_entry_for_each_prefix() {
         let redis_key = RedisKey::from_parts([&[131, 97, 1][..], &[131, 106], &[131, 97, 2]]);
         let index_entries: Vec<_> = redis_key.index_entries().collect();
         assert_eq!(
@@ -128,7 +128,7 @@ mod tests {
         let prefix = RedisKey::from_parts([&[131, 97, 1][..]]);
         assert_eq!(prefix.index_set(), b"_index:g2EB");
         assert_eq!(prefix.join(b"g2o:g2EC"), redis_key);
-        assert_eq!(RedisKey::of_index_set(&prefix.index_set()), Some(prefix));
-        assert_eq!(RedisKey::of_index_set(redis_key.as_bytes()), None);
+        assert_eq!(RedisKey::from_index_set(&prefix.index_set()), Some(prefix));
+        assert_eq!(RedisKey::from_index_set(redis_key.as_bytes()), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Times to live, of records and of the index sets that list them.
+//! The time to live (TTL) of records, and of the index sets that list them.
 
 use redis::Cmd;
 
@@ -6,14 +6,14 @@ use crate::resp::commands::Commands;
 
 /// The number of commands that [`Ttl::write_pexpire`] appends.
 pub(crate) const PEXPIRE_COMMANDS: usize = 2;
-/// The longest TTL of an index set, in milliseconds: 300,000 years. A set with a persistent member gets
-/// it, since the `NX` of the next put would give a set without expiry that put's shorter TTL.
+/// The longest TTL of an index set, in milliseconds: 300,000 years. A set with a persistent member has it: a
+/// set without a TTL would get the shorter one of the next put, whose `NX` would apply.
 const MAX_TTL_MS: i64 = 10_000_000_000_000_000;
-/// An index set outlives the members just added by this many milliseconds: values are set after their
-/// index, and must not outlive it.
+/// How much longer an index set lives than a record just added to it, in milliseconds: values are set after
+/// their index entries, and must not outlive them.
 const MARGIN_MS: i64 = 60_000;
 
-/// A record's time to live.
+/// The time to live of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
     /// Expires after this many milliseconds.
@@ -23,8 +23,17 @@ pub enum Ttl {
 }
 
 impl Ttl {
-    /// The TTL of what expires at a Unix time in milliseconds.
-    pub(crate) fn until_ms(expires_at_ms: i64, now_ms: i64) -> Self {
+    /// The TTL in the reply to `PTTL`. Returns `None` if the Redis key does not exist.
+    pub(crate) const fn from_pttl(reply: i64) -> Option<Self> {
+        match reply {
+            -2 => None,
+            ..0 => Some(Self::Persistent),
+            ms => Some(Self::Millis(ms)),
+        }
+    }
+
+    /// The TTL of a record that expires at this Unix time in milliseconds.
+    pub(crate) fn expiring_at(expires_at_ms: i64, now_ms: i64) -> Self {
         if expires_at_ms >= MAX_TTL_MS {
             Self::Persistent
         } else {
@@ -32,7 +41,7 @@ impl Ttl {
         }
     }
 
-    /// When a record expires, in Unix milliseconds.
+    /// When a record with this TTL expires, in Unix milliseconds.
     pub(crate) const fn expires_at_ms(self, now_ms: i64) -> i64 {
         match self {
             Self::Millis(ms) => now_ms.saturating_add(ms),
@@ -53,7 +62,7 @@ impl Ttl {
         }
     }
 
-    /// Appends the record's score in an index set: when it expires.
+    /// Appends the record's score in index sets: the time at which it expires.
     pub(crate) fn write_score(self, now_ms: i64, command: &mut Cmd) {
         match self {
             Self::Millis(ms) => command.arg(now_ms.saturating_add(ms)),
@@ -61,9 +70,9 @@ impl Ttl {
         };
     }
 
-    /// Appends the commands that keep an index set at least as long as the record.
+    /// Appends the commands that make an index set live longer than the record.
     pub(crate) fn write_pexpire(self, set: &[u8], commands: &mut Commands) {
-        // `GT` counts a set without expiry as one that never expires, so `NX` has to come first.
+        // For `GT`, a set without a TTL never expires, so `NX` must come first.
         for condition in ["NX", "GT"] {
             commands.push("PEXPIRE", set, |command| {
                 command.arg(self.set_ttl_ms()).arg(condition);
@@ -78,7 +87,7 @@ mod tests {
     use crate::resp::testing::lines;
 
     #[test]
-    fn a_set_outlives_its_members() {
+    fn index_sets_outlive_their_members() {
         for (ttl, text) in [
             (Ttl::Millis(1_000), "61000"),
             (Ttl::Persistent, "10000000000000000"),
@@ -92,10 +101,17 @@ mod tests {
     }
 
     #[test]
-    fn a_ttl_is_known_from_its_expiry() {
+    fn a_ttl_follows_from_the_time_of_expiry() {
         for ttl in [Ttl::Millis(1_000), Ttl::Persistent] {
-            assert_eq!(Ttl::until_ms(ttl.expires_at_ms(5), 5), ttl);
+            assert_eq!(Ttl::expiring_at(ttl.expires_at_ms(5), 5), ttl);
         }
-        assert_eq!(Ttl::until_ms(5, 7), Ttl::Millis(0));
+        assert_eq!(Ttl::expiring_at(5, 7), Ttl::Millis(0));
+    }
+
+    #[test]
+    fn reads_the_reply_to_pttl() {
+        assert_eq!(Ttl::from_pttl(-2), None);
+        assert_eq!(Ttl::from_pttl(-1), Some(Ttl::Persistent));
+        assert_eq!(Ttl::from_pttl(0), Some(Ttl::Millis(0)));
     }
 }

@@ -1,50 +1,50 @@
-//! All records whose keys match a pattern.
+//! Reading all records whose keys match a pattern.
 
 use std::collections::BTreeMap;
 
-use super::key_scan::{KeyScan, Listing, Match};
+use super::key_scan::{KeyScan, Match, ScanTarget};
+use super::records::Records;
 use super::repair::StaleEntry;
 use super::{Outcome, Repair, Step, WriteContext};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::etf;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::pattern::Pattern;
-use crate::operation::records::Records;
 use crate::resp::replies::Replies;
 
-/// As many values as are read without others noticing.
-const FEW: usize = 32;
+/// Reading this many values hardly delays other operations.
+const SHORT: usize = 32;
 
-/// Reads the records that match: pages of the index (or of all keys, in the plain layout), and the
-/// values of what matched on the page before, in the same round.
+/// Reads all records whose keys match a pattern. Each round reads a page of the index (or of all keys, in
+/// the plain layout), and the values of the matches on the page before.
 #[derive(Debug)]
 pub struct All {
     pattern: Pattern,
     layout: Layout,
     scans: Vec<KeyScan>,
-    /// What matched and is to be read in the next round.
+    /// The matches whose values the next round reads.
     matches: Vec<Match>,
-    /// The records found, by the canonical term of their key's parts.
-    found: BTreeMap<Vec<u8>, Found>,
+    /// The records read so far, by the list of their parts.
+    records: BTreeMap<Vec<u8>, Record>,
     stale: Vec<StaleEntry>,
     invalid: usize,
 }
 
 #[derive(Debug)]
-struct Found {
+struct Record {
     value: Vec<u8>,
-    legacy: bool,
+    is_legacy: bool,
 }
 
 impl All {
-    /// Reads the records that match `pattern`.
+    /// Reads the records whose keys match `pattern`.
     pub fn new(pattern: Pattern, layout: Layout) -> Self {
         let mut all = Self {
             pattern,
             layout,
             scans: Vec::new(),
             matches: Vec::new(),
-            found: BTreeMap::new(),
+            records: BTreeMap::new(),
             stale: Vec::new(),
             invalid: 0,
         };
@@ -52,22 +52,22 @@ impl All {
         all
     }
 
-    /// Cursors mean nothing to another server.
+    /// Starts over: cursors are meaningless to another server.
     pub(super) fn reset(&mut self) {
         let prefix = self.pattern.prefix();
-        // The old form first: what is renamed between the two is found in the second.
+        // The legacy prefix first: a key that is renamed meanwhile is then found under the canonical one.
         let redis_keys = [
             prefix.legacy_redis_key().map(|redis_key| (redis_key, true)),
             Some((prefix.redis_key(), false)),
         ];
         let redis_keys = || redis_keys.iter().flatten();
-        let parts = prefix.parts_term();
-        self.matches = if self.pattern.matches(&parts) {
+        let parts_term = prefix.parts_term();
+        self.matches = if self.pattern.matches(&parts_term) {
             redis_keys()
-                .map(|(redis_key, legacy)| Match {
+                .map(|(redis_key, is_legacy)| Match {
                     redis_key: redis_key.as_bytes().to_vec(),
-                    key: parts.clone(),
-                    legacy: *legacy,
+                    parts_term: parts_term.clone(),
+                    is_legacy: *is_legacy,
                     index_entry: None,
                 })
                 .collect()
@@ -78,29 +78,29 @@ impl All {
             _ if self.pattern.is_exact() => Vec::new(),
             Layout::Plain => {
                 let glob = self.pattern.glob();
-                vec![KeyScan::new(Listing::Scan { glob })]
+                vec![KeyScan::new(ScanTarget::AllKeys { glob })]
             }
             Layout::Indexed => redis_keys()
                 .map(|(redis_key, _)| {
                     let set = redis_key.index_set().into();
                     let prefix = redis_key.clone();
-                    KeyScan::new(Listing::Index { set, prefix })
+                    KeyScan::new(ScanTarget::IndexSet { set, prefix })
                 })
                 .collect(),
         };
-        self.found.clear();
+        self.records.clear();
         self.stale.clear();
         self.invalid = 0;
     }
 
-    /// Whether its next round is long.
+    /// Whether the next round is long.
     pub(super) fn is_long(&self) -> bool {
-        self.matches.len() > FEW || self.scans.iter().any(KeyScan::is_continuing)
+        self.matches.len() > SHORT || self.scans.iter().any(KeyScan::is_continuing)
     }
 
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
-        for found in &self.matches {
-            context.commands.push("GET", &found.redis_key, |_| ());
+        for matched in &self.matches {
+            context.commands.push("GET", &matched.redis_key, |_| ());
         }
         for scan in &self.scans {
             scan.write(context);
@@ -108,42 +108,42 @@ impl All {
     }
 
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
-        for found in std::mem::take(&mut self.matches) {
+        for matched in std::mem::take(&mut self.matches) {
             let value = replies.next_bytes();
-            self.take_value(found, value)?;
+            self.read_value(matched, value)?;
         }
         for scan in self.scans.iter_mut().filter(|scan| scan.has_more()) {
             let matches = scan.read(&mut replies, &self.pattern)?;
             self.matches.extend(matches);
         }
-        let finished = self.matches.is_empty() && !self.scans.iter().any(KeyScan::has_more);
-        Ok(if finished {
+        let is_done = self.matches.is_empty() && !self.scans.iter().any(KeyScan::has_more);
+        Ok(if is_done {
             Step::Done(self.outcome())
         } else {
             Step::Again
         })
     }
 
-    fn take_value(
+    fn read_value(
         &mut self,
-        found: Match,
+        matched: Match,
         value: Result<Option<Vec<u8>>, Error>,
     ) -> Result<(), Error> {
         match value {
             Ok(Some(value)) if etf::check(&value).is_ok() => {
-                let known = self.found.get(&found.key);
-                if known.is_none_or(|known| known.legacy) {
-                    let legacy = found.legacy;
-                    self.found.insert(found.key, Found { value, legacy });
+                let known = self.records.get(&matched.parts_term);
+                if known.is_none_or(|known| known.is_legacy) {
+                    let is_legacy = matched.is_legacy;
+                    let record = Record { value, is_legacy };
+                    self.records.insert(matched.parts_term, record);
                 }
             }
             Ok(Some(_)) => self.invalid += 1,
             Ok(None) => {
-                self.matches.extend(found.renamed());
-                self.stale.extend(found.stale());
+                self.matches.extend(matched.renamed());
+                self.stale.extend(matched.into_stale_entry());
             }
-            // Something of another kind lies there: it is no record.
-            Err(error) if is_wrong_type(&error) => self.invalid += 1,
+            Err(error) if error.is_wrong_type() => self.invalid += 1,
             Err(error) => return Err(error),
         }
         Ok(())
@@ -151,8 +151,8 @@ impl All {
 
     fn outcome(&mut self) -> Outcome {
         let mut records = Records::default();
-        for (key, found) in std::mem::take(&mut self.found) {
-            records.push(&key, found.value);
+        for (parts_term, record) in std::mem::take(&mut self.records) {
+            records.push(&parts_term, record.value);
         }
         Outcome::Records {
             records,
@@ -160,10 +160,6 @@ impl All {
             repair: Repair::new(std::mem::take(&mut self.stale)),
         }
     }
-}
-
-fn is_wrong_type(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Server(code) if code.as_str() == "WRONGTYPE")
 }
 
 #[cfg(test)]
@@ -177,19 +173,19 @@ mod tests {
 
     const OTHER: &[u8] = &[131, 97, 8];
 
-    fn all(parts: &[&[u8]], layout: Layout) -> Script {
-        Script::new(Operation::All(Box::new(All::new(pattern(parts), layout))))
+    fn all(parts: &[&[u8]], layout: Layout) -> Driver {
+        Driver::new(Operation::All(Box::new(All::new(pattern(parts), layout))))
     }
 
-    fn indexed(parts: &[&[u8]]) -> Script {
+    fn indexed(parts: &[&[u8]]) -> Driver {
         all(parts, Layout::Indexed)
     }
 
-    /// A key without the namespace, and its value.
-    type Record = (Key, Vec<u8>);
+    /// The key without the namespace, and the value.
+    type KeyValue = (Key, Vec<u8>);
 
-    /// Records in the order of their redis_keys, how many were invalid, and the repair.
-    fn records(outcome: Outcome) -> (Vec<Record>, usize, Option<Repair>) {
+    /// The records, sorted by their Redis keys, the number of invalid values, and the repair.
+    fn records(outcome: Outcome) -> (Vec<KeyValue>, usize, Option<Repair>) {
         let Outcome::Records {
             records,
             invalid,
@@ -206,25 +202,25 @@ mod tests {
         (records, invalid, repair)
     }
 
-    /// A record as it is answered: its key without the namespace.
-    fn record(parts: &[&[u8]], value: &[u8]) -> Record {
-        let number = u32::try_from(parts.len()).unwrap().to_be_bytes();
-        let list = [&[131, 108], &number[..], &parts.concat(), &[106]].concat();
+    /// A record as returned: the key has no namespace.
+    fn record(parts: &[&[u8]], value: &[u8]) -> KeyValue {
+        let count = u32::try_from(parts.len()).unwrap().to_be_bytes();
+        let list = [&[131, 108], &count[..], &parts.concat(), &[106]].concat();
         (Key::from_external(&list).unwrap(), value.to_vec())
     }
 
     #[test]
-    fn an_exact_pattern_reads_the_key_alone() {
+    fn an_exact_pattern_reads_only_its_key() {
         for layout in [Layout::Indexed, Layout::Plain] {
-            let mut script = all(&[ATOM_A, INT_1], layout);
+            let mut driver = all(&[ATOM_A, INT_1], layout);
             assert_eq!(
-                script.write(),
+                driver.write(),
                 [
-                    format!("GET {N}:{OLD_A}:{ONE}"),
+                    format!("GET {N}:{LEGACY_A}:{ONE}"),
                     format!("GET {N}:{A}:{ONE}")
                 ]
             );
-            let outcome = script.done(vec![bulk(OTHER), bulk(VALUE)]);
+            let outcome = driver.done(vec![bulk(OTHER), bulk(VALUE)]);
             let (records, invalid, repair) = records(outcome);
             assert_eq!(records, [record(&[ATOM_A, INT_1], VALUE)]);
             assert!(invalid == 0 && repair.is_none());
@@ -232,95 +228,98 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_renamed_while_it_is_read_is_found() {
-        let mut script = indexed(&[ATOM_A, ANY]);
-        script.again(vec![page(0, &[ONE, "5"]), page(0, &[])]);
-        assert_eq!(script.write(), [format!("GET {N}:{OLD_A}:{ONE}")]);
-        script.again(vec![Value::Nil]);
-        assert_eq!(script.write(), [format!("GET {N}:{A}:{ONE}")]);
-        let (records, _, _) = records(script.done(vec![bulk(VALUE)]));
+    fn finds_a_key_that_is_renamed_before_it_is_read() {
+        let mut driver = indexed(&[ATOM_A, ANY]);
+        driver.again(vec![page(0, &[ONE, "5"]), page(0, &[])]);
+        assert_eq!(driver.write(), [format!("GET {N}:{LEGACY_A}:{ONE}")]);
+        driver.again(vec![Value::Nil]);
+        assert_eq!(driver.write(), [format!("GET {N}:{A}:{ONE}")]);
+        let (records, _, _) = records(driver.done(vec![bulk(VALUE)]));
         assert_eq!(records, [record(&[ATOM_A, INT_1], VALUE)]);
     }
 
     #[test]
-    fn an_exact_pattern_without_atoms_has_one_form() {
-        let mut script = indexed(&[INT_1]);
-        assert_eq!(script.write(), [format!("GET {N}:{ONE}")]);
-        let (records, invalid, repair) = records(script.done(vec![Value::Nil]));
+    fn an_exact_pattern_without_atoms_has_no_legacy_key() {
+        let mut driver = indexed(&[INT_1]);
+        assert_eq!(driver.write(), [format!("GET {N}:{ONE}")]);
+        let (records, invalid, repair) = records(driver.done(vec![Value::Nil]));
         assert!(records.is_empty() && invalid == 0 && repair.is_none());
     }
 
     #[test]
-    fn values_are_read_with_the_next_page() {
-        let mut script = indexed(&[ANY]);
+    fn reads_values_together_with_the_next_page() {
+        let mut driver = indexed(&[ANY]);
         let scan = |cursor| format!("ZSCAN _index:{N} {cursor} COUNT 500");
-        assert_eq!(script.write(), [scan(0)]);
+        assert_eq!(driver.write(), [scan(0)]);
         // Members of two parts do not match.
         let two_parts = format!("{ONE}:{TWO}");
-        script.again(vec![page(17, &[ONE, "5", &two_parts, "6"])]);
+        driver.again(vec![page(17, &[ONE, "5", &two_parts, "6"])]);
 
         let second = [format!("GET {N}:{ONE}"), scan(17)];
-        assert_eq!(script.write(), second);
-        assert_eq!(script.write(), second, "written again");
-        script.again(vec![bulk(VALUE), page(0, &[TWO, "6", "no redis_key", "7"])]);
+        assert_eq!(driver.write(), second);
+        assert_eq!(driver.write(), second, "written again");
+        driver.again(vec![bulk(VALUE), page(0, &[TWO, "6", "no key", "7"])]);
 
-        assert_eq!(script.write(), [format!("GET {N}:{TWO}")]);
-        let (records, invalid, repair) = records(script.done(vec![bulk(OTHER)]));
+        assert_eq!(driver.write(), [format!("GET {N}:{TWO}")]);
+        let (records, invalid, repair) = records(driver.done(vec![bulk(OTHER)]));
         let both = [record(&[INT_1], VALUE), record(&[INT_2], OTHER)];
         assert_eq!(records, both);
         assert!(invalid == 0 && repair.is_none());
     }
 
     #[test]
-    fn a_page_takes_as_long_as_the_way() {
-        for (round_trip_us, page) in [(0, 64), (60, 64), (400, 200), (1_000, 500), (90_000, 512)] {
-            let mut script = indexed(&[ANY]);
-            script.round_trip = Duration::from_micros(round_trip_us);
-            assert_eq!(script.write(), [format!("ZSCAN _index:{N} 0 COUNT {page}")]);
+    fn the_page_size_follows_the_round_trip_time() {
+        for (round_trip_us, count) in [(0, 64), (60, 64), (400, 200), (1_000, 500), (90_000, 512)] {
+            let mut driver = indexed(&[ANY]);
+            driver.round_trip = Duration::from_micros(round_trip_us);
+            assert_eq!(
+                driver.write(),
+                [format!("ZSCAN _index:{N} 0 COUNT {count}")]
+            );
         }
     }
 
     #[test]
-    fn a_prefix_with_atoms_is_listed_in_both_forms() {
-        let mut script = indexed(&[ATOM_A, ANY]);
-        let scan = |form: &str| format!("ZSCAN _index:{N}:{form} 0 COUNT 500");
-        assert_eq!(script.write(), [scan(OLD_A), scan(A)]);
-        script.again(vec![page(3, &[ONE, "5", TWO, "5"]), page(0, &[ONE, "5"])]);
+    fn a_prefix_with_atoms_is_scanned_in_both_forms() {
+        let mut driver = indexed(&[ATOM_A, ANY]);
+        let scan = |atom: &str| format!("ZSCAN _index:{N}:{atom} 0 COUNT 500");
+        assert_eq!(driver.write(), [scan(LEGACY_A), scan(A)]);
+        driver.again(vec![page(3, &[ONE, "5", TWO, "5"]), page(0, &[ONE, "5"])]);
         assert_eq!(
-            script.write(),
+            driver.write(),
             [
-                format!("GET {N}:{OLD_A}:{ONE}"),
-                format!("GET {N}:{OLD_A}:{TWO}"),
+                format!("GET {N}:{LEGACY_A}:{ONE}"),
+                format!("GET {N}:{LEGACY_A}:{TWO}"),
                 format!("GET {N}:{A}:{ONE}"),
-                format!("ZSCAN _index:{N}:{OLD_A} 3 COUNT 500"),
+                format!("ZSCAN _index:{N}:{LEGACY_A} 3 COUNT 500"),
             ]
         );
         let values = [bulk(OTHER), bulk(OTHER), bulk(VALUE)];
-        let outcome = script.done([&values[..], &[page(0, &[])]].concat());
+        let outcome = driver.done([&values[..], &[page(0, &[])]].concat());
         let canonical = record(&[ATOM_A, INT_1], VALUE);
         let legacy = record(&[ATOM_A, INT_2], OTHER);
         assert_eq!(records(outcome).0, [canonical, legacy]);
     }
 
-    /// Both forms of a key stand in one list where the atom is behind the prefix.
+    /// If the atom is not part of the prefix, both forms of a key are in the same index set.
     #[test]
-    fn the_canonical_form_wins_whichever_comes_first() {
+    fn the_canonical_key_overrides_the_legacy_one_in_any_order() {
         for layout in [Layout::Indexed, Layout::Plain] {
             for canonical_first in [true, false] {
                 let forms = if canonical_first {
-                    [A, OLD_A]
+                    [A, LEGACY_A]
                 } else {
-                    [OLD_A, A]
+                    [LEGACY_A, A]
                 };
                 let redis_keys = forms.map(|form| format!("{N}:{form}"));
                 let items: Vec<&str> = match layout {
                     Layout::Indexed => vec![forms[0], "5", forms[1], "5"],
                     Layout::Plain => redis_keys.iter().map(String::as_str).collect(),
                 };
-                let mut script = all(&[ANY], layout);
-                script.again(vec![page(0, &items)]);
+                let mut driver = all(&[ANY], layout);
+                driver.again(vec![page(0, &items)]);
                 assert_eq!(
-                    script.write(),
+                    driver.write(),
                     redis_keys.map(|redis_key| format!("GET {redis_key}"))
                 );
                 let values = if canonical_first {
@@ -328,7 +327,7 @@ mod tests {
                 } else {
                     [bulk(OTHER), bulk(VALUE)]
                 };
-                let (records, ..) = records(script.done(values.to_vec()));
+                let (records, ..) = records(driver.done(values.to_vec()));
                 let expected = [record(&[ATOM_A], VALUE)];
                 assert_eq!(records, expected, "{layout:?} {canonical_first}");
             }
@@ -337,65 +336,65 @@ mod tests {
 
     #[test]
     fn the_plain_layout_scans_all_keys() {
-        let mut script = all(&[INT_1, ANY], Layout::Plain);
+        let mut driver = all(&[INT_1, ANY], Layout::Plain);
         let scan = |cursor| format!("SCAN {cursor} MATCH {N}:{ONE}:* COUNT 512 TYPE string");
-        assert_eq!(script.write(), [scan(0)]);
+        assert_eq!(driver.write(), [scan(0)]);
         let redis_key = format!("{N}:{ONE}:{TWO}");
         let longer = format!("{redis_key}:{TWO}");
-        script.again(vec![page(9, &[&redis_key, &longer])]);
-        assert_eq!(script.write(), [format!("GET {redis_key}"), scan(9)]);
-        // A key that vanished after it was listed is no error, and stands in no index.
-        script.again(vec![Value::Nil, page(0, &[&redis_key])]);
-        let (records, invalid, repair) = records(script.done(vec![bulk(VALUE)]));
+        driver.again(vec![page(9, &[&redis_key, &longer])]);
+        assert_eq!(driver.write(), [format!("GET {redis_key}"), scan(9)]);
+        // A key may be deleted after it was listed.
+        driver.again(vec![Value::Nil, page(0, &[&redis_key])]);
+        let (records, invalid, repair) = records(driver.done(vec![bulk(VALUE)]));
         assert_eq!(records, [record(&[INT_1, INT_2], VALUE)]);
         assert!(invalid == 0 && repair.is_none());
     }
 
     #[test]
-    fn members_without_a_value_are_for_the_repair() {
-        let mut script = indexed(&[ANY]);
-        script.again(vec![page(0, &[ONE, "5", TWO, "inf"])]);
-        let (records, invalid, repair) = records(script.done(vec![Value::Nil, bulk(VALUE)]));
+    fn hands_members_without_a_value_to_the_repair() {
+        let mut driver = indexed(&[ANY]);
+        driver.again(vec![page(0, &[ONE, "5", TWO, "inf"])]);
+        let (records, invalid, repair) = records(driver.done(vec![Value::Nil, bulk(VALUE)]));
         assert_eq!(records, [record(&[INT_2], VALUE)]);
         assert_eq!(invalid, 0);
-        let mut repair = Script::new(Operation::Repair(repair.unwrap()));
-        let look = [
+        let mut repair = Driver::new(Operation::Repair(repair.unwrap()));
+        let check = [
             format!("ZSCORE _index:{N} {ONE}"),
             format!("EXISTS {N}:{ONE}"),
         ];
-        assert_eq!(repair.write(), look);
+        assert_eq!(repair.write(), check);
     }
 
     #[test]
-    fn what_is_no_record_is_counted_and_left_out() {
-        let mut script = indexed(&[ANY]);
-        script.again(vec![page(0, &[ONE, "5", TWO, "6", A, "7"])]);
+    fn counts_and_ignores_invalid_values() {
+        let mut driver = indexed(&[ANY]);
+        driver.again(vec![page(0, &[ONE, "5", TWO, "6", A, "7"])]);
         let wrong_type = error("WRONGTYPE Operation against a key");
-        let outcome = script.done(vec![bulk(FUNCTION), wrong_type, bulk(VALUE)]);
+        let outcome = driver.done(vec![bulk(FUNCTION), wrong_type, bulk(VALUE)]);
         let (records, invalid, repair) = records(outcome);
         assert_eq!(records, [record(&[ATOM_A], VALUE)]);
         assert!(invalid == 2 && repair.is_none());
     }
 
     #[test]
-    fn starts_again_on_another_connection() {
-        let mut script = indexed(&[ANY]);
-        let first = script.write();
-        script.again(vec![page(17, &[ONE, "5", TWO, "5", A, "5"])]);
-        // One found, one stale, one invalid, one that is to be read.
+    fn starts_over_on_another_connection() {
+        let mut driver = indexed(&[ANY]);
+        let first = driver.write();
+        driver.again(vec![page(17, &[ONE, "5", TWO, "5", A, "5"])]);
+        // One record, one stale entry, one invalid value, and one match to be read.
         let values = [bulk(VALUE), Value::Nil, bulk(FUNCTION)];
-        script.again([&values[..], &[page(18, &[ONE, "5"])]].concat());
-        script.operation.reset();
-        assert_eq!(script.write(), first);
-        let (records, invalid, repair) = records(script.done(vec![page(0, &[])]));
+        driver.again([&values[..], &[page(18, &[ONE, "5"])]].concat());
+        driver.operation.reset();
+        assert_eq!(driver.write(), first);
+        let (records, invalid, repair) = records(driver.done(vec![page(0, &[])]));
         assert!(records.is_empty() && invalid == 0 && repair.is_none());
     }
 
     #[test]
-    fn other_replies_are_errors() {
+    fn fails_on_other_replies() {
         for (reply, message) in [
-            (error("WRONGTYPE not a set"), "redis answered WRONGTYPE"),
-            (error("NOPERM no permission"), "redis answered NOPERM"),
+            (error("WRONGTYPE not a set"), "redis returned WRONGTYPE"),
+            (error("NOPERM no permission"), "redis returned NOPERM"),
             (Value::Nil, "unexpected reply"),
             (
                 Value::Array(vec![bulk("x"), Value::Array(vec![])]),
@@ -406,9 +405,12 @@ mod tests {
                 "unexpected reply",
             ),
         ] {
-            assert_eq!(indexed(&[ANY]).refused(vec![reply]), message);
+            assert_eq!(indexed(&[ANY]).fails_with(vec![reply]), message);
         }
         let mut exact = indexed(&[INT_1]);
-        assert_eq!(exact.refused(vec![error("OOM no")]), "redis answered OOM");
+        assert_eq!(
+            exact.fails_with(vec![error("OOM no")]),
+            "redis returned OOM"
+        );
     }
 }

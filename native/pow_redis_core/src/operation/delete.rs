@@ -1,4 +1,4 @@
-//! Deleting one key.
+//! Deleting a key.
 
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
@@ -7,9 +7,9 @@ use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
 use crate::resp::replies::Replies;
 
-/// Deletes one key in both forms: first its value, then its place in the index, so that a crash in
-/// between leaves at worst a member without a value. The old form goes first: should a reindex
-/// rename it to the canonical form at that moment, one of the two deletions still meets it.
+/// Deletes a key, canonical and legacy: first the values, then the index entries, so that a crash in
+/// between leaves at worst entries without a value. The legacy value is deleted first: if a reindex renames
+/// it meanwhile, it is still deleted under the canonical key.
 #[derive(Debug)]
 pub struct Delete {
     redis_keys: Vec<RedisKey>,
@@ -55,57 +55,56 @@ mod tests {
     use super::*;
     use redis::Value;
 
-    fn delete(parts: &[&[u8]], layout: Layout) -> Script {
-        Script::new(Operation::Delete(Delete::new(&key(parts), layout)))
+    fn delete(parts: &[&[u8]], layout: Layout) -> Driver {
+        Driver::new(Operation::Delete(Delete::new(&key(parts), layout)))
     }
 
     #[test]
-    fn the_value_goes_before_its_place_in_the_index() {
-        let mut script = delete(&[INT_1, INT_2], Layout::Indexed);
+    fn deletes_the_value_before_its_index_entries() {
+        let mut driver = delete(&[INT_1, INT_2], Layout::Indexed);
         let commands = [
             format!("DEL {N}:{ONE}:{TWO}"),
             format!("ZREM _index:{N} {ONE}:{TWO}"),
             format!("ZREM _index:{N}:{ONE} {TWO}"),
         ];
-        assert_eq!(script.write(), commands);
-        assert_eq!(script.write(), commands, "written again");
-        let nothing_there = vec![Value::Int(0); 3];
-        assert!(matches!(script.done(nothing_there), Outcome::Done));
+        assert_eq!(driver.write(), commands);
+        assert_eq!(driver.write(), commands, "written again");
+        let not_found = vec![Value::Int(0); 3];
+        assert!(matches!(driver.done(not_found), Outcome::Done));
     }
 
-    /// A reindex may rename the key in between: in this order one of the two commands meets it.
     #[test]
-    fn the_old_form_goes_first() {
-        let mut script = delete(&[ATOM_A, INT_1], Layout::Indexed);
+    fn deletes_the_legacy_key_first() {
+        let mut driver = delete(&[ATOM_A, INT_1], Layout::Indexed);
         assert_eq!(
-            script.write(),
+            driver.write(),
             [
-                format!("DEL {N}:{OLD_A}:{ONE}"),
+                format!("DEL {N}:{LEGACY_A}:{ONE}"),
                 format!("DEL {N}:{A}:{ONE}"),
-                format!("ZREM _index:{N} {OLD_A}:{ONE}"),
-                format!("ZREM _index:{N}:{OLD_A} {ONE}"),
+                format!("ZREM _index:{N} {LEGACY_A}:{ONE}"),
+                format!("ZREM _index:{N}:{LEGACY_A} {ONE}"),
                 format!("ZREM _index:{N} {A}:{ONE}"),
                 format!("ZREM _index:{N}:{A} {ONE}"),
             ]
         );
-        assert!(matches!(script.done(okays(6)), Outcome::Done));
+        assert!(matches!(driver.done(okays(6)), Outcome::Done));
     }
 
     #[test]
-    fn the_plain_layout_has_no_index() {
+    fn deletes_only_values_in_the_plain_layout() {
         assert_eq!(
             delete(&[ATOM_A], Layout::Plain).write(),
-            [format!("DEL {N}:{OLD_A}"), format!("DEL {N}:{A}")]
+            [format!("DEL {N}:{LEGACY_A}"), format!("DEL {N}:{A}")]
         );
     }
 
     #[test]
-    fn one_error_reply_fails_the_delete() {
+    fn fails_on_any_error_reply() {
         for position in 0..3 {
             let mut replies = vec![Value::Int(1); 3];
             replies[position] = error("NOPERM no permission");
-            let mut script = delete(&[INT_1, INT_2], Layout::Indexed);
-            assert_eq!(script.refused(replies), "redis answered NOPERM");
+            let mut driver = delete(&[INT_1, INT_2], Layout::Indexed);
+            assert_eq!(driver.fails_with(replies), "redis returned NOPERM");
         }
     }
 }

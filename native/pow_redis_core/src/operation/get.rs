@@ -1,4 +1,4 @@
-//! The value of one key.
+//! Reading the value of a key.
 
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
@@ -7,13 +7,12 @@ use crate::keyspace::key::Key;
 use crate::keyspace::redis_key::RedisKey;
 use crate::resp::replies::Replies;
 
-/// Reads the value of one key: in its canonical form, and where that is missing in the form that
-/// Pow's guide wrote on Erlang/OTP 25 and earlier.
+/// Reads the value of a key. If the canonical key does not exist, also tries the legacy one.
 #[derive(Debug)]
 pub struct Get {
     key: Key,
     redis_key: RedisKey,
-    /// Once the canonical key was missing.
+    /// Set once the canonical key was not found.
     legacy_redis_key: Option<RedisKey>,
 }
 
@@ -28,7 +27,7 @@ impl Get {
     }
 
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
-        // The canonical key again, and last: the old one may be renamed at any time.
+        // The canonical key is read again, and last: a reindex may rename the legacy one at any time.
         for redis_key in self.legacy_redis_key.iter().chain([&self.redis_key]) {
             context.commands.push("GET", redis_key.as_bytes(), |_| ());
         }
@@ -62,73 +61,73 @@ mod tests {
     use super::*;
     use redis::Value;
 
-    fn get(parts: &[&[u8]]) -> Script {
-        Script::new(Operation::Get(Get::new(key(parts))))
+    fn get(parts: &[&[u8]]) -> Driver {
+        Driver::new(Operation::Get(Get::new(key(parts))))
     }
 
     #[test]
     fn a_hit_takes_one_round() {
-        let mut script = get(&[ATOM_A, INT_1]);
-        assert_eq!(script.write(), [format!("GET {N}:{A}:{ONE}")]);
-        let outcome = script.done(vec![bulk(VALUE)]);
+        let mut driver = get(&[ATOM_A, INT_1]);
+        assert_eq!(driver.write(), [format!("GET {N}:{A}:{ONE}")]);
+        let outcome = driver.done(vec![bulk(VALUE)]);
         assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
     }
 
     #[test]
-    fn a_miss_of_a_key_without_atoms_is_the_end() {
-        let mut script = get(&[INT_1]);
-        assert_eq!(script.write(), [format!("GET {N}:{ONE}")]);
-        assert!(matches!(script.done(vec![Value::Nil]), Outcome::NotFound));
+    fn a_miss_of_a_key_without_atoms_takes_one_round() {
+        let mut driver = get(&[INT_1]);
+        assert_eq!(driver.write(), [format!("GET {N}:{ONE}")]);
+        assert!(matches!(driver.done(vec![Value::Nil]), Outcome::NotFound));
     }
 
     #[test]
-    fn a_miss_of_a_key_with_atoms_tries_the_old_form() {
-        let mut script = get(&[ATOM_A, INT_1]);
-        script.write();
-        script.again(vec![Value::Nil]);
+    fn a_miss_of_a_key_with_atoms_tries_the_legacy_key() {
+        let mut driver = get(&[ATOM_A, INT_1]);
+        driver.write();
+        driver.again(vec![Value::Nil]);
         let both = [
-            format!("GET {N}:{OLD_A}:{ONE}"),
+            format!("GET {N}:{LEGACY_A}:{ONE}"),
             format!("GET {N}:{A}:{ONE}"),
         ];
-        assert_eq!(script.write(), both);
-        let outcome = script.done(vec![bulk(VALUE), Value::Nil]);
+        assert_eq!(driver.write(), both);
+        let outcome = driver.done(vec![bulk(VALUE), Value::Nil]);
         assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
 
-        let mut script = get(&[ATOM_A]);
-        script.again(vec![Value::Nil]);
-        let outcome = script.done(vec![Value::Nil, Value::Nil]);
+        let mut driver = get(&[ATOM_A]);
+        driver.again(vec![Value::Nil]);
+        let outcome = driver.done(vec![Value::Nil, Value::Nil]);
         assert!(matches!(outcome, Outcome::NotFound));
     }
 
     #[test]
-    fn a_key_that_is_renamed_in_between_is_found() {
-        let mut script = get(&[ATOM_A]);
-        script.again(vec![Value::Nil]);
-        let outcome = script.done(vec![Value::Nil, bulk(VALUE)]);
+    fn finds_a_key_that_is_renamed_between_the_rounds() {
+        let mut driver = get(&[ATOM_A]);
+        driver.again(vec![Value::Nil]);
+        let outcome = driver.done(vec![Value::Nil, bulk(VALUE)]);
         assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
     }
 
     #[test]
-    fn a_value_that_is_no_safe_term_is_refused() {
+    fn reports_invalid_values() {
         for value in [FUNCTION, b"", b"text", &[131, 97, 7, 0]] {
             let outcome = get(&[ATOM_A]).done(vec![bulk(value)]);
             assert!(matches!(outcome, Outcome::Invalid(_)), "{value:?}");
         }
-        let mut script = get(&[ATOM_A]);
-        script.again(vec![Value::Nil]);
-        let outcome = script.done(vec![bulk(FUNCTION), Value::Nil]);
+        let mut driver = get(&[ATOM_A]);
+        driver.again(vec![Value::Nil]);
+        let outcome = driver.done(vec![bulk(FUNCTION), Value::Nil]);
         assert!(matches!(outcome, Outcome::Invalid(error) if error.offset() == 1));
     }
 
     #[test]
-    fn other_replies_are_errors() {
+    fn fails_on_other_replies() {
         for (reply, message) in [
-            (error("OOM out of memory"), "redis answered OOM"),
-            (error("WRONGTYPE not a string"), "redis answered WRONGTYPE"),
+            (error("OOM out of memory"), "redis returned OOM"),
+            (error("WRONGTYPE not a string"), "redis returned WRONGTYPE"),
             (Value::Int(1), "unexpected reply"),
         ] {
-            assert_eq!(get(&[INT_1]).refused(vec![reply]), message);
+            assert_eq!(get(&[INT_1]).fails_with(vec![reply]), message);
         }
-        assert_eq!(get(&[INT_1]).refused(vec![]), "unexpected reply");
+        assert_eq!(get(&[INT_1]).fails_with(vec![]), "unexpected reply");
     }
 }

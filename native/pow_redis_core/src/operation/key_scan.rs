@@ -1,4 +1,4 @@
-//! Scanning an index set, or all keys, for keys that match.
+//! Scanning an index set, or all keys, for keys that match a pattern.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,83 +6,82 @@ use std::time::Duration;
 use super::WriteContext;
 use super::repair::StaleEntry;
 use crate::error::Error;
-use crate::keyspace::key::Key;
+use crate::keyspace::key::{DecodedKey, Key};
 use crate::keyspace::pattern::Pattern;
-use crate::keyspace::redis_key::{RedisKey, count_parts};
+use crate::keyspace::redis_key::{RedisKey, part_count};
 use crate::resp::replies::Replies;
 
-/// About how many keys a `SCAN` visits: few enough that other operations in the pipeline hardly wait.
-const SCAN_PAGE: u64 = 512;
-/// About how many members of an index set a `ZSCAN` visits.
-const MIN_PAGE: u64 = 64;
-const MAX_PAGE: u64 = 512;
+/// The `COUNT` of `SCAN`: low enough to hardly delay other operations in the pipeline.
+const SCAN_COUNT: u64 = 512;
+/// The least and the greatest `COUNT` of `ZSCAN`.
+const MIN_ZSCAN_COUNT: u64 = 64;
+const MAX_ZSCAN_COUNT: u64 = 512;
 /// How long Redis takes for a member and its value, in microseconds.
-const BUSY_US: u64 = 2;
+const MEMBER_US: u64 = 2;
 
-/// About how many members a `ZSCAN` visits: as many as Redis handles within one round-trip time. Other
-/// operations then hardly wait, and the scan does not spend most of its time on the network.
-fn page(round_trip: Duration) -> u64 {
+/// The `COUNT` of `ZSCAN`: as many members as Redis handles within one round-trip time. Other operations
+/// are hardly delayed, and the scan does not spend most of its time on the network.
+fn zscan_count(round_trip: Duration) -> u64 {
     let round_trip_us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-    (round_trip_us / BUSY_US).clamp(MIN_PAGE, MAX_PAGE)
+    (round_trip_us / MEMBER_US).clamp(MIN_ZSCAN_COUNT, MAX_ZSCAN_COUNT)
 }
 
 /// A scan of an index set or of all keys, page by page.
 #[derive(Debug)]
 pub(super) struct KeyScan {
-    /// What is index_entry.
-    listing: Listing,
-    /// Where the next page starts; `None` at the end.
+    target: ScanTarget,
+    /// The cursor of the next page; `None` at the end.
     cursor: Option<u64>,
 }
 
-/// What is index_entry.
+/// What a [`KeyScan`] scans.
 #[derive(Debug)]
-pub(super) enum Listing {
-    /// An index set, and the prefix of its members' keys.
-    Index { set: Arc<[u8]>, prefix: RedisKey },
-    /// All keys that match a glob.
-    Scan { glob: Vec<u8> },
+pub(super) enum ScanTarget {
+    /// An index set, and the prefix of the Redis keys that its members name.
+    IndexSet { set: Arc<[u8]>, prefix: RedisKey },
+    /// All Redis keys that match a glob.
+    AllKeys { glob: Vec<u8> },
 }
 
-/// A key that matches, and whose value is to be read.
+/// A key that matches. Its value is read next.
 #[derive(Debug)]
 pub(super) struct Match {
     pub(super) redis_key: Vec<u8>,
-    /// The canonical term of the key's parts.
-    pub(super) key: Vec<u8>,
-    /// Whether the key is in legacy form.
-    pub(super) legacy: bool,
+    /// The list of the key's parts after the namespace, in canonical form.
+    pub(super) parts_term: Vec<u8>,
+    pub(super) is_legacy: bool,
+    /// Its entry in the index set that was scanned.
     pub(super) index_entry: Option<IndexEntry>,
 }
 
-/// The entry of a match in the index.
+/// The entry of a key in an index set.
 #[derive(Debug)]
 pub(super) struct IndexEntry {
     set: Arc<[u8]>,
-    /// Where the member starts in the Redis key.
-    member: usize,
+    /// The position of the member in the Redis key.
+    member_start: usize,
     score: Vec<u8>,
 }
 
 impl Match {
-    /// The stale index entry, if the value is gone.
-    pub(super) fn stale(self) -> Option<StaleEntry> {
+    /// The index entry of the match, which is stale because there is no value.
+    pub(super) fn into_stale_entry(self) -> Option<StaleEntry> {
         let index_entry = self.index_entry?;
         Some(StaleEntry {
             set: index_entry.set,
-            member: self.redis_key.get(index_entry.member..)?.to_vec(),
+            member: self.redis_key.get(index_entry.member_start..)?.to_vec(),
             redis_key: self.redis_key,
             score: index_entry.score,
         })
     }
 
-    /// The canonical form of a legacy key, which may have been renamed just now.
+    /// The canonical key of a legacy one, which a reindex may just have renamed.
     pub(super) fn renamed(&self) -> Option<Self> {
-        let key = Key::from_redis_key(&self.redis_key).filter(|_| self.legacy)?;
+        let key = Key::from_redis_key(&self.redis_key).filter(|_| self.is_legacy)?;
         Some(Self {
             redis_key: key.redis_key().as_bytes().to_vec(),
-            key: self.key.clone(),
-            legacy: false,
+            parts_term: self.parts_term.clone(),
+            is_legacy: false,
             index_entry: None,
         })
     }
@@ -90,42 +89,42 @@ impl Match {
 
 impl KeyScan {
     /// A scan from the start.
-    pub(super) const fn new(listing: Listing) -> Self {
+    pub(super) const fn new(target: ScanTarget) -> Self {
         Self {
-            listing,
+            target,
             cursor: Some(0),
         }
     }
 
-    /// Whether there are more pages.
+    /// Whether there is another page.
     pub(super) const fn has_more(&self) -> bool {
         self.cursor.is_some()
     }
 
-    /// Whether there are more pages after the first.
+    /// Whether there is another page after the first.
     pub(super) fn is_continuing(&self) -> bool {
         self.cursor.is_some_and(|cursor| cursor > 0)
     }
 
-    /// Appends the command that lists the next page.
+    /// Appends the command that reads the next page.
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         let Some(cursor) = self.cursor else {
             return;
         };
-        match &self.listing {
-            Listing::Index { set, .. } => context.commands.push("ZSCAN", set, |command| {
-                let page = page(context.round_trip);
-                command.arg(cursor).arg("COUNT").arg(page);
+        match &self.target {
+            ScanTarget::IndexSet { set, .. } => context.commands.push("ZSCAN", set, |command| {
+                let count = zscan_count(context.round_trip);
+                command.arg(cursor).arg("COUNT").arg(count);
             }),
-            Listing::Scan { glob } => context.commands.push_keyless("SCAN", |command| {
+            ScanTarget::AllKeys { glob } => context.commands.push_keyless("SCAN", |command| {
                 command.arg(cursor).arg("MATCH").arg(glob);
-                command.arg("COUNT").arg(SCAN_PAGE);
+                command.arg("COUNT").arg(SCAN_COUNT);
                 command.arg("TYPE").arg("string");
             }),
         }
     }
 
-    /// Takes the page: those of its keys that match.
+    /// Reads a page. Returns the keys that match.
     pub(super) fn read(
         &mut self,
         replies: &mut Replies,
@@ -133,40 +132,40 @@ impl KeyScan {
     ) -> Result<Vec<Match>, Error> {
         let (cursor, page) = replies.next_page()?;
         self.cursor = (cursor != 0).then_some(cursor);
-        Ok(self.matches_found(page, pattern))
+        Ok(self.matches(page, pattern))
     }
 
-    fn matches_found(&self, page: Vec<Vec<u8>>, pattern: &Pattern) -> Vec<Match> {
-        let found = |redis_key: Vec<u8>, index_entry| {
-            let found = Key::parts_of_redis_key(&redis_key)?;
-            pattern.matches(&found.parts).then_some(Match {
+    fn matches(&self, page: Vec<Vec<u8>>, pattern: &Pattern) -> Vec<Match> {
+        let match_key = |redis_key: Vec<u8>, index_entry| {
+            let key = DecodedKey::from_redis_key(&redis_key)?;
+            pattern.matches(&key.parts_term).then_some(Match {
                 redis_key,
-                key: found.parts,
-                legacy: found.legacy,
+                parts_term: key.parts_term,
+                is_legacy: key.is_legacy,
                 index_entry,
             })
         };
         let mut items = page.into_iter();
-        match &self.listing {
-            Listing::Scan { .. } => items
-                .filter_map(|redis_key| found(redis_key, None))
+        match &self.target {
+            ScanTarget::AllKeys { .. } => items
+                .filter_map(|redis_key| match_key(redis_key, None))
                 .collect(),
-            Listing::Index { set, prefix } => {
-                let prefix_parts = count_parts(prefix.as_bytes());
-                let mut matches_found = Vec::new();
+            ScanTarget::IndexSet { set, prefix } => {
+                let prefix_parts = part_count(prefix.as_bytes());
+                let mut matches = Vec::new();
                 while let (Some(member), Some(score)) = (items.next(), items.next()) {
-                    if !pattern.fits(prefix_parts + count_parts(&member)) {
+                    if !pattern.accepts_part_count(prefix_parts + part_count(&member)) {
                         continue;
                     }
                     let index_entry = IndexEntry {
                         set: Arc::clone(set),
-                        member: prefix.as_bytes().len() + 1,
+                        member_start: prefix.as_bytes().len() + 1,
                         score,
                     };
                     let redis_key = prefix.join(&member).into_bytes();
-                    matches_found.extend(found(redis_key, Some(index_entry)));
+                    matches.extend(match_key(redis_key, Some(index_entry)));
                 }
-                matches_found
+                matches
             }
         }
     }

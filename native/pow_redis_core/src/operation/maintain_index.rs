@@ -1,27 +1,26 @@
-//! Looking after index sets that puts have left alone.
+//! Maintaining the index sets that puts have deferred.
 
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
+use crate::keyspace::index_maintenance::DeferredSet;
 use crate::resp::replies::Replies;
 
-/// Makes sets live long enough, and drops members that expired.
+/// Extends the TTL of index sets, and purges expired members.
 #[derive(Debug)]
 pub struct MaintainIndex {
-    /// Sets, and until when each has to live, in Unix milliseconds.
-    deferred: Vec<(Vec<u8>, i64)>,
+    sets: Vec<DeferredSet>,
 }
 
 impl MaintainIndex {
-    pub(crate) const fn new(deferred: Vec<(Vec<u8>, i64)>) -> Self {
-        Self { deferred }
+    pub(crate) const fn new(sets: Vec<DeferredSet>) -> Self {
+        Self { sets }
     }
 
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
-        for (set, until_ms) in &self.deferred {
-            let now_ms = context.now_ms;
+        for set in &self.sets {
             context
                 .maintenance
-                .write_deferred(set, *until_ms, now_ms, context.commands);
+                .maintain(set, context.now_ms, context.commands);
         }
     }
 
@@ -38,28 +37,31 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    fn maintain_index() -> Script {
-        let deferred = vec![(b"s".to_vec(), NOW_MS + 1_000)];
-        Script::new(Operation::MaintainIndex(MaintainIndex::new(deferred)))
+    fn maintain_index() -> Driver {
+        let set = DeferredSet {
+            name: b"s".to_vec(),
+            live_until_ms: NOW_MS + 1_000,
+        };
+        Driver::new(Operation::MaintainIndex(MaintainIndex::new(vec![set])))
     }
 
     #[test]
-    fn purges_and_prolongs() {
-        let mut script = maintain_index();
+    fn purges_members_and_extends_the_ttl() {
+        let mut driver = maintain_index();
         let lines = [
             "ZREMRANGEBYSCORE s -inf 995000",
             "PEXPIRE s 61000 NX",
             "PEXPIRE s 61000 GT",
         ];
-        assert_eq!(script.write(), lines);
-        assert_eq!(script.write(), lines, "written again");
-        assert!(matches!(script.done(okays(3)), Outcome::Done));
+        assert_eq!(driver.write(), lines);
+        assert_eq!(driver.write(), lines, "written again");
+        assert!(matches!(driver.done(okays(3)), Outcome::Done));
     }
 
     #[test]
-    fn an_error_reply_ends_it() {
-        let mut script = maintain_index();
+    fn fails_on_an_error_reply() {
+        let mut driver = maintain_index();
         let replies = [okays(2), vec![error("NOPERM no permission")]].concat();
-        assert_eq!(script.refused(replies), "redis answered NOPERM");
+        assert_eq!(driver.fails_with(replies), "redis returned NOPERM");
     }
 }

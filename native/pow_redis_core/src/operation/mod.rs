@@ -1,8 +1,8 @@
-//! What callers ask for, as state machines without I/O.
+//! The operations of the store, as state machines without I/O.
 //!
-//! An operation takes one or more rounds. In each, [`Operation::write`] appends commands and
-//! [`Operation::read`] takes exactly their replies. A round that got lost with its connection is
-//! written again: every operation is idempotent.
+//! An operation takes one or more rounds. In each, [`Operation::write`] appends commands, and
+//! [`Operation::read`] reads exactly their replies. All operations are idempotent: if the connection is
+//! lost, the round is written again.
 
 mod all;
 mod delete;
@@ -13,6 +13,7 @@ mod ping;
 mod put;
 pub mod records;
 mod reindex;
+mod reindex_key;
 mod repair;
 #[cfg(test)]
 mod testing;
@@ -28,70 +29,69 @@ pub use repair::Repair;
 
 use std::time::Duration;
 
+use self::records::Records;
 use crate::error::Error;
 use crate::etf;
+use crate::keyspace::index_maintenance::IndexMaintenance;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
 
-use self::records::Records;
-use crate::keyspace::index_maintenance::IndexMaintenance;
-
-/// What an operation sees of the world while it writes.
+/// What an operation needs to write its commands.
 #[derive(Debug)]
 pub struct WriteContext<'a> {
-    /// Where commands go.
+    /// The commands to append to.
     pub commands: &'a mut Commands,
-    /// The server's clock.
+    /// The time on the server's clock, in Unix milliseconds.
     pub now_ms: i64,
-    /// How long the way to the server and back takes.
+    /// The round-trip time to the server.
     pub round_trip: Duration,
-    /// When index sets are looked after.
+    /// Decides when index sets are maintained.
     pub maintenance: &'a mut IndexMaintenance,
 }
 
-/// Where an operation stands after a round.
+/// The state of an operation after a round.
 #[derive(Debug)]
 pub enum Step {
-    /// It wants another round.
+    /// It needs another round.
     Again,
     /// It is done.
     Done(Outcome),
 }
 
-/// What comes of an operation.
+/// The outcome of an operation.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It was done; there is nothing to say.
+    /// It succeeded, without a result.
     Done,
-    /// There is no such key.
+    /// The key does not exist.
     NotFound,
-    /// The value of a key, an external term that passed the check.
+    /// The value of the key, a valid external term.
     Value(Vec<u8>),
-    /// The key has a value that is not fit to become a term.
+    /// The value of the key is invalid.
     Invalid(etf::Error),
-    /// Keys with their values.
+    /// The matching records.
     Records {
-        /// The records, in the order of their keys' bytes.
+        /// The records, sorted by the bytes of their keys.
         records: Records,
-        /// How many values were left out because they are not fit to become terms.
+        /// The number of invalid values, which are ignored.
         invalid: usize,
-        /// What to look at again later.
+        /// Repairs the index entries without a value. To be run later.
         repair: Option<Repair>,
     },
-    /// A page of keys was looked at.
+    /// A page of keys was reindexed.
     Page {
-        /// Where to go on; 0 at the end.
+        /// The cursor of the next page; 0 at the end.
         cursor: u64,
-        /// How many keys of ours the page held.
+        /// The number of keys of the store on the page.
         keys: u64,
-        /// How many of them were missing in the index.
+        /// How many of them were missing from the index.
         indexed: u64,
-        /// How many of them were not in their canonical form.
+        /// How many of them were legacy keys.
         renamed: u64,
     },
 }
 
-/// Any operation.
+/// An operation of the store.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each variant is documented at its type")]
 pub enum Operation {
@@ -120,7 +120,7 @@ impl Operation {
         }
     }
 
-    /// Takes the replies to the commands of the round.
+    /// Reads the replies to the commands of the round.
     pub fn read(&mut self, replies: Replies) -> Result<Step, Error> {
         match self {
             Self::All(all) => all.read(replies),
@@ -134,7 +134,7 @@ impl Operation {
         }
     }
 
-    /// Prepares for another connection, maybe to another server.
+    /// Prepares for another connection, perhaps to another server.
     pub fn reset(&mut self) {
         match self {
             Self::All(all) => all.reset(),
@@ -148,12 +148,12 @@ impl Operation {
         }
     }
 
-    /// Whether its writes keep their order among each other.
+    /// Whether it is a put or a delete: these run in the order in which they were submitted.
     pub const fn is_write(&self) -> bool {
         matches!(self, Self::Put(_) | Self::Delete(_))
     }
 
-    /// Whether it is a write that takes more rounds than the next.
+    /// Whether it is a write that needs more than one further round.
     pub fn is_long_write(&self) -> bool {
         match self {
             Self::Put(put) => put.is_long(),
@@ -161,7 +161,7 @@ impl Operation {
         }
     }
 
-    /// Whether it looks at many keys, so that others in the same pipeline would wait for it.
+    /// Whether its next round reads many keys and delays other operations in the same pipeline.
     pub fn is_listing(&self) -> bool {
         match self {
             Self::All(all) => all.is_long(),
@@ -170,12 +170,12 @@ impl Operation {
         }
     }
 
-    /// Whether it looks after index sets.
+    /// Whether it maintains index sets.
     pub const fn maintains_index(&self) -> bool {
         matches!(self, Self::Put(_) | Self::MaintainIndex(_))
     }
 
-    /// Whether nobody waits for it, so that an error reply ends it without further ado.
+    /// Whether no caller waits for it. It is not retried after an error reply.
     pub const fn is_background(&self) -> bool {
         matches!(self, Self::Repair(_) | Self::MaintainIndex(_))
     }

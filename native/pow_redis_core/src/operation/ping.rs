@@ -1,10 +1,10 @@
-//! Is anybody there?
+//! Checking the connection.
 
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
 use crate::resp::replies::Replies;
 
-/// Waits for any answer to `PING`.
+/// Sends `PING` and waits for the reply.
 #[derive(Debug)]
 pub struct Ping;
 
@@ -21,18 +21,18 @@ impl Ping {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Script, error};
+    use super::super::testing::{Driver, error};
     use super::super::{Operation, Outcome};
     use super::Ping;
     use redis::Value;
 
     #[test]
-    fn any_answer_but_an_error() {
-        let mut script = Script::new(Operation::Ping(Ping));
-        assert_eq!(script.write(), ["PING"]);
+    fn accepts_any_reply_but_an_error() {
+        let mut driver = Driver::new(Operation::Ping(Ping));
+        assert_eq!(driver.write(), ["PING"]);
         let pong = Value::SimpleString("PONG".to_owned());
-        assert!(matches!(script.done(vec![pong]), Outcome::Done));
-        let refused = script.refused(vec![error("NOPERM no permission")]);
-        assert_eq!(refused, "redis answered NOPERM");
+        assert!(matches!(driver.done(vec![pong]), Outcome::Done));
+        let message = driver.fails_with(vec![error("NOPERM no permission")]);
+        assert_eq!(message, "redis returned NOPERM");
     }
 }

@@ -12,19 +12,18 @@ use crate::keyspace::redis_key::RedisKey;
 use crate::keyspace::ttl::Ttl;
 use crate::resp::replies::Replies;
 
-/// How many records one round writes: few enough that other operations in the same pipeline hardly
-/// wait.
-const CHUNK: usize = 512;
+/// How many records a round writes: few enough to hardly delay other operations in the same pipeline.
+const CHUNK_SIZE: usize = 512;
 
-/// Writes records: first their index, then their values, so that a crash in between leaves at worst
-/// a member without a value, never a value that `all` cannot find.
+/// Writes records: first their index entries, then their values, so that a crash in between leaves at worst
+/// entries without a value, and never a value that `all` cannot find.
 #[derive(Debug)]
 pub struct Put {
     chunks: VecDeque<Chunk>,
     ttl: Ttl,
 }
 
-/// What one round writes.
+/// The records that a round writes.
 #[derive(Debug)]
 struct Chunk {
     records: Vec<(RedisKey, Vec<u8>)>,
@@ -32,7 +31,7 @@ struct Chunk {
 }
 
 impl Put {
-    /// Writes values, each an external term. Fails on a value that could not be read back.
+    /// Writes records, whose values are external terms. Fails if a value is invalid.
     pub fn new(records: Vec<(Key, Vec<u8>)>, ttl: Ttl, layout: Layout) -> Result<Self, Error> {
         for (_, value) in &records {
             etf::check(value).map_err(ErrorKind::Value)?;
@@ -43,7 +42,10 @@ impl Put {
             .peekable();
         let mut chunks = VecDeque::new();
         while records.peek().is_some() {
-            chunks.push_back(Chunk::new(records.by_ref().take(CHUNK).collect(), layout));
+            chunks.push_back(Chunk::new(
+                records.by_ref().take(CHUNK_SIZE).collect(),
+                layout,
+            ));
         }
         Ok(Self { chunks, ttl })
     }
@@ -84,10 +86,12 @@ impl Chunk {
     fn write(&self, ttl: Ttl, context: &mut WriteContext<'_>) {
         for update in &self.index_updates {
             update.write(ttl, context.now_ms, context.commands);
-            let set = update.set();
-            context
-                .maintenance
-                .write(set, ttl, context.now_ms, context.commands);
+            context.maintenance.maintain_or_defer(
+                update.set(),
+                ttl,
+                context.now_ms,
+                context.commands,
+            );
         }
         for (redis_key, value) in &self.records {
             context
@@ -108,23 +112,23 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    /// `User`, `user`, a session's fingerprint.
+    // The parts of a session's keys.
     const USER: &[u8] = &[119, 4, b'U', b's', b'e', b'r'];
     const USER_ATOM: &[u8] = &[119, 4, b'u', b's', b'e', b'r'];
     const SESSION: &[u8] = &[119, 7, b's', b'e', b's', b's', b'i', b'o', b'n'];
     const SID: &[u8] = &[109, 0, 0, 0, 3, b's', b'i', b'd'];
 
-    fn put(keys: &[Key], ttl: Ttl, layout: Layout) -> Script {
+    fn put(keys: &[Key], ttl: Ttl, layout: Layout) -> Driver {
         let records = keys.iter().map(|key| (key.clone(), VALUE.to_vec()));
         let put = Put::new(records.collect(), ttl, layout).unwrap();
-        Script::new(Operation::Put(put))
+        Driver::new(Operation::Put(put))
     }
 
     const MINUTE: Ttl = Ttl::Millis(60_000);
 
     #[test]
-    fn the_index_comes_before_the_value() {
-        let mut script = put(&[key(&[ATOM_A, INT_1])], MINUTE, Layout::Indexed);
+    fn writes_index_entries_before_the_value() {
+        let mut driver = put(&[key(&[ATOM_A, INT_1])], MINUTE, Layout::Indexed);
         let commands = [
             format!("ZADD _index:{N} 1060000 {A}:{ONE}"),
             format!("PEXPIRE _index:{N} 120000 NX"),
@@ -134,17 +138,17 @@ mod tests {
             format!("PEXPIRE _index:{N}:{A} 120000 GT"),
             format!("SET {N}:{A}:{ONE} \\x83a\\x07 PX 60000"),
         ];
-        assert_eq!(script.write(), commands);
-        script.maintenance.forget();
-        assert_eq!(script.write(), commands, "written again");
-        assert!(matches!(script.done(okays(7)), Outcome::Done));
+        assert_eq!(driver.write(), commands);
+        driver.maintenance.forget();
+        assert_eq!(driver.write(), commands, "written again");
+        assert!(matches!(driver.done(okays(7)), Outcome::Done));
     }
 
     #[test]
-    fn without_expiry() {
-        let mut script = put(&[key(&[INT_1])], Ttl::Persistent, Layout::Indexed);
+    fn writes_persistent_records() {
+        let mut driver = put(&[key(&[INT_1])], Ttl::Persistent, Layout::Indexed);
         assert_eq!(
-            script.write(),
+            driver.write(),
             [
                 format!("ZADD _index:{N} +inf {ONE}"),
                 format!("PEXPIRE _index:{N} 10000000000000000 NX"),
@@ -155,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_layout_has_no_index() {
+    fn writes_only_values_in_the_plain_layout() {
         let keys = [key(&[INT_1]), key(&[ATOM_A, INT_2])];
         assert_eq!(
             put(&keys, MINUTE, Layout::Plain).write(),
@@ -173,40 +177,40 @@ mod tests {
             key(&[USER, USER_ATOM, INT_1]),
             key(&[USER, USER_ATOM, INT_1, SESSION, SID]),
         ];
-        let mut script = put(&keys, MINUTE, Layout::Indexed);
-        let lines = script.write();
+        let mut driver = put(&keys, MINUTE, Layout::Indexed);
+        let lines = driver.write();
         assert_eq!(lines.len(), 18, "{lines:#?}");
         let namespace = lines.first().unwrap();
         assert_eq!(namespace.split(' ').count(), 2 + 2 * 3, "{namespace}");
         let values = lines.iter().skip(15);
         assert!(values.clone().all(|line| line.starts_with("SET ")));
-        assert!(matches!(script.done(okays(18)), Outcome::Done));
+        assert!(matches!(driver.done(okays(18)), Outcome::Done));
     }
 
     #[test]
-    fn a_set_that_many_puts_share_takes_one_command() {
-        let mut script = put(&[key(&[INT_1])], MINUTE, Layout::Indexed);
-        assert_eq!(script.write().len(), 4);
+    fn a_set_that_was_just_maintained_takes_one_command() {
+        let mut driver = put(&[key(&[INT_1])], MINUTE, Layout::Indexed);
+        assert_eq!(driver.write().len(), 4);
         let lines = [
             format!("ZADD _index:{N} 1060000 {ONE}"),
             format!("SET {N}:{ONE} \\x83a\\x07 PX 60000"),
         ];
-        assert_eq!(script.write(), lines);
+        assert_eq!(driver.write(), lines);
     }
 
     #[test]
     fn many_records_take_several_rounds() {
-        let number = |n: u32| key(&[&[&[98][..], &(n + 256).to_be_bytes()].concat()]);
-        let keys: Vec<_> = (0..1_025).map(number).collect();
-        let mut script = put(&keys, MINUTE, Layout::Indexed);
-        for others in [3, 1] {
-            let lines = script.write();
-            assert_eq!(lines.len(), others + 512);
-            script.again(okays(lines.len()));
+        let numbered_key = |n: u32| key(&[&[&[98][..], &(n + 256).to_be_bytes()].concat()]);
+        let keys: Vec<_> = (0..1_025).map(numbered_key).collect();
+        let mut driver = put(&keys, MINUTE, Layout::Indexed);
+        for index_commands in [3, 1] {
+            let lines = driver.write();
+            assert_eq!(lines.len(), index_commands + 512);
+            driver.again(okays(lines.len()));
         }
         let last = format!("SET {} \\x83a\\x07 PX 60000", text(&keys[1_024]));
-        assert_eq!(script.write().last(), Some(&last));
-        assert!(matches!(script.done(okays(2)), Outcome::Done));
+        assert_eq!(driver.write().last(), Some(&last));
+        assert!(matches!(driver.done(okays(2)), Outcome::Done));
     }
 
     fn text(key: &Key) -> String {
@@ -214,24 +218,24 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_put() {
-        let mut script = put(&[], MINUTE, Layout::Indexed);
-        assert!(script.write().is_empty());
-        assert!(matches!(script.done(vec![]), Outcome::Done));
+    fn no_records_take_no_commands() {
+        let mut driver = put(&[], MINUTE, Layout::Indexed);
+        assert!(driver.write().is_empty());
+        assert!(matches!(driver.done(vec![]), Outcome::Done));
     }
 
     #[test]
-    fn one_error_reply_fails_the_put() {
+    fn fails_on_any_error_reply() {
         for position in 0..4 {
             let mut replies = okays(4);
             replies[position] = error("OOM command not allowed");
-            let mut script = put(&[key(&[INT_1])], MINUTE, Layout::Indexed);
-            assert_eq!(script.refused(replies), "redis answered OOM");
+            let mut driver = put(&[key(&[INT_1])], MINUTE, Layout::Indexed);
+            assert_eq!(driver.fails_with(replies), "redis returned OOM");
         }
     }
 
     #[test]
-    fn a_value_that_could_not_be_read_back_is_refused() {
+    fn rejects_invalid_values() {
         let records = vec![(key(&[INT_1]), FUNCTION.to_vec())];
         let error = Put::new(records, MINUTE, Layout::Indexed).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Value(_)));

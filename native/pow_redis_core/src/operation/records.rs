@@ -1,29 +1,29 @@
-//! Keys with their values.
+//! Records as a result.
 
 use crate::etf::VERSION;
 
-/// Records in their order: of each the list of the key's parts without the namespace, and the value,
-/// both external terms.
+/// Records in order. The key of each is the list of its parts after the namespace; keys and values are
+/// external terms.
 #[derive(Debug, Default)]
 pub struct Records(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Records {
-    /// Appends a record: the key without version byte, the value with it.
+    /// Appends a record. `key` has no version byte, `value` has one.
     pub fn push(&mut self, key: &[u8], value: Vec<u8>) {
         self.0.push(([&[VERSION], key].concat(), value));
     }
 
-    /// How many there are.
+    /// The number of records.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no records.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Keys and values.
+    /// The keys and values.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
         self.0
             .iter()
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn are_terms_in_their_order() {
+    fn keeps_external_terms_in_order() {
         let mut records = Records::default();
         assert!(records.is_empty());
         records.push(&[106], vec![131, 97, 1]);

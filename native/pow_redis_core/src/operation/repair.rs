@@ -1,4 +1,4 @@
-//! Removing members without a value from the index.
+//! Removing stale entries from the index.
 
 use std::sync::Arc;
 
@@ -7,21 +7,22 @@ use crate::error::Error;
 use crate::keyspace::ttl::Ttl;
 use crate::resp::replies::Replies;
 
-/// Most members looked at together; the next `all` finds the others.
+/// The most members of one repair. The next `all` finds the others.
 const MAX_MEMBERS: usize = 4_096;
 
-/// Removes members of index sets whose value is gone.
+/// Removes index entries whose value no longer exists.
 ///
-/// A member without a value may belong to a put that is under way, since the index comes first. So
-/// a repair runs only once no put of that time can be under way any more, looks again, and removes
-/// what is unchanged. Should the value come back at that very moment, the member does too.
+/// An entry without a value may belong to a put in flight, which writes the index first. Therefore a repair
+/// runs only after all puts of that time have ended. It checks the entries again, and removes those that
+/// are unchanged. If a value returns between the check and the
+/// removal, its entry is restored.
 #[derive(Debug)]
 pub struct Repair {
     stale: Vec<StaleEntry>,
-    stage: Stage,
+    stage: RepairStage,
 }
 
-/// A member whose value was missing.
+/// An index entry whose value did not exist.
 #[derive(Debug)]
 pub(super) struct StaleEntry {
     pub(super) set: Arc<[u8]>,
@@ -31,26 +32,23 @@ pub(super) struct StaleEntry {
 }
 
 #[derive(Debug)]
-enum Stage {
-    Look,
+enum RepairStage {
+    Check,
     Remove,
-    /// With the time each value has left to live.
+    /// The entries whose values have returned, with the values' TTL.
     Restore(Vec<(StaleEntry, Ttl)>),
 }
-
-/// What `PTTL` answers for a key that is not there.
-const GONE: i64 = -2;
 
 impl Repair {
     pub(super) fn new(mut stale: Vec<StaleEntry>) -> Option<Self> {
         stale.truncate(MAX_MEMBERS);
         (!stale.is_empty()).then_some(Self {
             stale,
-            stage: Stage::Look,
+            stage: RepairStage::Check,
         })
     }
 
-    /// Whether another repair looks at the same index sets.
+    /// Whether another repair is for the same index set.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let set = |repair: &Self| repair.stale.first().map(|stale| stale.set.clone());
         set(self) == set(other)
@@ -58,7 +56,7 @@ impl Repair {
 
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         match &self.stage {
-            Stage::Look => {
+            RepairStage::Check => {
                 for stale in &self.stale {
                     context.commands.push("ZSCORE", &stale.set, |command| {
                         command.arg(&stale.member);
@@ -66,7 +64,7 @@ impl Repair {
                     context.commands.push("EXISTS", &stale.redis_key, |_| ());
                 }
             }
-            Stage::Remove => {
+            RepairStage::Remove => {
                 for stale in &self.stale {
                     context.commands.push("ZREM", &stale.set, |command| {
                         command.arg(&stale.member);
@@ -74,14 +72,14 @@ impl Repair {
                     context.commands.push("PTTL", &stale.redis_key, |_| ());
                 }
             }
-            Stage::Restore(returned) => {
+            RepairStage::Restore(returned) => {
                 for (stale, ttl) in returned {
                     context.commands.push("ZADD", &stale.set, |command| {
                         command.arg("NX");
                         ttl.write_score(context.now_ms, command);
                         command.arg(&stale.member);
                     });
-                    // The set may have been empty, and so gone with its expiry.
+                    // A set that was empty meanwhile has lost its TTL.
                     ttl.write_pexpire(&stale.set, context.commands);
                 }
             }
@@ -91,7 +89,7 @@ impl Repair {
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
         let stale = std::mem::take(&mut self.stale);
         self.stage = match self.stage {
-            Stage::Look => {
+            RepairStage::Check => {
                 for stale in stale {
                     let score = replies.next_bytes()?;
                     let exists = replies.next_integer()? != 0;
@@ -102,24 +100,22 @@ impl Repair {
                 if self.stale.is_empty() {
                     return Ok(Step::Done(Outcome::Done));
                 }
-                Stage::Remove
+                RepairStage::Remove
             }
-            Stage::Remove => {
+            RepairStage::Remove => {
                 let mut returned = Vec::new();
                 for stale in stale {
                     replies.next_integer()?;
-                    match replies.next_integer()? {
-                        GONE => {}
-                        ..0 => returned.push((stale, Ttl::Persistent)),
-                        ms => returned.push((stale, Ttl::Millis(ms))),
+                    if let Some(ttl) = Ttl::from_pttl(replies.next_integer()?) {
+                        returned.push((stale, ttl));
                     }
                 }
                 if returned.is_empty() {
                     return Ok(Step::Done(Outcome::Done));
                 }
-                Stage::Restore(returned)
+                RepairStage::Restore(returned)
             }
-            Stage::Restore(_) => {
+            RepairStage::Restore(_) => {
                 replies.finish()?;
                 return Ok(Step::Done(Outcome::Done));
             }
@@ -139,54 +135,54 @@ mod tests {
         StaleEntry {
             set: set.as_bytes().into(),
             member: member.as_bytes().to_vec(),
-            redis_key: format!("redis_key-{member}").into_bytes(),
+            redis_key: format!("key-{member}").into_bytes(),
             score: b"5".to_vec(),
         }
     }
 
-    fn repair(members: &[&str]) -> Script {
+    fn repair(members: &[&str]) -> Driver {
         let stale = members.iter().map(|member| stale("set", member));
-        Script::new(Operation::Repair(Repair::new(stale.collect()).unwrap()))
+        Driver::new(Operation::Repair(Repair::new(stale.collect()).unwrap()))
     }
 
-    /// Replies to the first round of a member that is as stale as it was.
+    /// The replies to the check of a member that is still stale.
     fn unchanged() -> [Value; 2] {
         [bulk("5"), Value::Int(0)]
     }
 
     #[test]
-    fn removes_what_is_as_stale_as_it_was() {
-        let mut script = repair(&["a", "b", "c", "d"]);
-        let look = ["a", "b", "c", "d"].map(|member| {
+    fn removes_members_that_are_still_stale() {
+        let mut driver = repair(&["a", "b", "c", "d"]);
+        let check = ["a", "b", "c", "d"].map(|member| {
             [
                 format!("ZSCORE set {member}"),
-                format!("EXISTS redis_key-{member}"),
+                format!("EXISTS key-{member}"),
             ]
         });
-        assert_eq!(script.write(), look.as_flattened());
+        assert_eq!(driver.write(), check.as_flattened());
         let put_again = [bulk("6"), Value::Int(0)];
         let has_value = [bulk("5"), Value::Int(1)];
         let removed = [Value::Nil, Value::Int(0)];
-        script.again([unchanged(), put_again, has_value, removed].concat());
-        assert_eq!(script.write(), ["ZREM set a", "PTTL redis_key-a"]);
-        let outcome = script.done(vec![Value::Int(1), Value::Int(-2)]);
+        driver.again([unchanged(), put_again, has_value, removed].concat());
+        assert_eq!(driver.write(), ["ZREM set a", "PTTL key-a"]);
+        let outcome = driver.done(vec![Value::Int(1), Value::Int(-2)]);
         assert!(matches!(outcome, Outcome::Done));
     }
 
     #[test]
-    fn ends_early_where_nothing_is_stale_any_more() {
+    fn removes_nothing_if_no_member_is_stale_any_more() {
         let outcome = repair(&["a"]).done(vec![bulk("6"), Value::Int(0)]);
         assert!(matches!(outcome, Outcome::Done));
     }
 
     #[test]
-    fn what_comes_back_at_the_last_moment_is_listed_again() {
-        let mut script = repair(&["a", "b", "c"]);
-        script.again([unchanged(), unchanged(), unchanged()].concat());
-        assert_eq!(script.write().len(), 6);
+    fn restores_members_whose_value_has_returned() {
+        let mut driver = repair(&["a", "b", "c"]);
+        driver.again([unchanged(), unchanged(), unchanged()].concat());
+        assert_eq!(driver.write().len(), 6);
         let replies = [1, 30_000, 1, -1, 1, -2].map(Value::Int);
-        script.again(replies.to_vec());
-        // The set was empty in between, and its expiry is gone with it.
+        driver.again(replies.to_vec());
+        // The set may have been empty meanwhile, and have lost its TTL.
         let commands = [
             "ZADD set NX 1030000 a",
             "PEXPIRE set 90000 NX",
@@ -195,38 +191,47 @@ mod tests {
             "PEXPIRE set 10000000000000000 NX",
             "PEXPIRE set 10000000000000000 GT",
         ];
-        assert_eq!(script.write(), commands);
-        assert_eq!(script.write(), commands, "written again");
-        assert!(matches!(script.done(okays(6)), Outcome::Done));
+        assert_eq!(driver.write(), commands);
+        assert_eq!(driver.write(), commands, "written again");
+        assert!(matches!(driver.done(okays(6)), Outcome::Done));
     }
 
     #[test]
-    fn an_error_reply_ends_it_at_each_stage() {
-        let denied = || error("READONLY You can't write against a read only replica");
-        let mut script = repair(&["a"]);
-        assert_eq!(script.refused(vec![denied()]), "redis answered READONLY");
-        let mut script = repair(&["a"]);
-        script.again(unchanged().to_vec());
-        assert_eq!(script.refused(vec![denied()]), "redis answered READONLY");
-        let mut script = repair(&["a"]);
-        script.again(unchanged().to_vec());
-        script.again(vec![Value::Int(1), Value::Int(1)]);
-        assert_eq!(script.refused(vec![denied()]), "redis answered READONLY");
+    fn fails_on_an_error_reply_at_each_stage() {
+        let read_only = || error("READONLY You can't write against a read only replica");
+        let mut driver = repair(&["a"]);
+        assert_eq!(
+            driver.fails_with(vec![read_only()]),
+            "redis returned READONLY"
+        );
+        let mut driver = repair(&["a"]);
+        driver.again(unchanged().to_vec());
+        assert_eq!(
+            driver.fails_with(vec![read_only()]),
+            "redis returned READONLY"
+        );
+        let mut driver = repair(&["a"]);
+        driver.again(unchanged().to_vec());
+        driver.again(vec![Value::Int(1), Value::Int(1)]);
+        assert_eq!(
+            driver.fails_with(vec![read_only()]),
+            "redis returned READONLY"
+        );
     }
 
     #[test]
-    fn looks_at_a_bounded_number_of_members() {
+    fn checks_a_bounded_number_of_members() {
         assert!(Repair::new(Vec::new()).is_none());
         let many = (0..5_000).map(|number| stale("set", &number.to_string()));
         let repair = Repair::new(many.collect()).unwrap();
-        let mut script = Script::new(Operation::Repair(repair));
-        assert_eq!(script.write().len(), 2 * 4_096);
+        let mut driver = Driver::new(Operation::Repair(repair));
+        assert_eq!(driver.write().len(), 2 * 4_096);
     }
 
     #[test]
     fn repairs_of_one_set_overlap() {
-        let of = |set| Repair::new(vec![stale(set, "a")]).unwrap();
-        assert!(of("set").overlaps(&of("set")));
-        assert!(!of("set").overlaps(&of("other")));
+        let repair_of = |set| Repair::new(vec![stale(set, "a")]).unwrap();
+        assert!(repair_of("set").overlaps(&repair_of("set")));
+        assert!(!repair_of("set").overlaps(&repair_of("other")));
     }
 }

@@ -1,4 +1,4 @@
-//! Operations played by hand: the commands of a round as lines of text, replies as values.
+//! Test support: running operations with replies written by hand.
 
 use std::time::Duration;
 
@@ -13,22 +13,22 @@ use crate::resp::replies::Replies;
 pub(super) use crate::keyspace::testing::*;
 pub(super) use crate::resp::testing::*;
 
-/// What the server's clock shows.
+/// The time on the server's clock.
 pub(super) const NOW_MS: i64 = 1_000_000;
 
-/// A value that passes the check, and one that does not.
+/// A valid value, and an invalid one.
 pub(super) const VALUE: &[u8] = &[131, 97, 7];
 pub(super) const FUNCTION: &[u8] = &[131, 113, 119, 1, b'm', 119, 1, b'f', 97, 1];
 
-/// An operation and the world it sees.
-pub(super) struct Script {
+/// Runs an operation round by round.
+pub(super) struct Driver {
     pub(super) operation: Operation,
     pub(super) maintenance: IndexMaintenance,
     pub(super) now_ms: i64,
     pub(super) round_trip: Duration,
 }
 
-impl Script {
+impl Driver {
     pub(super) fn new(operation: Operation) -> Self {
         Self {
             operation,
@@ -38,7 +38,7 @@ impl Script {
         }
     }
 
-    /// The commands of the next round, a line for each.
+    /// Writes the commands of the next round. Returns one line each.
     pub(super) fn write(&mut self) -> Vec<String> {
         let mut commands = Commands::new();
         self.operation.write(&mut WriteContext {
@@ -57,7 +57,7 @@ impl Script {
         self.operation.read(Replies::new(replies))
     }
 
-    /// Reads replies after which the operation wants another round.
+    /// Reads replies after which the operation needs another round.
     pub(super) fn again(&mut self, replies: Vec<Value>) {
         let step = self.read(replies);
         assert!(matches!(step, Ok(Step::Again)), "{step:?}");
@@ -71,8 +71,8 @@ impl Script {
         }
     }
 
-    /// Reads an error reply that ends the operation, and what it ends with.
-    pub(super) fn refused(&mut self, replies: Vec<Value>) -> String {
+    /// Reads replies that fail the operation. Returns the error.
+    pub(super) fn fails_with(&mut self, replies: Vec<Value>) -> String {
         match self.read(replies) {
             Err(error) => error.to_string(),
             step => panic!("{step:?}"),

@@ -1,13 +1,13 @@
-//! Redis commands, packed for sending.
+//! Commands packed for sending.
 
 use std::ops::Range;
 
 use redis::Cmd;
 
-/// Memory kept by [`Commands::clear`].
+/// The most memory that [`Commands::clear`] keeps.
 const MAX_RETAINED_BYTES: usize = 1 << 20;
 
-/// Packed commands, one after the other.
+/// Commands packed in a row.
 #[derive(Debug, Default)]
 pub struct Commands {
     bytes: Vec<u8>,
@@ -15,7 +15,7 @@ pub struct Commands {
     command: Cmd,
 }
 
-/// Where a packed command ends, and where its key lies if it has one.
+/// The end of a packed command, and the position of its key, if it has one.
 #[derive(Debug)]
 struct Packed {
     end: usize,
@@ -28,7 +28,7 @@ impl Commands {
         Self::default()
     }
 
-    /// Appends a command whose first argument is `key`; `arguments` adds the others.
+    /// Appends a command whose first argument is `key`. The function adds the others.
     pub fn push(&mut self, name: &str, key: &[u8], arguments: impl FnOnce(&mut Cmd)) {
         self.command.clear();
         self.command.arg(name).arg(key);
@@ -56,7 +56,7 @@ impl Commands {
         });
     }
 
-    /// Packs the command, and returns where it starts.
+    /// Packs the command. Returns its position.
     fn pack(&mut self) -> usize {
         let start = self.bytes.len();
         self.command.write_packed_command(&mut self.bytes);
@@ -68,7 +68,7 @@ impl Commands {
         &self.bytes
     }
 
-    /// The key of each command, and its bytes.
+    /// The key and the bytes of each command.
     pub fn iter(&self) -> impl Iterator<Item = (Option<&[u8]>, &[u8])> {
         let starts = std::iter::once(0).chain(self.packed.iter().map(|packed| packed.end));
         starts.zip(&self.packed).filter_map(|(start, packed)| {
@@ -93,13 +93,13 @@ impl Commands {
     /// Removes all commands.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        // One huge value must not pin its memory.
+        // One huge value must not keep its memory.
         self.bytes.shrink_to(MAX_RETAINED_BYTES);
         self.packed.clear();
     }
 }
 
-/// The length of the line that announces a count or length: a sign, its digits, `\r\n`.
+/// The length of a line that announces a count or length: a sign, digits and `\r\n`.
 fn header_len(number: usize) -> usize {
     let digits = number.checked_ilog10().map_or(1, |log| log + 1);
     3 + usize::try_from(digits).unwrap_or_default()
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packs_commands_one_after_the_other() {
+    fn packs_commands_in_a_row() {
         let mut commands = Commands::new();
         commands.push("GET", b"k", |_| ());
         commands.push_keyless("TIME", |_| ());
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_key_whatever_the_lengths() {
+    fn finds_keys_of_any_length() {
         for key_len in [0, 1, 9, 10, 99, 100, 12_345] {
             for arguments in [0, 6, 7, 8, 98, 1_000] {
                 let key = vec![b'k'; key_len];
@@ -134,8 +134,8 @@ mod tests {
                 commands.push("ZREMRANGEBYSCORE", &key, |command| {
                     command.arg((0..arguments).collect::<Vec<_>>());
                 });
-                let found = commands.iter().nth(1).and_then(|(key, _)| key);
-                assert_eq!(found, Some(&key[..]), "{key_len} {arguments}");
+                let packed_key = commands.iter().nth(1).and_then(|(key, _)| key);
+                assert_eq!(packed_key, Some(&key[..]), "{key_len} {arguments}");
             }
         }
     }

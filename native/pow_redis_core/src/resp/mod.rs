@@ -1,4 +1,4 @@
-//! Redis's protocol (RESP): commands packed for sending, and replies read from a stream.
+//! Redis's protocol (RESP): packing commands and reading replies.
 
 pub mod commands;
 pub(crate) mod reader;

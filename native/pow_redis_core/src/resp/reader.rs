@@ -1,8 +1,8 @@
-//! ReplyReader in Redis's protocol, version 2, cut out of a stream.
+//! Reading replies from a stream, in version 2 of Redis's protocol (RESP2).
 //!
 //! The protocol is described at <https://redis.io/docs/latest/develop/reference/protocol-spec/>. The redis
-//! crate's own parser reads ahead and does not tell how far: whether a reply that nobody asked for
-//! lies behind the last one, and would be taken for the next call's answer, could not be known.
+//! crate's own parser reads ahead and does not report how far. An unsolicited reply behind the last one would
+//! then go unnoticed, and become the reply to the next command.
 
 use std::io::{self, Read};
 
@@ -11,27 +11,29 @@ use redis::Value;
 use crate::error::{Error, ErrorKind};
 
 /// The longest string that Redis stores: 512 MB.
-const MAX_STRING: usize = 512 << 20;
+const MAX_STRING_LEN: usize = 512 << 20;
 /// The most elements of one reply, including those of nested arrays.
 const MAX_ELEMENTS: usize = 1 << 24;
-/// ReplyReader to our commands are nested three deep at most.
+/// How deep arrays may be nested. The replies to the commands of this crate have at most three levels.
 const MAX_DEPTH: usize = 8;
 /// The longest line, in bytes.
-const MAX_LINE: usize = 64 << 10;
+const MAX_LINE_LEN: usize = 64 << 10;
+/// The least number of bytes to read at once.
 const READ_SIZE: usize = 16 << 10;
+/// A larger buffer is dropped once it is empty.
 const MAX_RETAINED_BYTES: usize = 1 << 20;
 
 /// Reads replies from a stream, one by one.
 #[derive(Debug, Default)]
 pub(crate) struct ReplyReader {
     buffer: Vec<u8>,
-    /// Where the next reply begins.
+    /// The position of the next reply.
     start: usize,
-    /// Where the bytes read so far end; free space follows.
+    /// The end of the bytes read. Free space follows.
     end: usize,
 }
 
-/// How far the search for the end of the next reply has come.
+/// The progress of the search for the end of the next reply.
 struct Search {
     position: usize,
     /// The number of elements still to find.
@@ -64,7 +66,7 @@ impl ReplyReader {
         let value = Lines(reply).value(MAX_DEPTH)?;
         self.start += search.position;
         if !self.has_buffered() && self.buffer.len() > MAX_RETAINED_BYTES {
-            // One huge value must not pin its memory.
+            // One huge value must not keep its memory.
             *self = Self::default();
         }
         Ok(value)
@@ -74,8 +76,7 @@ impl ReplyReader {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Reads once. The buffer grows by what has arrived, or by little: an announced length alone
-    /// allocates nothing.
+    /// Reads once. The buffer at most doubles with each read: an announced length alone allocates nothing.
     fn fill(&mut self, stream: &mut impl Read, wanted: usize) -> io::Result<()> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -96,13 +97,13 @@ impl ReplyReader {
 }
 
 impl Search {
-    /// Continues as far as the bytes allow, without going over the same bytes twice.
+    /// Continues until the end of the reply or of the bytes. Does not search bytes twice.
     fn run(&mut self, buffer: &[u8]) -> Result<Need, Error> {
         while let Some(left) = self.elements.checked_sub(1) {
             let rest = buffer.get(self.position..).unwrap_or_default();
             let Some((line, after)) = split_line(rest) else {
                 return match rest {
-                    [] | [b'+' | b'-' | b':' | b'$' | b'*', ..] if rest.len() < MAX_LINE => {
+                    [] | [b'+' | b'-' | b':' | b'$' | b'*', ..] if rest.len() < MAX_LINE_LEN => {
                         Ok(Need::Bytes(1))
                     }
                     _ => Err(ErrorKind::Protocol.into()),
@@ -113,7 +114,7 @@ impl Search {
             match line {
                 [b'+' | b'-' | b':', ..] => {}
                 [b'$', number @ ..] => {
-                    if let Some(bytes) = size(number, MAX_STRING)? {
+                    if let Some(bytes) = size(number, MAX_STRING_LEN)? {
                         length += bytes + 2;
                     }
                 }
@@ -136,7 +137,7 @@ impl Search {
     }
 }
 
-/// A complete reply, line by line.
+/// Parses a complete reply line by line.
 struct Lines<'r>(&'r [u8]);
 
 impl Lines<'_> {
@@ -149,7 +150,7 @@ impl Lines<'_> {
             // The redis crate parses statuses and errors.
             [b'+' | b'-', ..] => redis::parse_redis_value(whole_line).map_err(|_| protocol()),
             [b':', number @ ..] => number_of(number).map(Value::Int).ok_or_else(protocol),
-            [b'$', number @ ..] => match size(number, MAX_STRING)? {
+            [b'$', number @ ..] => match size(number, MAX_STRING_LEN)? {
                 None => Ok(Value::Nil),
                 Some(length) => {
                     let (bytes, rest) = self.0.split_at_checked(length).ok_or_else(protocol)?;
@@ -181,12 +182,12 @@ fn number_of(text: &[u8]) -> Option<i64> {
 }
 
 /// A length, or `None` for nil (-1).
-fn size(text: &[u8], most: usize) -> Result<Option<usize>, Error> {
+fn size(text: &[u8], max: usize) -> Result<Option<usize>, Error> {
     match number_of(text) {
         Some(-1) => Ok(None),
         Some(number) => usize::try_from(number)
             .ok()
-            .filter(|&number| number <= most)
+            .filter(|&number| number <= max)
             .map(Some)
             .ok_or_else(|| ErrorKind::Protocol.into()),
         None => Err(ErrorKind::Protocol.into()),
@@ -197,7 +198,7 @@ fn size(text: &[u8], most: usize) -> Result<Option<usize>, Error> {
 mod tests {
     use super::*;
 
-    /// Yields a few bytes at each read.
+    /// Returns a few bytes per read.
     struct Trickle<'b>(&'b [u8], usize);
 
     impl Read for Trickle<'_> {
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_read_whatever_the_chunks() {
+    fn reads_replies_in_chunks_of_any_size() {
         let stream = b"+OK\r\n:-7\r\n$5\r\na\r\nbc\r\n$-1\r\n*2\r\n$1\r\n0\r\n*2\r\n$0\r\n\r\n*-1\r\n+PONG\r\n";
         let expected = [
             Value::Okay,
@@ -225,12 +226,12 @@ mod tests {
             Value::Array(vec![bulk("0"), Value::Array(vec![bulk(""), Value::Nil])]),
             Value::SimpleString("PONG".to_owned()),
         ];
-        for piece in [1, 2, 3, 7, 1_000] {
-            let mut trickle = Trickle(stream, piece);
+        for chunk in [1, 2, 3, 7, 1_000] {
+            let mut trickle = Trickle(stream, chunk);
             let mut replies = ReplyReader::default();
             for value in &expected {
                 let reply = replies.next_reply(&mut trickle).unwrap();
-                assert_eq!(&reply, value, "in pieces of {piece}");
+                assert_eq!(&reply, value, "in chunks of {chunk}");
             }
             assert!(!replies.has_buffered());
             let end = replies.next_reply(&mut trickle).unwrap_err();
@@ -239,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn error_replies_are_values() {
+    fn returns_error_replies_as_values() {
         let mut replies = ReplyReader::default();
         let reply = replies.next_reply(&mut &b"-OOM command not allowed\r\n"[..]);
         assert!(matches!(reply, Ok(Value::ServerError(error)) if error.code() == "OOM"));
     }
 
     #[test]
-    fn unread_bytes_are_noticed() {
+    fn reports_buffered_bytes() {
         let mut replies = ReplyReader::default();
         let mut stream = &b":1\r\n:2\r\n"[..];
         assert_eq!(replies.next_reply(&mut stream).unwrap(), Value::Int(1));
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_a_protocol_error() {
+    fn rejects_garbage() {
         for bytes in [
             &b"HTTP/1.1 400\r\n"[..],
             b"\r\n",
@@ -277,13 +278,13 @@ mod tests {
         let deep = b"*1\r\n".repeat(MAX_DEPTH + 1);
         let outcome = ReplyReader::default().next_reply(&mut &[&deep[..], b":1\r\n"].concat()[..]);
         assert_eq!(outcome.unwrap_err(), ErrorKind::Protocol.into());
-        let endless = vec![b'+'; MAX_LINE + 1];
+        let endless = vec![b'+'; MAX_LINE_LEN + 1];
         let outcome = ReplyReader::default().next_reply(&mut &endless[..]);
         assert_eq!(outcome.unwrap_err(), ErrorKind::Protocol.into());
     }
 
     #[test]
-    fn many_replies_take_little_memory() {
+    fn uses_little_memory_for_many_replies() {
         let number = 10_000;
         let stream = b"$9\r\nsomething\r\n".repeat(number);
         let mut trickle = Trickle(&stream, 1_000);
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_reply_keeps_no_memory() {
+    fn frees_the_memory_of_a_huge_reply() {
         let text = "x".repeat(2 * MAX_RETAINED_BYTES);
         let stream = format!("${}\r\n{text}\r\n", text.len());
         let mut replies = ReplyReader::default();
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_alone_allocates_little() {
+    fn allocates_little_for_an_announced_length() {
         for bytes in [&b"$536870912\r\nabc"[..], b"*16777216\r\n:1\r\n"] {
             let mut replies = ReplyReader::default();
             let end = replies.next_reply(&mut &*bytes).unwrap_err();

@@ -1,10 +1,10 @@
-//! The replies to the commands of one operation.
+//! The replies to a round of commands.
 
 use redis::Value;
 
 use crate::error::{Error, ErrorKind, ServerCode};
 
-/// The replies to the commands that one operation wrote, in order.
+/// The replies to the commands of one round, read in order.
 #[derive(Debug)]
 pub struct Replies(std::vec::IntoIter<Value>);
 
@@ -14,7 +14,7 @@ impl Replies {
         Self(values.into_iter())
     }
 
-    /// The next reply. An error reply is an error.
+    /// Reads the next reply. Fails on an error reply.
     pub fn next_value(&mut self) -> Result<Value, Error> {
         match self.0.next() {
             Some(Value::ServerError(error)) => {
@@ -25,7 +25,7 @@ impl Replies {
         }
     }
 
-    /// The next reply, a bulk string or nil.
+    /// Reads a bulk string or nil.
     pub fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, Error> {
         match self.next_value()? {
             Value::BulkString(bytes) => Ok(Some(bytes)),
@@ -34,7 +34,7 @@ impl Replies {
         }
     }
 
-    /// The next reply, an integer.
+    /// Reads an integer.
     pub fn next_integer(&mut self) -> Result<i64, Error> {
         match self.next_value()? {
             Value::Int(number) => Ok(number),
@@ -42,7 +42,7 @@ impl Replies {
         }
     }
 
-    /// The next reply, a cursor and a page of strings, as `SCAN` and `ZSCAN` answer.
+    /// Reads a cursor and a page of strings, as `SCAN` and `ZSCAN` return.
     pub fn next_page(&mut self) -> Result<(u64, Vec<Vec<u8>>), Error> {
         let page = match self.next_value()? {
             Value::Array(page) => <[Value; 2]>::try_from(page).ok(),
@@ -64,7 +64,7 @@ impl Replies {
         cursor.zip(items).ok_or_else(|| ErrorKind::Protocol.into())
     }
 
-    /// Checks that all remaining replies are statuses or integers, as writes answer.
+    /// Checks that all remaining replies are statuses or integers, as writes return.
     pub fn finish(mut self) -> Result<(), Error> {
         while self.0.len() > 0 {
             match self.next_value()? {
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_of_another_type_are_protocol_errors() {
+    fn rejects_replies_of_another_type() {
         let protocol = Err(ErrorKind::Protocol.into());
         let replies = |value| Replies::new(vec![value]);
         assert_eq!(replies(Value::Int(1)).next_bytes(), protocol);

@@ -1,8 +1,8 @@
-//! Commands as lines of text, and replies by hand, for tests.
+//! Test support: commands as text, and replies written by hand.
 
 use redis::{Value, parse_redis_value};
 
-/// Each command as a line; bytes that are no text are escaped.
+/// The commands, one line each. Bytes other than ASCII are escaped.
 pub(crate) fn lines(mut packed: &[u8]) -> Vec<String> {
     let mut lines = Vec::new();
     while !packed.is_empty() {
@@ -31,23 +31,23 @@ fn number(packed: &mut &[u8], sign: u8) -> usize {
     std::str::from_utf8(&line[1..]).unwrap().parse().unwrap()
 }
 
-/// A string as reply.
+/// A bulk string.
 pub(crate) fn bulk(bytes: impl AsRef<[u8]>) -> Value {
     Value::BulkString(bytes.as_ref().to_vec())
 }
 
-/// A page of a scan as reply.
+/// A page of a scan.
 pub(crate) fn page(cursor: u64, items: &[&str]) -> Value {
     let items = items.iter().map(bulk).collect();
     Value::Array(vec![bulk(cursor.to_string()), Value::Array(items)])
 }
 
-/// An error as reply.
+/// An error reply.
 pub(crate) fn error(line: &str) -> Value {
     parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap()
 }
 
-/// So many times `OK`.
+/// This many `OK` replies.
 pub(crate) fn okays(number: usize) -> Vec<Value> {
     vec![Value::Okay; number]
 }

@@ -1,4 +1,4 @@
-//! A peer that answers as a script says, for what a Redis server does on bad days alone.
+//! A server that follows a script, for behaviour that a Redis server rarely shows.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,21 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// What the peer does with a command.
+/// What the server does after a command.
 #[derive(Clone, Copy)]
-pub enum Answer {
-    /// Writes this.
+pub enum Action {
+    /// Sends these bytes.
     Reply(&'static [u8]),
-    /// Writes this and closes the connection.
-    Last(&'static [u8]),
-    /// Waits for the next command.
-    Silence,
+    /// Sends these bytes and closes the connection.
+    ReplyAndClose(&'static [u8]),
+    /// Sends nothing.
+    Ignore,
 }
 
-/// Number of the connection, from 0, and the name of the command; nothing for the usual answer.
-type Script = dyn Fn(usize, &str) -> Option<Answer> + Send + Sync;
+/// Receives the number of the connection, starting at 0, and the name of the command. `None` sends the
+/// usual reply.
+type Script = dyn Fn(usize, &str) -> Option<Action> + Send + Sync;
 
-/// A peer on a port of its own.
+/// A server that follows a script, on a free port.
 pub struct FakeServer {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -29,7 +30,7 @@ pub struct FakeServer {
 }
 
 impl FakeServer {
-    pub fn start(script: impl Fn(usize, &str) -> Option<Answer> + Send + Sync + 'static) -> Self {
+    pub fn start(script: impl Fn(usize, &str) -> Option<Action> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let script: Arc<Script> = Arc::new(script);
@@ -43,7 +44,7 @@ impl FakeServer {
                 }
                 let number = counter.fetch_add(1, Ordering::AcqRel);
                 let script = Arc::clone(&script);
-                // Ends when the client lets go, or at once when the script says so.
+                // The thread ends with the connection.
                 thread::spawn(move || serve(stream, number, &*script));
             }
         });
@@ -59,7 +60,7 @@ impl FakeServer {
         format!("redis://{}", self.address)
     }
 
-    /// How many times it was connected to.
+    /// The number of connections it has accepted.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Acquire)
     }
@@ -68,7 +69,7 @@ impl FakeServer {
 impl Drop for FakeServer {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Release);
-        // Wakes the thread that waits for a connection.
+        // Wakes the thread, which waits for a connection.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -79,16 +80,16 @@ impl Drop for FakeServer {
 fn serve(stream: TcpStream, number: usize, script: &Script) {
     let mut reader = BufReader::new(stream);
     while let Some(command) = read_command(&mut reader) {
-        let answer = script(number, &command).unwrap_or(Answer::Reply(usual_reply(&command)));
+        let action = script(number, &command).unwrap_or(Action::Reply(usual_reply(&command)));
         let stream = reader.get_mut();
-        match answer {
-            Answer::Reply(bytes) if stream.write_all(bytes).is_ok() => {}
-            Answer::Last(bytes) => {
+        match action {
+            Action::Reply(bytes) if stream.write_all(bytes).is_ok() => {}
+            Action::ReplyAndClose(bytes) => {
                 let _ = stream.write_all(bytes);
                 return;
             }
-            Answer::Silence => {}
-            Answer::Reply(_) => return,
+            Action::Ignore => {}
+            Action::Reply(_) => return,
         }
     }
 }
@@ -102,7 +103,7 @@ fn usual_reply(command: &str) -> &'static [u8] {
     }
 }
 
-/// The name of the next command.
+/// Reads a command. Returns its name.
 fn read_command(reader: &mut impl BufRead) -> Option<String> {
     let words = read_number(reader, "*")?;
     let mut name = None;

@@ -1,4 +1,4 @@
-//! A listing of many keys and what goes past it.
+//! Reads do not wait for listings of many keys.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use pow_redis_core::keyspace::layout::Layout;
 
 use crate::calls::*;
-use crate::fake_server::{Answer, FakeServer};
-use crate::redis_server::eventually;
+use crate::fake_server::{Action, FakeServer};
+use crate::redis_server::wait_until;
 
-/// Pages that never end, until they are reported to.
-const ONE_PAGE_OF_MANY: &[u8] = b"*2\r\n$1\r\n7\r\n*0\r\n";
+/// A page that is followed by another.
+const PAGE: &[u8] = b"*2\r\n$1\r\n7\r\n*0\r\n";
 const LAST_PAGE: &[u8] = b"*2\r\n$1\r\n0\r\n*0\r\n";
 const NO_CONNECTION: usize = usize::MAX;
 
-fn page(is_last: bool) -> Answer {
-    Answer::Reply(if is_last { LAST_PAGE } else { ONE_PAGE_OF_MANY })
+fn page(is_last: bool) -> Action {
+    Action::Reply(if is_last { LAST_PAGE } else { PAGE })
 }
 
 #[test]
@@ -23,8 +23,8 @@ fn a_read_does_not_wait_for_a_listing_on_its_connection() {
     let listed = Arc::new(AtomicUsize::new(0));
     let read = Arc::new(AtomicBool::new(false));
     let seen = (Arc::clone(&listed), Arc::clone(&read));
-    // There is no last page before the read has come.
-    let peer = FakeServer::start(move |_, command| {
+    // The last page is sent after the read has arrived.
+    let server = FakeServer::start(move |_, command| {
         let (listed, read) = &seen;
         match command {
             "ZSCAN" => {
@@ -38,21 +38,23 @@ fn a_read_does_not_wait_for_a_listing_on_its_connection() {
             _ => None,
         }
     });
-    let cache = start_at(&peer.url());
+    let cache = start_at(&server.url());
     let listing = send(&cache, all(&[ANY], Layout::Indexed));
-    eventually("it lists", || listed.load(Ordering::SeqCst) > 0);
+    wait_until("the listing has started", || {
+        listed.load(Ordering::SeqCst) > 0
+    });
     assert!(value_of(&cache, 1).is_some());
     assert!(records(wait(&listing)).is_empty());
-    assert_eq!(peer.connections(), 1);
+    assert_eq!(server.connections(), 1);
 }
 
 #[test]
-fn reads_are_left_to_the_free_worker() {
+fn leaves_reads_to_the_free_worker() {
     let ended = Arc::new(AtomicBool::new(false));
     let lister = Arc::new(AtomicUsize::new(NO_CONNECTION));
     let reads = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     let seen = (Arc::clone(&ended), Arc::clone(&lister), Arc::clone(&reads));
-    let peer = FakeServer::start(move |connection, command| {
+    let server = FakeServer::start(move |connection, command| {
         let (ended, lister, reads) = &seen;
         match command {
             "ZSCAN" => {
@@ -66,22 +68,22 @@ fn reads_are_left_to_the_free_worker() {
             _ => None,
         }
     });
-    let mut options = options(&peer.url());
+    let mut options = options(&server.url());
     options.pool_size = 2;
     let (cache, _events) = start(options);
-    eventually("both are connected", || peer.connections() == 2);
+    wait_until("both workers are connected", || server.connections() == 2);
     let listing = send(&cache, all(&[ANY], Layout::Indexed));
-    eventually("it lists", || {
+    wait_until("the listing has started", || {
         lister.load(Ordering::SeqCst) != NO_CONNECTION
     });
     let lister = lister.load(Ordering::SeqCst);
-    eventually("the other is free", || {
+    wait_until("the other worker is free", || {
         value_of(&cache, 1);
         reads[1 - lister].load(Ordering::SeqCst) > 0
     });
 
     let before = reads[lister].load(Ordering::SeqCst);
-    (0..500).for_each(|of| drop(value_of(&cache, of)));
+    (0..500).for_each(|id| drop(value_of(&cache, id)));
     assert_eq!(reads[lister].load(Ordering::SeqCst), before);
     ended.store(true, Ordering::SeqCst);
     wait(&listing).unwrap();

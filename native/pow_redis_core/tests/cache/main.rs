@@ -1,9 +1,9 @@
-//! A running cache in front of a Redis server of its own, and in front of peers that misbehave.
+//! A running cache with a Redis server of its own, or with a fake server that misbehaves.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test that cannot go on says so by a panic"
+    reason = "a test that cannot continue panics"
 )]
 
 mod calls;

@@ -1,4 +1,4 @@
-//! What waits: how long, how much of it, and what happens to those that give up.
+//! Queued requests: how long they wait, how many there are, and cancelling them.
 
 use std::sync::Arc;
 use std::thread;
@@ -12,29 +12,30 @@ use pow_redis_core::operation::{Operation, Ping};
 
 use crate::calls::*;
 use crate::fake_server::FakeServer;
-use crate::redis_server::{Server, eventually};
+use crate::redis_server::{RedisServer, wait_until};
 
-/// Sends a put that the paused server does not answer, so that what is submitted next waits.
-pub fn occupy(cache: &Cache) -> Answer {
+/// Sends a put to a server whose writes are paused, so that the worker blocks and further requests are
+/// queued.
+pub fn block_worker(cache: &Cache) -> PendingCall {
     let batches = cache.info().batches;
-    let answer = send(cache, put(0, 0));
-    eventually("the put is sent", || cache.info().batches == batches + 1);
-    answer
+    let pending = send(cache, put(0, 0));
+    wait_until("the put is sent", || cache.info().batches == batches + 1);
+    pending
 }
 
 #[test]
-fn a_get_beside_a_long_all_waits_for_one_batch() {
+fn a_get_waits_for_one_batch_of_a_long_all() {
     const KEYS: u32 = 20_000;
-    let server = Server::start();
+    let server = RedisServer::start();
     let cache = Arc::new(start_at(&server.url()));
-    let keys = (1..=KEYS).map(|of| (numbered(of), number(of)));
+    let keys = (1..=KEYS).map(|id| (numbered_key(id), number(id)));
     wait_done(&send(&cache, put_all(keys.collect())));
 
     server.pause_writes();
-    let occupied = occupy(&cache);
+    let blocking = block_worker(&cache);
     let before = cache.info().batches;
-    let (sender, answers) = unbounded();
-    let numbering = |operation| {
+    let (sender, outcomes) = unbounded();
+    let submit_counting = |operation| {
         let (cache_in_reply, sender) = (Arc::downgrade(&cache), sender.clone());
         let reply = Box::new(move |outcome| {
             let batches = cache_in_reply.upgrade().unwrap().info().batches;
@@ -42,61 +43,61 @@ fn a_get_beside_a_long_all_waits_for_one_batch() {
         });
         cache.submit(operation, reply).unwrap();
     };
-    numbering(all(&[ANY], Layout::Indexed));
-    numbering(get(KEYS));
+    submit_counting(all(&[ANY], Layout::Indexed));
+    submit_counting(get(KEYS));
     server.resume();
-    wait_done(&occupied);
+    wait_done(&blocking);
 
-    let (batches, outcome) = answers.recv().unwrap();
+    let (batches, outcome) = outcomes.recv().unwrap();
     assert_eq!(batches, before + 1, "{outcome:?}");
-    let (batches, outcome) = answers.recv().unwrap();
+    let (batches, outcome) = outcomes.recv().unwrap();
     assert!(batches > before + 20, "{batches}");
-    // The one that occupied the worker is there too.
+    // The records include the one that blocked the worker.
     assert_eq!(records(outcome).len(), usize::try_from(KEYS).unwrap() + 1);
 }
 
 #[test]
-fn what_comes_while_replies_are_far_is_sent_at_once() {
-    const FAR: Duration = Duration::from_millis(15);
-    let (let_go, gate) = bounded::<()>(0);
-    let peer = FakeServer::start(move |_, command| {
+fn sends_further_requests_while_no_reply_can_arrive() {
+    const ROUND_TRIP: Duration = Duration::from_millis(15);
+    let (release, gate) = bounded::<()>(0);
+    let server = FakeServer::start(move |_, command| {
         match command {
-            "GET" => thread::sleep(FAR),
+            "GET" => thread::sleep(ROUND_TRIP),
             "PING" => drop(gate.recv()),
             _ => {}
         }
         None
     });
-    let cache = start_at(&peer.url());
-    // So many replies show how far they are.
-    (0..64).for_each(|of| drop(value_of(&cache, of)));
+    let cache = start_at(&server.url());
+    // The worker estimates the round-trip time from these.
+    (0..64).for_each(|id| drop(value_of(&cache, id)));
 
-    // Nothing is answered until we let go. Should we be late, once more.
-    eventually("one is sent while others are under way", || {
+    // The server replies to one ping per message. If the test is too slow, it tries again.
+    wait_until("a request is sent while others are in flight", || {
         let before = cache.info().batches;
         let ping = || send(&cache, Operation::Ping(Ping));
-        let answer_one = || {
-            thread::sleep(FAR);
-            let_go.send(()).unwrap();
+        let reply_to_one = || {
+            thread::sleep(ROUND_TRIP);
+            release.send(()).unwrap();
         };
         let first = ping();
-        eventually("the first is sent", || cache.info().batches == before + 1);
+        wait_until("the first is sent", || cache.info().batches == before + 1);
         let two = [ping(), ping()];
-        answer_one();
+        reply_to_one();
         wait_done(&first);
-        eventually("two are sent", || cache.info().batches == before + 2);
+        wait_until("two are sent", || cache.info().batches == before + 2);
         let last = ping();
-        thread::sleep(FAR);
+        thread::sleep(ROUND_TRIP);
         let sent = cache.info().batches == before + 3;
-        (0..3).for_each(|_| answer_one());
+        (0..3).for_each(|_| reply_to_one());
         two.iter().chain([&last]).for_each(wait_done);
         sent
     });
 }
 
 #[test]
-fn a_full_queue_refuses_at_once() {
-    let server = Server::start();
+fn rejects_requests_if_the_queue_is_full() {
+    let server = RedisServer::start();
     for max_queue in 1..=3 {
         let mut options = options(&server.url());
         options.max_queue = max_queue;
@@ -104,20 +105,20 @@ fn a_full_queue_refuses_at_once() {
         assert_eq!(value_of(&cache, 9), None);
 
         server.pause_writes();
-        let occupied = occupy(&cache);
-        let waiting: Vec<_> = (0..max_queue).map(|_| send(&cache, put(1, 1))).collect();
+        let blocking = block_worker(&cache);
+        let queued: Vec<_> = (0..max_queue).map(|_| send(&cache, put(1, 1))).collect();
         assert_eq!(cache.info().queue, max_queue);
-        let (sender, answer) = unbounded();
+        let (sender, pending) = unbounded();
         let reply = Box::new(move |outcome| sender.send(outcome).unwrap());
-        let refused = cache.submit(put(1, 2), reply).unwrap_err();
-        assert_eq!(refused.kind(), &ErrorKind::Busy);
-        assert!(answer.recv().is_err(), "refused, and answered as well");
+        let rejected = cache.submit(put(1, 2), reply).unwrap_err();
+        assert_eq!(rejected.kind(), &ErrorKind::Busy);
+        assert!(pending.recv().is_err(), "rejected, but completed as well");
 
         // Reads have a queue of their own.
         let read = send(&cache, get(1));
         server.resume();
-        wait_done(&occupied);
-        waiting.iter().for_each(wait_done);
+        wait_done(&blocking);
+        queued.iter().for_each(wait_done);
         wait(&read).unwrap();
         assert_eq!(value_of(&cache, 1), Some(number(1)));
         wait_done(&send(&cache, delete(1)));
@@ -125,44 +126,44 @@ fn a_full_queue_refuses_at_once() {
 }
 
 #[test]
-fn who_gives_up_is_never_answered() {
-    let server = Server::start();
+fn does_not_complete_cancelled_requests() {
+    let server = RedisServer::start();
     let cache = start_at(&server.url());
     assert_eq!(value_of(&cache, 1), None);
     server.pause_writes();
-    let (sent, sent_answer) = {
+    let (sent, sent_call) = {
         let batches = cache.info().batches;
         let submitted = submit(&cache, put(0, 0)).unwrap();
-        eventually("the put is sent", || cache.info().batches == batches + 1);
+        wait_until("the put is sent", || cache.info().batches == batches + 1);
         submitted
     };
-    let (waiting, waiting_answer) = submit(&cache, put(1, 1)).unwrap();
-    assert!(sent.cancel() && waiting.cancel());
-    assert!(!sent.cancel(), "it was cancelled before");
+    let (queued, queued_call) = submit(&cache, put(1, 1)).unwrap();
+    assert!(sent.cancel() && queued.cancel());
+    assert!(!sent.cancel(), "already cancelled");
     server.resume();
 
     wait_done(&send(&cache, put(2, 2)));
-    // The other ends of the channels are gone, and nothing came.
-    assert!(sent_answer.recv().is_err());
-    assert!(waiting_answer.recv().is_err());
+    // The replies were dropped without a call.
+    assert!(sent_call.recv().is_err());
+    assert!(queued_call.recv().is_err());
     assert_eq!(
         value_of(&cache, 1),
         None,
-        "it was still waiting when it was cancelled"
+        "it was cancelled before it was sent"
     );
 }
 
 #[test]
-fn a_reply_that_panics_does_not_end_the_worker() {
-    let server = Server::start();
+fn a_panic_in_a_reply_does_not_end_the_worker() {
+    let server = RedisServer::start();
     let cache = start_at(&server.url());
     server.pause_writes();
-    let occupied = occupy(&cache);
-    let panics = Box::new(|_| panic!("as the test wants it"));
+    let blocking = block_worker(&cache);
+    let panics = Box::new(|_| panic!("expected by the test"));
     cache.submit(get(1), panics).unwrap();
-    let behind = send(&cache, get(1));
+    let next = send(&cache, get(1));
     server.resume();
-    wait_done(&occupied);
-    assert_eq!(error_of(wait(&behind)), ErrorKind::WorkerPanicked);
+    wait_done(&blocking);
+    assert_eq!(error_of(wait(&next)), ErrorKind::WorkerPanicked);
     assert_eq!(value_of(&cache, 0), Some(number(0)));
 }

@@ -1,4 +1,4 @@
-//! Records come back as they were put, in each layout and over each kind of connection.
+//! Records are returned as they were put, in each layout and over each kind of connection.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use pow_redis_core::operation::{Delete, Get, Mode, Operation, Outcome, Put, Rein
 use redis::cmd;
 
 use crate::calls::*;
-use crate::redis_server::{PATIENCE, Server, eventually};
+use crate::redis_server::{DEADLINE, RedisServer, wait_until};
 
 const A: &[u8] = &[119, 1, b'a'];
 const ONE: &[u8] = &[97, 1];
@@ -56,31 +56,31 @@ fn round_trip(cache: &Cache, layout: Layout) {
 }
 
 #[test]
-fn over_tcp_with_an_index() {
-    let server = Server::start();
+fn round_trip_over_tcp_in_the_indexed_layout() {
+    let server = RedisServer::start();
     round_trip(&start_at(&server.url()), Layout::Indexed);
 }
 
 #[test]
-fn over_tcp_without_an_index() {
-    let server = Server::start();
+fn round_trip_over_tcp_in_the_plain_layout() {
+    let server = RedisServer::start();
     round_trip(&start_at(&server.url()), Layout::Plain);
-    let index: Vec<String> = server.words("KEYS _index:*");
+    let index: Vec<String> = server.command("KEYS _index:*");
     assert!(index.is_empty(), "{index:?}");
 }
 
 #[test]
-fn over_a_socket_with_four_workers() {
-    let server = Server::start();
+fn round_trip_over_a_unix_socket_with_four_workers() {
+    let server = RedisServer::start();
     let mut options = options(&server.socket_url());
     options.pool_size = 4;
     round_trip(&start(options).0, Layout::Indexed);
 }
 
 #[test]
-fn in_another_database_behind_a_password() {
-    let server = Server::start();
-    server.words::<()>("CONFIG SET requirepass s3cret");
+fn round_trip_in_another_database_with_a_password() {
+    let server = RedisServer::start();
+    server.command::<()>("CONFIG SET requirepass s3cret");
     let with_login = |login: &str| {
         let url = server
             .url()
@@ -90,7 +90,7 @@ fn in_another_database_behind_a_password() {
     for (login, code) in [("", "NOAUTH"), (":wr0ng@", "WRONGPASS")] {
         let error = error_of(call(&with_login(login), get(1)));
         assert!(
-            matches!(error, ErrorKind::Server(found) if found.as_str() == code),
+            matches!(error, ErrorKind::Server(returned) if returned.as_str() == code),
             "{login}"
         );
     }
@@ -98,86 +98,94 @@ fn in_another_database_behind_a_password() {
 }
 
 #[test]
-fn a_record_may_live_for_ever() {
-    let server = Server::start();
+fn persistent_records_never_expire() {
+    let server = RedisServer::start();
     let cache = start_at(&server.url());
-    let records = vec![(numbered(1), number(1))];
-    let for_ever = Put::new(records, Ttl::Persistent, Layout::Indexed).unwrap();
-    // Another record of the same index set must not end its ttl.
-    let records = vec![(numbered(2), number(2))];
+    let records = vec![(numbered_key(1), number(1))];
+    let persistent = Put::new(records, Ttl::Persistent, Layout::Indexed).unwrap();
+    // Another record must not shorten the TTL of the index set.
+    let records = vec![(numbered_key(2), number(2))];
     let short = Put::new(records, Ttl::Millis(1_000), Layout::Indexed).unwrap();
-    for put in [for_ever, short] {
+    for put in [persistent, short] {
         let outcome = call(&cache, Operation::Put(put));
         assert!(matches!(outcome, Ok(Outcome::Done)));
     }
     let ttl = |key: &[u8]| server.run::<i64>(cmd("PTTL").arg(key));
-    assert_eq!(ttl(numbered(1).redis_key().as_bytes()), -1);
-    for (set, _) in numbered(1).redis_key().index_entries() {
+    assert_eq!(ttl(numbered_key(1).redis_key().as_bytes()), -1);
+    for (set, _) in numbered_key(1).redis_key().index_entries() {
         let years = ttl(&set) / (365 * 24 * 3_600_000);
         assert!(years > 100_000, "{years}");
     }
 }
 
 #[test]
-fn what_is_no_safe_term_is_refused_and_reported() {
-    let server = Server::start();
+fn reports_invalid_values() {
+    let server = RedisServer::start();
     let (cache, events) = start(options(&server.url()));
-    let redis_key = numbered(1).redis_key();
+    let redis_key = numbered_key(1).redis_key();
     server.run::<()>(cmd("SET").arg(redis_key.as_bytes()).arg("text"));
     let outcome = call(&cache, get(1));
     assert!(matches!(outcome, Ok(Outcome::Invalid(_))), "{outcome:?}");
     assert!(matches!(
-        events.recv_timeout(PATIENCE),
+        events.recv_timeout(DEADLINE),
         Ok(Event::Connected { .. })
     ));
-    assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Invalid(1)));
+    assert_eq!(events.recv_timeout(DEADLINE), Ok(Event::Invalid(1)));
 }
 
 #[test]
-fn members_without_a_value_leave_the_index() {
-    let server = Server::start();
+fn removes_members_without_a_value_from_the_index() {
+    let server = RedisServer::start();
     let cache = start_at(&server.url());
     wait_done(&send(&cache, put(1, 1)));
     wait_done(&send(&cache, put(2, 2)));
-    server.run::<()>(cmd("DEL").arg(numbered(1).redis_key().as_bytes()));
+    server.run::<()>(cmd("DEL").arg(numbered_key(1).redis_key().as_bytes()));
     let mut options = options(&server.url());
-    // A repair waits for that long.
-    options.timeout = Duration::from_secs(1);
+    // A repair is delayed by the timeout.
+    options.timeout = Duration::from_millis(300);
     let (lister, _events) = start(options);
-    eventually("the other is found", || {
-        call(&lister, all(&[ANY], Layout::Indexed)).is_ok_and(|found| records(Ok(found)).len() == 1)
+    wait_until("the other record is found", || {
+        call(&lister, all(&[ANY], Layout::Indexed))
+            .is_ok_and(|outcome| records(Ok(outcome)).len() == 1)
     });
-    let index = numbered(1).redis_key().index_entries().next().unwrap().0;
-    eventually("the member is removed", || {
+    let index = numbered_key(1)
+        .redis_key()
+        .index_entries()
+        .next()
+        .unwrap()
+        .0;
+    wait_until("the member is removed", || {
         server.run::<u64>(cmd("ZCARD").arg(&index)) == 1
     });
     assert_eq!(value_of(&cache, 2), Some(number(2)));
 }
 
-/// `[namespace, a, number]` as Erlang/OTP 25 and earlier wrote it.
-fn old_path(of: u32) -> RedisKey {
+/// The legacy Redis key of `[namespace, a, id]`.
+fn legacy_redis_key(id: u32) -> RedisKey {
     let namespace = [&[131], NAMESPACE].concat();
-    RedisKey::from_parts([&namespace[..], &[131, 100, 0, 1, b'a'], &number(of)])
+    RedisKey::from_parts([&namespace[..], &[131, 100, 0, 1, b'a'], &number(id)])
 }
 
 #[test]
-fn a_reindex_brings_old_keys_into_our_form() {
-    let server = Server::start();
+fn reindexes_legacy_keys() {
+    let server = RedisServer::start();
     let cache = start_at(&server.url());
-    for of in 1_000..2_000 {
-        let redis_key = old_path(of);
+    for id in 1_000..2_000 {
+        let redis_key = legacy_redis_key(id);
         server.run::<()>(
             cmd("SET")
                 .arg(redis_key.as_bytes())
-                .arg(number(of))
+                .arg(number(id))
                 .arg("PX")
                 .arg(600_000),
         );
     }
-    let found = || records(call(&cache, all(&[A, ANY], Layout::Indexed))).len();
-    let old = Operation::Get(Get::new(key(&[A, &number(1_500)[1..]])));
-    assert!(matches!(call(&cache, old), Ok(Outcome::Value(value)) if value == number(1_500)));
-    assert_eq!(found(), 0);
+    let indexed_records = || records(call(&cache, all(&[A, ANY], Layout::Indexed))).len();
+    let get_legacy = Operation::Get(Get::new(key(&[A, &number(1_500)[1..]])));
+    assert!(
+        matches!(call(&cache, get_legacy), Ok(Outcome::Value(value)) if value == number(1_500))
+    );
+    assert_eq!(indexed_records(), 0);
 
     let reindex = || {
         let (mut cursor, mut sums) = (0, [0; 3]);
@@ -201,10 +209,10 @@ fn a_reindex_brings_old_keys_into_our_form() {
         }
     };
     let [keys, indexed, renamed] = reindex();
-    // A key may turn up again under its new name in the same scan.
+    // A scan may return a renamed key again under its new name.
     assert!(keys >= 1_000);
     assert_eq!([indexed, renamed], [1_000, 1_000]);
-    assert_eq!(found(), 1_000);
-    assert!(!server.run::<bool>(cmd("EXISTS").arg(old_path(1_500).as_bytes())));
+    assert_eq!(indexed_records(), 1_000);
+    assert!(!server.run::<bool>(cmd("EXISTS").arg(legacy_redis_key(1_500).as_bytes())));
     assert_eq!(reindex(), [1_000, 0, 0]);
 }

@@ -1,4 +1,4 @@
-//! A Redis server for one test: on a free port, in a directory of its own, gone with the test.
+//! A Redis server for one test, on a free port and in a directory of its own. It stops with the test.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,32 +10,32 @@ use std::time::{Duration, Instant};
 
 use redis::{Client, Cmd, Connection, FromRedisValue, cmd};
 
-/// Until when whatever is waited for has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long tests wait for anything.
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits until a condition holds.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+/// Waits until a condition holds. Fails after [`DEADLINE`].
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
 
 /// A Redis server.
-pub struct Server {
+pub struct RedisServer {
     process: Child,
     directory: PathBuf,
     port: u16,
 }
 
-impl Server {
+impl RedisServer {
     pub fn start() -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("pow_redis_core-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             fs::create_dir_all(&directory).unwrap();
             let port = free_port();
@@ -45,18 +45,18 @@ impl Server {
                 directory: directory.clone(),
                 port,
             };
-            if server.wait() {
+            if server.wait_until_ready() {
                 return server;
             }
-            // Somebody else took the port meanwhile.
-            assert!(Instant::now() < deadline, "no redis-server starts");
+            // Another process has taken the port meanwhile.
+            assert!(Instant::now() < deadline, "redis-server does not start");
         }
     }
 
-    /// Waits until the server answers; `false` if it ended instead.
-    fn wait(&mut self) -> bool {
+    /// Waits until the server is ready. Returns `false` if it has ended.
+    fn wait_until_ready(&mut self) -> bool {
         let mut running = true;
-        eventually("redis-server answers", || {
+        wait_until("redis-server is ready", || {
             running = self.process.try_wait().unwrap().is_none();
             !running || self.try_connect().is_some()
         });
@@ -75,7 +75,7 @@ impl Server {
         self.directory.join("redis.sock")
     }
 
-    /// Over the socket: a server that listens there is this one, and listens on its port.
+    /// Connects over the Unix socket, which only this server can listen on.
     fn try_connect(&self) -> Option<Connection> {
         let mut connection = Client::open(self.socket_url())
             .ok()?
@@ -91,24 +91,24 @@ impl Server {
         command.query(&mut connection).unwrap()
     }
 
-    /// Runs a command, given as words, on a connection of its own.
-    pub fn words<T: FromRedisValue>(&self, words: &str) -> T {
+    /// Runs a command, given as text, on a connection of its own.
+    pub fn command<T: FromRedisValue>(&self, words: &str) -> T {
         let mut words = words.split(' ');
         self.run(cmd(words.next().unwrap()).arg(words.collect::<Vec<_>>()))
     }
 
-    /// Lets commands that write wait, and their connections with them.
+    /// Blocks connections at their first write command.
     pub fn pause_writes(&self) {
-        self.words::<()>("CLIENT PAUSE 600000 WRITE");
+        self.command::<()>("CLIENT PAUSE 600000 WRITE");
     }
 
     pub fn resume(&self) {
-        self.words::<()>("CLIENT UNPAUSE");
+        self.command::<()>("CLIENT UNPAUSE");
     }
 
-    /// Closes all connections but its own.
+    /// Closes the connections of all other clients.
     pub fn kill_connections(&self) {
-        self.words::<u64>("CLIENT KILL TYPE normal");
+        self.command::<u64>("CLIENT KILL TYPE normal");
     }
 
     pub fn stop(&mut self) {
@@ -116,14 +116,14 @@ impl Server {
         self.process.wait().unwrap();
     }
 
-    /// Starts again on the same port, empty.
-    pub fn start_again(&mut self) {
+    /// Starts the server again on the same port, without data.
+    pub fn restart(&mut self) {
         self.process = spawn(&self.directory, self.port);
-        assert!(self.wait(), "redis-server does not start again");
+        assert!(self.wait_until_ready(), "redis-server does not restart");
     }
 }
 
-impl Drop for Server {
+impl Drop for RedisServer {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -144,12 +144,12 @@ fn spawn(directory: &PathBuf, port: u16) -> Child {
         .unwrap()
 }
 
-/// A port on which nobody listens, given away once, and below those that the system gives to clients:
-/// it stays free until somebody listens on it, and while its server is down.
+/// A free port that no other test gets. It is below the ports that the system gives to clients, and so
+/// stays free while no server listens on it.
 pub fn free_port() -> u16 {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     loop {
-        // Counted up from elsewhere in each process, since others may run beside it.
+        // Several test processes may run at the same time.
         let number = std::process::id() + NUMBER.fetch_add(1, Ordering::Relaxed);
         let port = u16::try_from(20_000 + number % 10_000).unwrap();
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

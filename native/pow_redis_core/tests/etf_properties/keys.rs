@@ -1,6 +1,6 @@
-//! Properties of keys and their redis_keys.
+//! Properties of keys and Redis keys.
 
-use pow_redis_core::etf::{self, AtomForm};
+use pow_redis_core::etf::{self, AtomEncoding};
 use pow_redis_core::keyspace::key::Key;
 use pow_redis_core::keyspace::redis_key::{RedisKey, decode_parts};
 use proptest::collection::vec;
@@ -14,46 +14,46 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_key_is_the_same_in_all_forms(parts in vec(term(), 1..5), mut choices in choices()) {
+    fn all_encodings_of_a_key_are_equal(parts in vec(term(), 1..5), mut choices in choices()) {
         let list = Term::list(parts.clone());
         let key = Key::from_external(&external(&list, &mut choices)).unwrap();
         prop_assert_eq!(&key, &Key::from_external(&canonical_external(&list)).unwrap());
         let canonical_parts: Vec<_> = parts.iter().map(canonical_external).collect();
         prop_assert_eq!(decode_parts(key.redis_key().as_bytes()), Some(canonical_parts));
-        let behind_namespace = Term::list(parts[1..].to_vec());
-        prop_assert_eq!(key.parts_term(), canonical(&behind_namespace));
+        let after_namespace = Term::list(parts[1..].to_vec());
+        prop_assert_eq!(key.parts_term(), canonical(&after_namespace));
     }
 
     #[test]
-    fn a_path_leads_back_to_its_key(parts in vec(term(), 1..5), mut choices in choices()) {
+    fn a_redis_key_decodes_to_its_key(parts in vec(term(), 1..5), mut choices in choices()) {
         let key = Key::from_external(&canonical_external(&Term::list(parts.clone()))).unwrap();
         prop_assert_eq!(Key::from_redis_key(key.redis_key().as_bytes()), Some(key.clone()));
-        // As another VM may have written it.
+        // In the encoding of another VM.
         let other: Vec<_> = parts.iter().map(|part| external(part, &mut choices)).collect();
         let other = RedisKey::from_parts(other.iter().map(Vec::as_slice));
         prop_assert_eq!(Key::from_redis_key(other.as_bytes()), Some(key));
     }
 
     #[test]
-    fn an_old_path_leads_back_to_its_key(parts in vec(term(), 1..5)) {
+    fn a_legacy_redis_key_decodes_to_its_key(parts in vec(term(), 1..5)) {
         let key = Key::from_external(&canonical_external(&Term::list(parts.clone()))).unwrap();
-        let old: Vec<_> = parts
+        let latin1: Vec<_> = parts
             .iter()
-            .map(|part| etf::external(&canonical_external(part), AtomForm::Latin1).unwrap())
+            .map(|part| etf::canonicalize(&canonical_external(part), AtomEncoding::Latin1).unwrap())
             .collect();
-        let old = RedisKey::from_parts(old.iter().map(Vec::as_slice));
+        let latin1 = RedisKey::from_parts(latin1.iter().map(Vec::as_slice));
         match key.legacy_redis_key() {
             Some(legacy) => {
-                prop_assert_eq!(&legacy, &old);
+                prop_assert_eq!(&legacy, &latin1);
                 prop_assert_ne!(&legacy, &key.redis_key());
                 prop_assert_eq!(Key::from_redis_key(legacy.as_bytes()), Some(key));
             }
-            None => prop_assert_eq!(old, key.redis_key()),
+            None => prop_assert_eq!(latin1, key.redis_key()),
         }
     }
 
     #[test]
-    fn each_membership_leads_back_to_the_path(parts in vec(term(), 1..5)) {
+    fn index_entries_join_to_the_redis_key(parts in vec(term(), 1..5)) {
         let externals: Vec<_> = parts.iter().map(canonical_external).collect();
         let slices: Vec<_> = externals.iter().map(Vec::as_slice).collect();
         let redis_key = RedisKey::from_parts(slices.iter().copied());
@@ -67,8 +67,8 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_proper_list_is_no_key(term in term(), mut choices in choices()) {
-        let proper = matches!(&term, Term::List(elements, None) if !elements.is_empty());
-        prop_assert_eq!(Key::from_external(&external(&term, &mut choices)).is_ok(), proper);
+    fn only_proper_lists_are_keys(term in term(), mut choices in choices()) {
+        let is_proper = matches!(&term, Term::List(elements, None) if !elements.is_empty());
+        prop_assert_eq!(Key::from_external(&external(&term, &mut choices)).is_ok(), is_proper);
     }
 }

@@ -1,9 +1,11 @@
-//! Properties of terms, keys and patterns, on terms that the tests make up themselves.
+//! Property tests of terms, keys and patterns, on generated terms.
+//!
+//! `PROPTEST_CASES` sets the number of cases.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test that cannot go on says so by a panic"
+    reason = "a test that cannot continue panics"
 )]
 
 mod bytes;
@@ -15,11 +17,17 @@ mod terms;
 
 use proptest::prelude::ProptestConfig;
 
-/// What a case once failed for becomes a line of a table in these files, not a file of its own.
+/// The number of cases per property, unless `PROPTEST_CASES` is set.
+const CASES: u32 = 32;
+
+/// The configuration of all property tests. Failed cases are not persisted in files: they become lines of
+/// [`bytes::regressions`].
 fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let is_configured = std::env::var_os("PROPTEST_CASES").is_some();
     ProptestConfig {
-        cases: 512,
+        cases: if is_configured { default.cases } else { CASES },
         failure_persistence: None,
-        ..ProptestConfig::default()
+        ..default
     }
 }

@@ -1,4 +1,4 @@
-//! Properties of patterns, against a matcher on terms.
+//! Properties of patterns, compared with a matcher on terms.
 
 use pow_redis_core::error::ErrorKind;
 use pow_redis_core::keyspace::key::Key;
@@ -20,7 +20,7 @@ fn is_wildcard(text: &str) -> bool {
     text == "_" || text == "$1" || text == "$2"
 }
 
-/// What a pattern means, said once more in terms.
+/// The reference implementation: whether a pattern matches a term.
 fn matches(pattern: &Term, term: &Term, bound: &mut Vec<(String, Term)>) -> bool {
     match (pattern, term) {
         (Term::Atom(text), _) if text == "_" => true,
@@ -62,7 +62,7 @@ fn all_match(wanted: &[Term], found: &[Term], bound: &mut Vec<(String, Term)>) -
     pairs.all(|(wanted, found)| matches(wanted, found, bound))
 }
 
-/// Whether a variable stands where no pattern has one: as key of a map.
+/// Whether a pattern has a variable as a map key, which is not allowed.
 fn has_variable_as_key(term: &Term) -> bool {
     match term {
         Term::List(elements, _) | Term::Tuple(elements) => elements.iter().any(has_variable_as_key),
@@ -75,8 +75,8 @@ fn has_variable_as_key(term: &Term) -> bool {
     }
 }
 
-/// Puts wildcards in place of some terms, as the choices go; zero leaves a term as it is.
-fn loosen(term: &Term, choices: &mut impl Iterator<Item = u8>) -> Term {
+/// Replaces some terms by wildcards, depending on the choices. Zero keeps a term.
+fn generalize(term: &Term, choices: &mut impl Iterator<Item = u8>) -> Term {
     match choices.next().unwrap_or(0) % 8 {
         5 => return Term::atom("_"),
         6 => return Term::atom("$1"),
@@ -85,15 +85,17 @@ fn loosen(term: &Term, choices: &mut impl Iterator<Item = u8>) -> Term {
     }
     match term {
         Term::List(elements, tail) => {
-            let elements = elements.iter().map(|e| loosen(e, choices)).collect();
+            let elements = elements.iter().map(|e| generalize(e, choices)).collect();
             Term::List(elements, tail.clone())
         }
-        Term::Tuple(elements) => Term::Tuple(elements.iter().map(|e| loosen(e, choices)).collect()),
+        Term::Tuple(elements) => {
+            Term::Tuple(elements.iter().map(|e| generalize(e, choices)).collect())
+        }
         Term::Map(pairs) => {
             let mut kept = Vec::new();
             for (key, value) in pairs {
                 if choices.next().unwrap_or(0) % 4 != 3 {
-                    kept.push((key.clone(), loosen(value, choices)));
+                    kept.push((key.clone(), generalize(value, choices)));
                 }
             }
             Term::Map(kept)
@@ -102,7 +104,7 @@ fn loosen(term: &Term, choices: &mut impl Iterator<Item = u8>) -> Term {
     }
 }
 
-/// A glob in which `*` is the only sign.
+/// Whether a glob without special characters other than `*` matches.
 fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     match glob.split_first() {
         None => text.is_empty(),
@@ -113,19 +115,19 @@ fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     }
 }
 
-fn check_match(wanted: &[Term], parts: &[Term], written: &[u8]) -> Result<(), TestCaseError> {
-    let pattern = match Pattern::from_external(written) {
+fn check_match(pattern_parts: &[Term], parts: &[Term], bytes: &[u8]) -> Result<(), TestCaseError> {
+    let pattern = match Pattern::from_external(bytes) {
         Err(error) => {
             prop_assert_eq!(error.kind(), &ErrorKind::PatternMapKey);
-            prop_assert!(wanted.iter().any(has_variable_as_key));
+            prop_assert!(pattern_parts.iter().any(has_variable_as_key));
             return Ok(());
         }
         Ok(pattern) => pattern,
     };
-    prop_assert!(!wanted.iter().any(has_variable_as_key));
+    prop_assert!(!pattern_parts.iter().any(has_variable_as_key));
     let key = Key::from_external(&canonical_external(&namespaced(parts))).unwrap();
-    let (wanted, found) = (Term::list(wanted.to_vec()), Term::list(parts.to_vec()));
-    let expected = matches(&wanted, &found, &mut Vec::new());
+    let pattern_term = Term::list(pattern_parts.to_vec());
+    let expected = matches(&pattern_term, &Term::list(parts.to_vec()), &mut Vec::new());
     prop_assert_eq!(pattern.matches(&key.parts_term()), expected);
     if !expected {
         return Ok(());
@@ -152,36 +154,39 @@ proptest! {
     }
 
     #[test]
-    fn wildcards_match_as_the_terms_say(
+    fn patterns_with_wildcards_match_as_the_reference_does(
         parts in vec(term(), 0..4),
-        ways in vec(any::<u8>(), 0..24),
+        replacements in vec(any::<u8>(), 0..24),
         mut choices in choices(),
     ) {
-        let mut ways = ways.into_iter();
-        let wanted: Vec<_> = parts.iter().map(|part| loosen(part, &mut ways)).collect();
-        let written = external(&namespaced(&wanted), &mut choices);
-        check_match(&wanted, &parts, &written)?;
+        let mut replacements = replacements.into_iter();
+        let pattern: Vec<_> = parts
+            .iter()
+            .map(|part| generalize(part, &mut replacements))
+            .collect();
+        let bytes = external(&namespaced(&pattern), &mut choices);
+        check_match(&pattern, &parts, &bytes)?;
     }
 
     #[test]
-    fn a_wildcard_for_each_part_matches_that_many_parts(
+    fn wildcards_match_as_many_parts(
         parts in vec(term(), 0..5),
-        number in 0_usize..5,
+        wildcards in 0_usize..5,
     ) {
-        let wanted = vec![Term::atom("_"); number];
-        check_match(&wanted, &parts, &canonical_external(&namespaced(&wanted)))?;
+        let pattern = vec![Term::atom("_"); wildcards];
+        check_match(&pattern, &parts, &canonical_external(&namespaced(&pattern)))?;
     }
 
     #[test]
-    fn an_open_end_matches_any_more_parts(
+    fn a_wildcard_as_the_tail_matches_further_parts(
         parts in vec(term(), 0..5),
-        literal in 0_usize..5,
+        literals in 0_usize..5,
     ) {
-        let front = parts[..literal.min(parts.len())].to_vec();
+        let front = parts[..literals.min(parts.len())].to_vec();
         let tail = || Some(Box::new(Term::atom("_")));
         let Term::List(elements, None) = namespaced(&front) else { unreachable!() };
         let written = canonical_external(&Term::List(elements, tail()));
-        // A variable as key of a map makes no pattern.
+        // A variable as a map key is rejected.
         if let Ok(pattern) = Pattern::from_external(&written) {
             prop_assert!(!pattern.is_exact());
             let list = Term::list(parts);
@@ -191,17 +196,17 @@ proptest! {
     }
 
     #[test]
-    fn other_terms_match_as_the_terms_say(
-        wanted in vec(term(), 0..3),
+    fn unrelated_terms_match_as_the_reference_does(
+        pattern in vec(term(), 0..3),
         parts in vec(term(), 0..3),
         mut choices in choices(),
     ) {
-        let written = external(&namespaced(&wanted), &mut choices);
-        check_match(&wanted, &parts, &written)?;
+        let bytes = external(&namespaced(&pattern), &mut choices);
+        check_match(&pattern, &parts, &bytes)?;
     }
 
     #[test]
-    fn a_pattern_takes_the_forms_that_a_key_takes(term in term(), mut choices in choices()) {
+    fn all_encodings_of_a_pattern_are_equal(term in term(), mut choices in choices()) {
         let pattern = |list: Vec<u8>| {
             let written = [&[131, 108, 0, 0, 0, 2, 106], &list[..], &[106]].concat();
             let pattern = Pattern::from_external(&written);

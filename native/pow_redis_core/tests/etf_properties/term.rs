@@ -1,4 +1,4 @@
-//! Terms as the tests see them, and how they are made up.
+//! Terms, and strategies that generate them.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -6,22 +6,23 @@ use proptest::sample::select;
 
 use crate::encoding::canonical;
 
-/// A term. Two are equal exactly if they are in Erlang.
+/// A term. Two terms are equal if and only if they are in Erlang (`=:=`).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Term {
-    /// Sign and magnitude, the latter little-endian without zeros at its end.
+    /// Whether it is negative, and its magnitude: little-endian, without zeros at the end.
     Integer(bool, Vec<u8>),
+    /// The bits of the float.
     Float(u64),
     Atom(String),
     Binary(Vec<u8>),
-    /// How many bits of the last byte count, 1 to 7; the others are zero.
+    /// The bytes, and the number of bits used in the last one, 1 to 7. The others are zero.
     Bits(Vec<u8>, u8),
-    /// A tail other than the empty list is no list.
+    /// The elements, and the tail of an improper list, which is not a list.
     List(Vec<Term>, Option<Box<Term>>),
     Tuple(Vec<Term>),
-    /// No key is there twice.
+    /// The pairs. No two have the same key.
     Map(Vec<(Term, Term)>),
-    /// Tag, number of words, node, and bytes.
+    /// A pid, port or reference: its tag, number of words, node and bytes.
     Opaque(u8, Option<u16>, String, Vec<u8>),
 }
 
@@ -51,7 +52,7 @@ pub fn term() -> impl Strategy<Value = Term> {
             3 => vec(inner.clone(), 0..6).prop_map(Term::list),
             1 => vec(byte(), 0..6).prop_map(Term::list),
             1 => (vec(inner.clone(), 1..4), scalar())
-                .prop_filter("a tail that is no list", |(_, tail)| *tail != Term::list(vec![]))
+                .prop_filter("a tail that is not a list", |(_, tail)| *tail != Term::list(vec![]))
                 .prop_map(|(elements, tail)| Term::List(elements, Some(Box::new(tail)))),
             3 => vec(inner, 0..5).prop_map(Term::Tuple),
             2 => pairs.prop_map(map),
@@ -59,7 +60,7 @@ pub fn term() -> impl Strategy<Value = Term> {
     })
 }
 
-/// A term that holds no others.
+/// A term without other terms in it.
 fn scalar() -> impl Strategy<Value = Term> {
     prop_oneof![
         4 => integer(),
@@ -111,7 +112,7 @@ fn bits((mut bytes, bits): (Vec<u8>, u8)) -> Term {
     Term::Bits(bytes, bits)
 }
 
-/// Of several pairs with one key the first stays.
+/// Keeps the first of several pairs with the same key.
 fn map(pairs: Vec<(Term, Term)>) -> Term {
     let mut unique: Vec<(Term, Term)> = Vec::new();
     for (key, value) in pairs {
@@ -123,7 +124,7 @@ fn map(pairs: Vec<(Term, Term)>) -> Term {
     Term::Map(unique)
 }
 
-/// Pids, ports and references, by tag and length, in all their generations.
+/// Pids, ports and references, in all their encodings.
 fn opaque() -> impl Strategy<Value = Term> {
     let fixed = select(vec![
         (88, 12),

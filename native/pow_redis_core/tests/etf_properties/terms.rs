@@ -1,6 +1,6 @@
 //! Properties of reading and writing terms.
 
-use pow_redis_core::etf::{self, AtomForm, Cursor, Elements, ListWriter};
+use pow_redis_core::etf::{self, AtomEncoding, Cursor, Elements, ListWriter};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -12,43 +12,43 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn all_forms_of_a_term_have_one_canonical_form(term in term(), mut choices in choices()) {
+    fn all_encodings_of_a_term_have_one_canonical_form(term in term(), mut choices in choices()) {
         let written = external(&term, &mut choices);
         prop_assert_eq!(etf::check(&written), Ok(()));
-        let read = etf::external(&written, AtomForm::Utf8);
+        let read = etf::canonicalize(&written, AtomEncoding::Utf8);
         prop_assert_eq!(read, Ok(canonical_external(&term)));
     }
 
     #[test]
-    fn terms_are_equal_if_their_canonical_forms_are(one in term(), other in term()) {
+    fn terms_are_equal_if_and_only_if_their_canonical_forms_are(one in term(), other in term()) {
         prop_assert_eq!(one == other, canonical(&one) == canonical(&other));
     }
 
     #[test]
-    fn the_old_form_of_atoms_is_a_form_of_the_same_term(term in term(), mut choices in choices()) {
+    fn latin1_atoms_encode_the_same_term(term in term(), mut choices in choices()) {
         let written = external(&term, &mut choices);
-        let old = etf::external(&written, AtomForm::Latin1).unwrap();
-        prop_assert_eq!(etf::external(&old, AtomForm::Latin1), Ok(old.clone()));
-        let read = etf::external(&old, AtomForm::Utf8);
+        let latin1 = etf::canonicalize(&written, AtomEncoding::Latin1).unwrap();
+        prop_assert_eq!(etf::canonicalize(&latin1, AtomEncoding::Latin1), Ok(latin1.clone()));
+        let read = etf::canonicalize(&latin1, AtomEncoding::Utf8);
         prop_assert_eq!(read, Ok(canonical_external(&term)));
     }
 
     #[test]
-    fn a_term_ends_where_it_was_ended(
+    fn skips_exactly_one_term(
         term in term(),
         mut choices in choices(),
-        behind in vec(any::<u8>(), 0..9),
+        trailing in vec(any::<u8>(), 0..9),
     ) {
         let written = external(&term, &mut choices);
-        let bytes = [&written[..], &behind].concat();
+        let bytes = [&written[..], &trailing].concat();
         let mut cursor = etf::term_after_version(&bytes).unwrap();
         prop_assert_eq!(etf::skip(&mut cursor), Ok(()));
-        prop_assert_eq!((cursor.offset(), cursor.rest()), (written.len(), &behind[..]));
-        prop_assert_eq!(etf::check(&bytes).is_ok(), behind.is_empty());
+        prop_assert_eq!((cursor.offset(), cursor.rest()), (written.len(), &trailing[..]));
+        prop_assert_eq!(etf::check(&bytes).is_ok(), trailing.is_empty());
     }
 
     #[test]
-    fn a_term_that_is_cut_off_is_refused(
+    fn rejects_truncated_terms(
         term in term(),
         mut choices in choices(),
         cut in any::<prop::sample::Index>(),
@@ -57,11 +57,11 @@ proptest! {
         let front = &written[..cut.index(written.len())];
         let error = etf::check(front).unwrap_err();
         prop_assert!(error.offset() <= front.len());
-        prop_assert!(etf::external(front, AtomForm::Utf8).is_err());
+        prop_assert!(etf::canonicalize(front, AtomEncoding::Utf8).is_err());
     }
 
     #[test]
-    fn a_list_is_the_sum_of_its_elements(terms in vec(term(), 0..6), tail in term()) {
+    fn lists_are_read_and_written_element_by_element(terms in vec(term(), 0..6), tail in term()) {
         let improper = !terms.is_empty() && !matches!(tail, Term::List(..));
         let tail = improper.then(|| Box::new(tail));
         let whole = canonical(&Term::List(terms.clone(), tail.clone()));

@@ -1,122 +1,126 @@
-//! An index set, and when it and what it lists end.
+//! The scan of an index set.
 
-use super::Counts;
-use crate::error::{Error, ErrorKind};
+use super::KeyspaceStats;
+use crate::error::Error;
 use crate::keyspace::key::Key;
 use crate::keyspace::redis_key::RedisKey;
+use crate::keyspace::ttl::Ttl;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
 
-/// A set may end so much sooner than a key without being counted, in milliseconds: both ends are not
-/// asked for in the same moment.
+/// How much earlier than a member a set may expire without being counted, in milliseconds: the two TTLs are
+/// read at different times.
 const TOLERANCE_MS: i64 = 1_000;
 
-/// An index set.
+/// An index set that is being scanned.
 #[derive(Debug)]
-pub(super) struct Set {
+pub(super) struct ScannedIndexSet {
     pub(super) name: Vec<u8>,
     prefix: RedisKey,
-    /// Where to go on; nothing once all members were read.
+    /// The cursor of the next members; `None` at the end.
     pub(super) cursor: Option<u64>,
-    pub(super) ends: Expiry,
-    /// The members that were read last: redis_key of the key, and whether their time is over.
-    pub(super) members: Vec<(RedisKey, bool)>,
+    /// `None` if the set does not exist.
+    pub(super) ttl: Option<Ttl>,
+    /// The members read last, whose values have not been read yet.
+    pub(super) members: Vec<Member>,
+    /// Whether it expires before one of its members.
     pub(super) expires_early: bool,
 }
 
-/// When a key ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Expiry {
-    /// It is gone.
-    Gone,
-    /// In so many milliseconds.
-    In(i64),
-    Never,
+/// A member of an index set.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) redis_key: RedisKey,
+    /// Whether the member has expired according to its score.
+    has_expired: bool,
 }
 
-impl Set {
-    pub(super) fn found(name: &[u8]) -> Option<Self> {
-        let prefix = RedisKey::of_index_set(name)?;
+impl ScannedIndexSet {
+    /// Returns `None` for Redis keys that are not index sets of the store.
+    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
+        let prefix = RedisKey::from_index_set(name)?;
         Key::from_redis_key(prefix.as_bytes())?;
         Some(Self {
             name: name.to_vec(),
             prefix,
             cursor: Some(0),
-            ends: Expiry::Gone,
+            ttl: None,
             members: Vec::new(),
             expires_early: false,
         })
     }
 
+    pub(super) const fn is_complete(&self) -> bool {
+        self.cursor.is_none() && self.members.is_empty()
+    }
+
+    /// Reads the TTL and the next members.
     pub(super) fn read(&mut self, replies: &mut Replies, now_ms: i64) -> Result<(), Error> {
-        self.ends = next_end(replies)?;
-        let page = unless_wrong_type(replies.next_page())?;
+        self.ttl = read_pttl(replies)?;
+        let page = none_if_wrong_type(replies.next_page())?;
         let (cursor, items) = page.unwrap_or_default();
         self.cursor = (cursor != 0).then_some(cursor);
         let mut items = items.into_iter();
         while let (Some(member), Some(score)) = (items.next(), items.next()) {
-            self.members
-                .push((self.prefix.join(&member), is_over(&score, now_ms)));
+            self.members.push(Member {
+                redis_key: self.prefix.join(&member),
+                has_expired: has_passed(&score, now_ms),
+            });
         }
         Ok(())
     }
 
+    /// Reads the TTLs of the members' values, and counts the members.
     pub(super) fn read_members(
         &mut self,
-        counts: &mut Counts,
+        stats: &mut KeyspaceStats,
         replies: &mut Replies,
     ) -> Result<(), Error> {
-        for (_, over) in std::mem::take(&mut self.members) {
-            counts.members += 1;
-            match next_end(replies)? {
-                Expiry::Gone if over => counts.expired += 1,
-                Expiry::Gone => counts.stale += 1,
-                ends => self.expires_early |= self.ends.is_before(ends),
+        for member in std::mem::take(&mut self.members) {
+            stats.members += 1;
+            match read_pttl(replies)? {
+                None if member.has_expired => stats.expired += 1,
+                None => stats.stale += 1,
+                Some(ttl) => {
+                    self.expires_early |= self.ttl.is_some_and(|set| expires_before(set, ttl))
+                }
             }
         }
         Ok(())
     }
 }
 
-impl Expiry {
-    const fn is_before(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::In(set), Self::In(key)) => set.saturating_add(TOLERANCE_MS) < key,
-            (Self::In(_), Self::Never) => true,
-            (Self::In(_), Self::Gone) | (Self::Never | Self::Gone, _) => false,
-        }
+/// Whether a set expires before a value, beyond the tolerance.
+const fn expires_before(set: Ttl, value: Ttl) -> bool {
+    match (set, value) {
+        (Ttl::Millis(set), Ttl::Millis(value)) => set.saturating_add(TOLERANCE_MS) < value,
+        (Ttl::Millis(_), Ttl::Persistent) => true,
+        (Ttl::Persistent, _) => false,
     }
 }
 
-pub(super) fn write_end(key: &[u8], commands: &mut Commands) {
-    commands.push("PTTL", key, |_| ());
+pub(super) fn write_pttl(redis_key: &[u8], commands: &mut Commands) {
+    commands.push("PTTL", redis_key, |_| ());
 }
 
-pub(super) fn next_end(replies: &mut Replies) -> Result<Expiry, Error> {
-    Ok(match replies.next_integer()? {
-        -2 => Expiry::Gone,
-        -1 => Expiry::Never,
-        ms => Expiry::In(ms),
-    })
+/// Returns `None` if the Redis key does not exist.
+pub(super) fn read_pttl(replies: &mut Replies) -> Result<Option<Ttl>, Error> {
+    replies.next_integer().map(Ttl::from_pttl)
 }
 
-/// Whether a score, a time in Unix milliseconds, has passed. What is no whole number is `inf`.
-fn is_over(score: &[u8], now_ms: i64) -> bool {
+/// Whether a score, which is a time in Unix milliseconds or `inf`, has passed.
+fn has_passed(score: &[u8], now_ms: i64) -> bool {
     let time = std::str::from_utf8(score).ok().and_then(|s| s.parse().ok());
     time.is_some_and(|time: i64| time <= now_ms)
 }
 
-/// What lies under our names need not be ours.
-pub(super) fn unless_wrong_type<T>(outcome: Result<T, Error>) -> Result<Option<T>, Error> {
-    match outcome {
+/// Returns `None` if a Redis key has another type: it is not of the store, despite its name.
+pub(super) fn none_if_wrong_type<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if is_wrong_type(&error) => Ok(None),
+        Err(error) if error.is_wrong_type() => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn is_wrong_type(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Server(code) if code.as_str() == "WRONGTYPE")
 }
 
 #[cfg(test)]
@@ -124,11 +128,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_may_end_a_moment_before_its_members() {
-        assert!(!Expiry::In(1_000).is_before(Expiry::In(1_000 + TOLERANCE_MS)));
-        assert!(Expiry::In(1_000).is_before(Expiry::In(1_001 + TOLERANCE_MS)));
-        assert!(Expiry::In(i64::MAX).is_before(Expiry::Never));
-        assert!(!Expiry::Never.is_before(Expiry::Never));
-        assert!(!Expiry::In(1).is_before(Expiry::Gone));
+    fn a_set_may_expire_shortly_before_a_value() {
+        let set = Ttl::Millis(1_000);
+        assert!(!expires_before(set, Ttl::Millis(1_000 + TOLERANCE_MS)));
+        assert!(expires_before(set, Ttl::Millis(1_001 + TOLERANCE_MS)));
+        assert!(expires_before(Ttl::Millis(i64::MAX), Ttl::Persistent));
+        assert!(!expires_before(Ttl::Persistent, Ttl::Persistent));
+        assert!(!expires_before(Ttl::Persistent, set));
     }
 }
