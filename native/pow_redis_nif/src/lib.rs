@@ -20,7 +20,7 @@ use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::keyspace::key::Key;
 use pow_redis_core::keyspace::pattern::Pattern;
 use pow_redis_core::keyspace::ttl::Ttl;
-use pow_redis_core::operation::{All, Delete, Get, Mode, Operation, Ping, Put, Reindex};
+use pow_redis_core::operation::{All, Delete, Get, Operation, Ping, Put, Reindex, ReindexMode};
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::error::reason;
@@ -196,7 +196,11 @@ fn reindex<'a>(
         if cache.is_cluster() {
             return Err(ErrorKind::ClusterUnsupported.into());
         }
-        let mode = if dry_run { Mode::DryRun } else { Mode::Write };
+        let mode = if dry_run {
+            ReindexMode::DryRun
+        } else {
+            ReindexMode::Write
+        };
         Ok(Operation::Reindex(Reindex::new(
             cursor,
             cache.layout(),

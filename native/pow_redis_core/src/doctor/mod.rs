@@ -33,7 +33,7 @@ pub struct Report {
     pub unreachable: Vec<String>,
     /// The connection to the server.
     pub connect: Option<ConnectReport>,
-    /// What `INFO` tells.
+    /// The fields of `INFO`.
     pub info: StepResult<ServerInfo>,
     /// How fast the server answers.
     pub latency: StepResult<Latency>,

@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    /// The server's product and version, if it tells.
+    /// The server's product and version, if it reports them.
     pub(crate) fn version(&self) -> Option<&str> {
         match self {
             Self::Standalone(server) => server.1.version(),

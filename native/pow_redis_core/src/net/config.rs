@@ -77,7 +77,7 @@ impl fmt::Debug for EndpointProvider {
 }
 
 impl ConnectConfig {
-    /// One server, as its URL says.
+    /// The server of a URL.
     pub fn for_url(url: &str, timeout: Duration) -> Self {
         Self {
             provider: EndpointProvider::fixed(Credentials {

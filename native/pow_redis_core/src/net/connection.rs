@@ -196,7 +196,7 @@ impl Connection {
         self.clock
     }
 
-    /// The server's product and version, if it tells.
+    /// The server's product and version, if it reports them.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn many_small_reads_share_one_deadline() {
-        // The client gives up before the script is over, so the thread is not joined.
+        // The client times out before the script ends, so the thread is not joined.
         let (endpoint, _handle) = serve(GREETING, Duration::from_millis(20));
         let begin = Instant::now();
         let outcome = Connection::open(&endpoint, begin + Duration::from_millis(200));

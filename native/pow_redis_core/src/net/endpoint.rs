@@ -56,7 +56,7 @@ impl Endpoint {
         Self { tls, ..self }
     }
 
-    /// The same endpoint with another user or password, where given.
+    /// The same endpoint with another user or password, if given.
     #[must_use]
     pub fn with_credentials(self, username: Option<String>, password: Option<String>) -> Self {
         Self {

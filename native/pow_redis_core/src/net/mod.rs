@@ -1,6 +1,6 @@
-//! The connection to Redis: where it is, how to log in, and how commands get there and replies back.
+//! The connection to Redis: endpoints, credentials, TLS, Sentinel and Cluster.
 //!
-//! Knows nothing of the keys that the commands carry.
+//! Knows nothing about the keys in the commands that it sends.
 
 pub mod address;
 pub(crate) mod client;

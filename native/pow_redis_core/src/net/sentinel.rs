@@ -75,9 +75,7 @@ fn ask_sentinel(sentinel: &Endpoint, group: &str, deadline: Instant) -> Result<P
     match connection.command("SENTINEL", &["MASTER", group], deadline) {
         Ok(reply) => Primary::parse(&reply).ok_or_else(|| ErrorKind::Protocol.into()),
         // The sentinel knows no group of that name.
-        Err(error) if matches!(error.kind(), ErrorKind::Server(code) if code.as_str() == "ERR") => {
-            Err(ErrorKind::NoPrimary.into())
-        }
+        Err(error) if error.is_generic() => Err(ErrorKind::NoPrimary.into()),
         Err(error) => Err(error),
     }
 }

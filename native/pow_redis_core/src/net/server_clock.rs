@@ -14,7 +14,7 @@ pub struct ServerClock {
 }
 
 impl ServerClock {
-    /// The host's own clock, for a server that does not tell the time.
+    /// The host's own clock, for a server that does not report its time.
     pub fn local(round_trip: Duration) -> Self {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -1,6 +1,6 @@
-//! What `INFO` tells about a server.
+//! The fields of `INFO`.
 
-/// What `INFO` tells about a server. Fields that it does not report are `None`.
+/// The fields of `INFO`. Fields that the server does not report are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {
     /// Product and version.

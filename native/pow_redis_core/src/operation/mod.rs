@@ -24,7 +24,7 @@ pub use get::Get;
 pub use maintain_index::MaintainIndex;
 pub use ping::Ping;
 pub use put::Put;
-pub use reindex::{Mode, Reindex};
+pub use reindex::{Reindex, ReindexMode};
 pub use repair::Repair;
 
 use std::time::Duration;

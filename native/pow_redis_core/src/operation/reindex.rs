@@ -15,7 +15,7 @@ const SCAN_COUNT: u32 = 512;
 pub struct Reindex {
     cursor: u64,
     layout: Layout,
-    mode: Mode,
+    mode: ReindexMode,
     next_cursor: u64,
     stage: ReindexStage,
     keys: Vec<ReindexKey>,
@@ -25,7 +25,7 @@ pub struct Reindex {
 
 /// Whether a reindex writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum ReindexMode {
     /// Writes what is missing.
     Write,
     /// Only counts what is missing.
@@ -45,7 +45,7 @@ enum ReindexStage {
 
 impl Reindex {
     /// Reindexes the page at `cursor`, which is 0 for the first.
-    pub const fn new(cursor: u64, layout: Layout, mode: Mode) -> Self {
+    pub const fn new(cursor: u64, layout: Layout, mode: ReindexMode) -> Self {
         Self {
             cursor,
             layout,
@@ -116,8 +116,8 @@ impl Reindex {
                     }
                 }
                 self.stage = match self.mode {
-                    Mode::Write => ReindexStage::Write,
-                    Mode::DryRun => ReindexStage::CountMissing,
+                    ReindexMode::Write => ReindexStage::Write,
+                    ReindexMode::DryRun => ReindexStage::CountMissing,
                 };
             }
             ReindexStage::CountMissing => {
@@ -173,11 +173,19 @@ mod tests {
     use redis::Value;
 
     fn reindex(layout: Layout) -> Driver {
-        Driver::new(Operation::Reindex(Reindex::new(0, layout, Mode::Write)))
+        Driver::new(Operation::Reindex(Reindex::new(
+            0,
+            layout,
+            ReindexMode::Write,
+        )))
     }
 
     fn dry_run(layout: Layout) -> Driver {
-        Driver::new(Operation::Reindex(Reindex::new(0, layout, Mode::DryRun)))
+        Driver::new(Operation::Reindex(Reindex::new(
+            0,
+            layout,
+            ReindexMode::DryRun,
+        )))
     }
 
     /// The fields of a page: cursor, keys, indexed, renamed.
@@ -348,7 +356,7 @@ mod tests {
 
     #[test]
     fn starts_its_page_over_on_another_connection() {
-        let reindex = Reindex::new(40, Layout::Indexed, Mode::Write);
+        let reindex = Reindex::new(40, Layout::Indexed, ReindexMode::Write);
         let mut driver = Driver::new(Operation::Reindex(reindex));
         let first = driver.write();
         assert_eq!(first, ["SCAN 40 COUNT 512 TYPE string"]);

@@ -7,14 +7,14 @@ use super::request::Request;
 /// Requests to be sent, in the order in which they were received.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    requests: VecDeque<Numbered>,
+    requests: VecDeque<NumberedRequest>,
     /// The number of requests received so far.
     received: u64,
 }
 
 /// A request and its position among all that the worker has received.
 #[derive(Debug)]
-pub(crate) struct Numbered {
+pub(crate) struct NumberedRequest {
     pub(super) number: u64,
     pub(super) request: Request,
 }
@@ -24,7 +24,7 @@ impl Backlog {
     pub(crate) fn push(&mut self, request: Request) {
         let number = self.received;
         self.received += 1;
-        self.requests.push_back(Numbered { number, request });
+        self.requests.push_back(NumberedRequest { number, request });
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -52,12 +52,12 @@ impl Backlog {
     }
 
     /// Removes the request at a position.
-    pub(super) fn take(&mut self, position: usize) -> Option<Numbered> {
+    pub(super) fn take(&mut self, position: usize) -> Option<NumberedRequest> {
         self.requests.remove(position)
     }
 
     /// Puts a request back into its place: writes keep their order.
-    pub(super) fn requeue(&mut self, numbered: Numbered) {
+    pub(super) fn requeue(&mut self, numbered: NumberedRequest) {
         let place = self
             .requests
             .partition_point(|other| other.number < numbered.number);
@@ -74,8 +74,8 @@ impl Backlog {
     /// Retains the requests that `keep` returns.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(Request) -> Option<Request>) {
         for _ in 0..self.requests.len() {
-            if let Some(Numbered { number, request }) = self.requests.pop_front() {
-                let kept = keep(request).map(|request| Numbered { number, request });
+            if let Some(NumberedRequest { number, request }) = self.requests.pop_front() {
+                let kept = keep(request).map(|request| NumberedRequest { number, request });
                 self.requests.extend(kept);
             }
         }

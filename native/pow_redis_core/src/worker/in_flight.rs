@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::backlog::{Backlog, Numbered};
+use super::backlog::{Backlog, NumberedRequest};
 use super::request::Request;
 use crate::keyspace::index_maintenance::IndexMaintenance;
 use crate::net::server_clock::ServerClock;
@@ -25,7 +25,7 @@ pub(crate) struct InFlight {
 
 #[derive(Debug)]
 struct Sent {
-    numbered: Numbered,
+    numbered: NumberedRequest,
     replies: usize,
     bytes: usize,
     sent_at: Instant,
@@ -126,7 +126,7 @@ impl InFlight {
         requests
     }
 
-    fn take_front(&mut self) -> Option<Numbered> {
+    fn take_front(&mut self) -> Option<NumberedRequest> {
         let sent = self.sent.pop_front()?;
         self.bytes -= sent.bytes;
         Some(sent.numbered)

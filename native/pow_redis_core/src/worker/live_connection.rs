@@ -19,8 +19,8 @@ use crate::resp::replies::Replies;
 
 /// How long a connection may be idle before a heartbeat is sent.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// A server that does not reply within half of a call's timeout, and at least this long, is given up.
-/// The other half is for another connection, perhaps to another primary.
+/// If the server does not reply within half of a call's timeout, and at least this long, the worker
+/// reconnects. The other half is for the next connection, perhaps to another primary.
 const MIN_REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// With this many requests, more may arrive while the replies are on their way. One request has nothing
 /// to wait for, and more than these leave no time.
@@ -158,7 +158,8 @@ impl LiveConnection {
                 self.retryable_reply.get_or_insert(error);
                 true
             }
-            // The server may have run a write behind one that it refused: it must run again after that one.
+            // The server may have run this write although it rejected an earlier one. It must run again
+            // after that one.
             _ => request.operation.is_write() && self.retryable_reply.is_some(),
         };
         if requeue {

@@ -105,7 +105,7 @@ impl Worker {
         self.backoff.failed();
         self.backlog.retain(|request| {
             let error = Err(ErrorKind::WorkerPanicked.into());
-            // If answering is what panics, the other requests are answered all the same.
+            // If a reply callback panics, the other requests are still completed.
             let _ = catch_unwind(AssertUnwindSafe(|| request.complete(error)));
             None
         });
@@ -259,7 +259,7 @@ impl Worker {
         }
     }
 
-    /// Answers the requests that another try would come too late for, or cannot help.
+    /// Completes the requests that cannot be retried, or not in time.
     fn fail_unretryable(&mut self, error: &Error) {
         let next = self.backoff.next(true);
         self.backlog.retain(|request| {

@@ -171,7 +171,7 @@ mod tests {
         (queue, handles)
     }
 
-    /// A request that can be told by its deadline.
+    /// A request that is identified by its deadline.
     fn request(number: u64) -> Request {
         let get = Operation::Get(Get::new(key(&[&[97, 1]])));
         let deadline = Instant::now() + Duration::from_secs(number * 1_000);

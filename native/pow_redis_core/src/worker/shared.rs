@@ -16,7 +16,7 @@ use crate::options::Options;
 pub enum Event {
     /// Redis can be reached (again).
     Connected {
-        /// The server's product and version, if it tells.
+        /// The server's product and version, if it reports them.
         version: Option<String>,
     },
     /// Redis cannot be reached. Workers keep trying to connect.
@@ -37,7 +37,7 @@ pub struct Info {
     pub connected: bool,
     /// The address of the server that a worker connected to last.
     pub server: Option<String>,
-    /// That server's product and version, if it tells.
+    /// That server's product and version, if it reports them.
     pub version: Option<String>,
     /// One server, Sentinel or Cluster.
     pub topology: Topology,

@@ -7,7 +7,7 @@ use pow_redis_core::error::ErrorKind;
 use pow_redis_core::keyspace::layout::Layout;
 use pow_redis_core::keyspace::redis_key::RedisKey;
 use pow_redis_core::keyspace::ttl::Ttl;
-use pow_redis_core::operation::{Delete, Get, Mode, Operation, Outcome, Put, Reindex};
+use pow_redis_core::operation::{Delete, Get, Operation, Outcome, Put, Reindex, ReindexMode};
 use redis::cmd;
 
 use crate::calls::*;
@@ -190,7 +190,7 @@ fn reindexes_legacy_keys() {
     let reindex = || {
         let (mut cursor, mut sums) = (0, [0; 3]);
         loop {
-            let reindex = Reindex::new(cursor, Layout::Indexed, Mode::Write);
+            let reindex = Reindex::new(cursor, Layout::Indexed, ReindexMode::Write);
             match call(&cache, Operation::Reindex(reindex)) {
                 Ok(Outcome::Page {
                     cursor: next,
