@@ -3,6 +3,8 @@ Code.require_file("mix/compile.pow_redis_cache.ex", __DIR__)
 defmodule PowRedisCache.MixProject do
   use Mix.Project
 
+  @test_envs ["test.fast": :test, lint: :test]
+
   def project do
     [
       app: :pow_redis_cache,
@@ -12,14 +14,21 @@ defmodule PowRedisCache.MixProject do
       elixirc_paths: elixirc_paths(Mix.env()),
       test_ignore_filters: [&String.starts_with?(&1, "test/fixtures/")],
       deps: deps(hex?()),
-      # Where it can't be declared, Pow may be there all the same.
+      # Without Hex, Pow cannot be declared, but may be on the code path all the same.
       prune_code_paths: hex?(),
+      aliases: aliases(),
       description: "Pow's sessions in Redis: a cache store backend with a native core",
       package: package(),
       name: "PowRedisCache",
       docs: docs()
-    ]
+    ] ++ preferred_envs(System.version())
   end
+
+  def cli, do: [preferred_envs: @test_envs]
+
+  # Elixir 1.14 reads them here, and later ones warn about that.
+  defp preferred_envs("1.14" <> _patch), do: [preferred_cli_env: @test_envs]
+  defp preferred_envs(_version), do: []
 
   def application do
     [extra_applications: [:logger, :crypto, :public_key]]
@@ -29,13 +38,23 @@ defmodule PowRedisCache.MixProject do
   defp elixirc_paths(:bench), do: ["lib", "test/support", "bench/lib"]
   defp elixirc_paths(_env), do: ["lib"]
 
-  # A machine without Hex builds and tests without what comes from there.
+  defp aliases do
+    [
+      "test.fast": "test --exclude integration",
+      lint: "cmd bin/lint"
+    ]
+  end
+
+  # A machine without Hex builds and tests without the dependencies.
   defp hex?, do: Code.ensure_loaded?(Hex)
 
   defp deps(true) do
     [
       {:pow, "~> 1.0", optional: true},
       {:telemetry, "~> 1.0", optional: true},
+      # Pow declares it as optional, but does not compile without it. 0.20 is the last minor version for
+      # Elixir 1.14.0.
+      {:phoenix_live_view, "~> 0.20.0", only: [:dev, :test, :bench], runtime: false},
       {:ex_doc, "~> 0.34", only: :dev, runtime: false}
     ]
   end
@@ -55,7 +74,7 @@ defmodule PowRedisCache.MixProject do
     [
       licenses: ["Apache-2.0"],
       links: %{"Changelog" => "https://hexdocs.pm/pow_redis_cache/changelog.html"},
-      # All that building the library needs.
+      # All files that the build of the library needs.
       files: [
         ".cargo/config.toml",
         "lib",

@@ -2,6 +2,8 @@ defmodule PowRedisCache.AuthTest do
   # Who we are to Redis, and which database we use.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   import ExUnit.CaptureLog
   import PowRedisCache.Case, only: [unique_name: 0]
 

@@ -2,6 +2,8 @@ defmodule PowRedisCache.ConcurrencyTest do
   # Many processes at once.
   use PowRedisCache.Case, async: true
 
+  @moduletag :integration
+
   @processes 1_000
   @rounds 10
 

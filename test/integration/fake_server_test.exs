@@ -3,6 +3,8 @@ defmodule PowRedisCache.FakeServerTest do
   # leaves nothing behind.
   use ExUnit.Case, async: false
 
+  @moduletag :integration
+
   import PowRedisCache.Case, only: [unique_name: 0]
 
   alias PowRedisCache.{Error, FakeServer, SchedulerStalls, Wait}

@@ -2,6 +2,8 @@ defmodule PowRedisCache.FaultsTest do
   # What goes wrong with the modules that Pow's guide tells people to paste, and must not with ours.
   use PowRedisCache.Case, async: true
 
+  @moduletag :integration
+
   alias PowRedisCache.FakeServer
 
   describe "the first edition" do

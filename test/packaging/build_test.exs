@@ -2,6 +2,8 @@ defmodule PowRedisCache.BuildTest do
   # Building the package: as the top project, and as a dependency of an app.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   # A slow machine builds for long.
   @moduletag timeout: :infinity
 

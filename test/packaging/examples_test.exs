@@ -3,6 +3,8 @@ defmodule PowRedisCache.ExamplesTest do
   # in the one with Phoenix, which has tests of its own.
   use PowRedisCache.Case
 
+  @moduletag :integration
+
   @root Path.expand("../..", __DIR__)
 
   # The demo shows all keys of its server.

@@ -3,6 +3,8 @@ defmodule PowRedisCache.HerokuTest do
   # has another folder, and run in a third, where there is no cargo.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   # A slow machine builds for long.
   @moduletag timeout: :infinity
 

@@ -2,6 +2,8 @@ defmodule PowRedisCache.PrebuiltTest do
   # Libraries that were built elsewhere: how one is made, taken, and refused.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   # A slow machine builds for long.
   @moduletag timeout: :infinity
 

@@ -2,6 +2,8 @@ defmodule PowRedisCache.ReleaseTest do
   # A release of an app, made and run without Rust, as in a container: only the release is there.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   # A slow machine builds for long.
   @moduletag timeout: :infinity
 

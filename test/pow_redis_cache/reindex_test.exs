@@ -72,6 +72,7 @@ defmodule PowRedisCache.ReindexTest do
   end
 
   describe "the progress" do
+    @tag :integration
     test "is the part of the database that was looked at",
          %{client: client, name: name} = context do
       total = 20_000

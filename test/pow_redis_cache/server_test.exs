@@ -3,6 +3,7 @@ defmodule PowRedisCache.ServerTest do
   use PowRedisCache.Case, async: false
 
   describe "a thousand starts and stops leave behind" do
+    @describetag :integration
     @describetag instance: [name: nil]
 
     setup %{server: server} do

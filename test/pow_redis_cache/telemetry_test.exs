@@ -91,6 +91,7 @@ defmodule PowRedisCache.TelemetryTest do
   end
 
   describe "the connection" do
+    @tag :integration
     @tag instance: [name: nil]
     test "goes up, down and up again, each once" do
       node = RedisServer.start!()

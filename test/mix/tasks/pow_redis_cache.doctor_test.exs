@@ -2,6 +2,8 @@ defmodule PowRedisCache.DoctorTaskTest do
   # The doctor as people call it: as a Mix task, and where there is no Mix. Each time in a VM of its own.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   alias PowRedisCache.{Certificates, Ports, RedisServer}
 
   @root Path.expand("../../..", __DIR__)
