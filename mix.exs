@@ -5,6 +5,7 @@ defmodule PowRedisCache.MixProject do
 
   # The one declaration of the repository's URL. Documents repeat it; a test compares them.
   @source_url "https://github.com/OWNER/pow_redis_cache"
+  @test_envs ["test.fast": :test, lint: :test]
 
   def project do
     [
@@ -15,15 +16,22 @@ defmodule PowRedisCache.MixProject do
       elixirc_paths: elixirc_paths(Mix.env()),
       test_ignore_filters: [&String.starts_with?(&1, "test/fixtures/")],
       deps: deps(hex?()),
-      # Where it can't be declared, Pow may be there all the same.
+      # Without Hex, Pow cannot be declared, but may be on the code path all the same.
       prune_code_paths: hex?(),
+      aliases: aliases(),
       description: "A Redis session store for Pow, on a Rust NIF",
       package: package(),
       name: "PowRedisCache",
       source_url: @source_url,
       docs: docs()
-    ]
+    ] ++ preferred_envs(System.version())
   end
+
+  def cli, do: [preferred_envs: @test_envs]
+
+  # Elixir 1.14 reads them here, and later ones warn about that.
+  defp preferred_envs("1.14" <> _patch), do: [preferred_cli_env: @test_envs]
+  defp preferred_envs(_version), do: []
 
   def application do
     [extra_applications: [:logger, :crypto, :public_key]]
@@ -33,13 +41,23 @@ defmodule PowRedisCache.MixProject do
   defp elixirc_paths(:bench), do: ["lib", "test/support", "bench/lib"]
   defp elixirc_paths(_env), do: ["lib"]
 
-  # A machine without Hex builds and tests without what comes from there.
+  defp aliases do
+    [
+      "test.fast": "test --exclude integration",
+      lint: "cmd bin/lint"
+    ]
+  end
+
+  # A machine without Hex builds and tests without the dependencies.
   defp hex?, do: Code.ensure_loaded?(Hex)
 
   defp deps(true) do
     [
       {:pow, "~> 1.0", optional: true},
       {:telemetry, "~> 1.0", optional: true},
+      # Pow declares it as optional, but does not compile without it. 0.20 is the last minor version for
+      # Elixir 1.14.0.
+      {:phoenix_live_view, "~> 0.20.0", only: [:dev, :test, :bench], runtime: false},
       {:ex_doc, "~> 0.34", only: :dev, runtime: false}
     ]
   end
@@ -72,7 +90,7 @@ defmodule PowRedisCache.MixProject do
         "GitHub" => @source_url,
         "Changelog" => "#{@source_url}/blob/main/CHANGELOG.md"
       },
-      # All that building the library needs.
+      # All files that the build of the library needs.
       files: [
         ".cargo/config.toml",
         "lib",

@@ -16,7 +16,7 @@ defmodule PowRedisCache.ModelTest do
       :rand.seed(:exsss, {seed, 3, 4})
 
       try do
-        Enum.reduce(1..@operations, %{}, fn _number, model ->
+        Enum.reduce(1..PowRedisCache.Cases.count(@operations), %{}, fn _number, model ->
           operation = operation()
           run(operation, config, model)
         end)

@@ -2,6 +2,8 @@ defmodule PowRedisCache.AuthTest do
   # Logins and the choice of a database.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   import ExUnit.CaptureLog
   import PowRedisCache.Case, only: [unique_name: 0]
 

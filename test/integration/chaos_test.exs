@@ -3,6 +3,8 @@ defmodule PowRedisCache.ChaosTest do
   # call ends late.
   use ExUnit.Case, async: false
 
+  @moduletag :integration
+
   import PowRedisCache.Case, only: [unique_name: 0]
 
   alias PowRedisCache.{ConsistencyChecker, FakeServer, RedisServer, SchedulerStalls, Wait}

@@ -1,6 +1,8 @@
 defmodule PowRedisCache.ClusterTest do
   use ExUnit.Case, async: false
 
+  @moduletag :integration
+
   import PowRedisCache.Case, only: [unique_name: 0, ets_all: 3]
 
   alias PowRedisCache.{

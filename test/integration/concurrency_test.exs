@@ -2,6 +2,8 @@ defmodule PowRedisCache.ConcurrencyTest do
   # Calls of many processes at the same time.
   use PowRedisCache.Case, async: true
 
+  @moduletag :integration
+
   @processes 1_000
   @rounds 10
 

@@ -3,6 +3,8 @@ defmodule PowRedisCache.FakeServerTest do
   # no message in the mailbox.
   use ExUnit.Case, async: false
 
+  @moduletag :integration
+
   import PowRedisCache.Case, only: [unique_name: 0]
 
   alias PowRedisCache.{Error, FakeServer, SchedulerStalls, Wait}

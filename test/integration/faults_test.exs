@@ -2,6 +2,8 @@ defmodule PowRedisCache.FaultsTest do
   # Faults of Pow's example backend (v1 and v2) that PowRedisCache must not have.
   use PowRedisCache.Case, async: true
 
+  @moduletag :integration
+
   alias PowRedisCache.FakeServer
 
   describe "unlike v1 of Pow's example backend," do

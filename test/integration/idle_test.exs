@@ -2,6 +2,8 @@ defmodule PowRedisCache.IdleTest do
   # Idle connections.
   use PowRedisCache.Case, async: true
 
+  @moduletag :integration
+
   import ExUnit.CaptureLog
 
   @moduletag server: ["--timeout", "1"], instance: [name: nil]

@@ -2,6 +2,8 @@ defmodule PowRedisCache.ScaleTest do
   # A large number of keys.
   use PowRedisCache.Case, async: true
 
+  @moduletag :integration
+
   @moduletag server: []
 
   @keys 100_000

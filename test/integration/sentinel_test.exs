@@ -1,6 +1,8 @@
 defmodule PowRedisCache.SentinelTest do
   use ExUnit.Case, async: false
 
+  @moduletag :integration
+
   import PowRedisCache.Case, only: [unique_name: 0]
 
   alias PowRedisCache.{Certificates, ConsistencyChecker, Ports, RedisServer, Sentinels, Wait}

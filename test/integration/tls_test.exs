@@ -1,6 +1,8 @@
 defmodule PowRedisCache.TlsTest do
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   import ExUnit.CaptureLog
   import PowRedisCache.Case, only: [unique_name: 0]
 

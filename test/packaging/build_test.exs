@@ -2,6 +2,8 @@ defmodule PowRedisCache.BuildTest do
   # Builds the package itself, and as a dependency of an app.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   # A build may take minutes.
   @moduletag timeout: :infinity
 

@@ -3,6 +3,8 @@ defmodule PowRedisCache.ExamplesTest do
   # compared with the guide.
   use PowRedisCache.Case
 
+  @moduletag :integration
+
   @root Path.expand("../..", __DIR__)
 
   # The demo lists all keys of its server.

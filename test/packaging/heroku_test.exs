@@ -3,6 +3,8 @@ defmodule PowRedisCache.HerokuTest do
   # in another folder, and run in a third folder without cargo.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   # A build may take minutes.
   @moduletag timeout: :infinity
 

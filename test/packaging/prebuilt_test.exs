@@ -2,6 +2,8 @@ defmodule PowRedisCache.PrebuiltTest do
   # Prebuilt libraries: making, using and rejecting one.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   # A build may take minutes.
   @moduletag timeout: :infinity
 

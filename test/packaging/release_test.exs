@@ -2,6 +2,8 @@ defmodule PowRedisCache.ReleaseTest do
   # Makes and runs a release of an app without Rust, as in a container that has only the release.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   # A build may take minutes.
   @moduletag timeout: :infinity
 

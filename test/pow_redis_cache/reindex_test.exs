@@ -71,6 +71,7 @@ defmodule PowRedisCache.ReindexTest do
   end
 
   describe "the progress" do
+    @tag :integration
     test "is the scanned part of the database",
          %{client: client, name: name} = context do
       total = 20_000

@@ -3,6 +3,7 @@ defmodule PowRedisCache.ServerTest do
   use PowRedisCache.Case, async: false
 
   describe "starting and stopping an instance" do
+    @describetag :integration
     @describetag instance: [name: nil]
 
     setup %{server: server} do

@@ -104,6 +104,7 @@ defmodule PowRedisCache.TelemetryTest do
   end
 
   describe "the connection" do
+    @tag :integration
     @tag instance: [name: nil]
     test "emits connected, disconnected and connected, each once" do
       node = RedisServer.start!()

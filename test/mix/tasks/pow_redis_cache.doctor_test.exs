@@ -2,6 +2,8 @@ defmodule PowRedisCache.DoctorTaskTest do
   # The doctor as a Mix task and without Mix, each time in a new VM.
   use ExUnit.Case, async: true
 
+  @moduletag :integration
+
   alias PowRedisCache.{Certificates, Ports, RedisServer}
 
   @root Path.expand("../../..", __DIR__)

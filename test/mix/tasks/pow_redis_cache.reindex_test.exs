@@ -1,6 +1,8 @@
 defmodule PowRedisCache.ReindexTaskTest do
   use PowRedisCache.Case, async: true
 
+  @moduletag :integration
+
   import ExUnit.CaptureIO
 
   alias Mix.Tasks.PowRedisCache.Reindex
