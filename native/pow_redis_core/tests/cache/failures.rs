@@ -77,7 +77,7 @@ fn retries_if_the_server_is_not_ready() {
     for reply in [
         "-LOADING Redis is loading the dataset in memory\r\n",
         "-READONLY You can't write against a read only replica.\r\n",
-        "-MASTERDOWN Availability with MASTER is down\r\n",
+        "-MASTERDOWN Link with MASTER is down\r\n",
         "-CLUSTERDOWN The cluster is down\r\n",
         "-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
     ] {
