@@ -12,8 +12,8 @@ const CONTENDED: Duration = Duration::from_millis(1);
 /// How long not to yield after such a yield: each would cost the thread its turn.
 const COOLDOWN: Duration = Duration::from_millis(250);
 
-/// How a thread waits: it spins if the last wait was short, and yields the processor between polls and
-/// before a short batch, unless others keep the processor.
+/// How a thread waits: it spins if the last wait was short, and yields the processor between polls,
+/// unless others keep the processor.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct WaitStrategy {
     spin: AdaptiveSpin,
@@ -56,15 +56,6 @@ impl WaitStrategy {
     /// Records how long a wait took.
     pub(crate) fn record_wait(&mut self, duration: Duration) {
         self.spin.last_wait_was_short = duration < SHORT_WAIT;
-    }
-
-    /// Yields the processor once, if that is worthwhile. Returns whether it did.
-    pub(crate) fn yield_now(&mut self) -> bool {
-        let yields = self.yields.is_worthwhile();
-        if yields {
-            self.yields.yield_now();
-        }
-        yields
     }
 }
 
@@ -127,11 +118,9 @@ mod tests {
         assert!(wait.yields.paused_until >= Some(before + COOLDOWN));
         wait.yields.paused_until = Some(before + Duration::from_secs(60));
         assert!(!wait.is_worthwhile() && wait.poll(|| Some(1)).is_none());
-        assert!(!wait.yield_now());
         wait.yields.paused_until = Some(Instant::now());
         assert!(wait.is_worthwhile());
         wait.yields.record(Duration::ZERO);
         assert_eq!(wait.poll(|| Some(1)), Some(1));
-        assert!(wait.yield_now());
     }
 }

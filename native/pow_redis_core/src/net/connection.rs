@@ -14,10 +14,6 @@ use crate::resp::commands::Commands;
 use crate::resp::reader::ReplyReader;
 use crate::resp::replies::Replies;
 
-/// Up to this many outstanding replies, the thread spins before it sleeps. With more, it is woken less
-/// often anyway.
-const SPIN_REPLIES: usize = 4;
-
 /// A connection, logged in. After any error its position in the stream is unknown: drop it.
 pub struct Connection {
     stream: Stream,
@@ -178,9 +174,7 @@ impl Connection {
 
     /// Receives the next reply. An error reply is a value.
     pub fn receive(&mut self, deadline: Instant) -> Result<Value, Error> {
-        let socket = self.stream.socket();
-        socket.set_deadline(deadline);
-        socket.set_spins(self.expected <= SPIN_REPLIES);
+        self.stream.socket().set_deadline(deadline);
         let reply = self.reader.next_reply(&mut self.stream)?;
         self.expected = self.expected.saturating_sub(1);
         Ok(reply)

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::address::Address;
-use crate::spin::WaitStrategy;
 
 /// A silent server is probed after this long.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
@@ -22,10 +21,6 @@ pub(crate) struct Socket {
     deadline: Instant,
     read_timeout: Timeout,
     write_timeout: Timeout,
-    /// Whether reads block until bytes arrive.
-    blocking: bool,
-    spins: bool,
-    wait: WaitStrategy,
 }
 
 /// The timeout that is set. Setting it takes a system call, so it changes only when it is too long, or so
@@ -66,50 +61,11 @@ impl Socket {
             deadline,
             read_timeout: Timeout::default(),
             write_timeout: Timeout::default(),
-            blocking: true,
-            spins: false,
-            wait: WaitStrategy::default(),
         }
     }
 
     pub(crate) const fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;
-    }
-
-    /// Whether reads may spin before they sleep.
-    pub(crate) const fn set_spins(&mut self, spins: bool) {
-        self.spins = spins;
-    }
-
-    fn set_blocking(&mut self, blocking: bool) -> io::Result<()> {
-        if self.blocking != blocking {
-            self.stream.set_nonblocking(!blocking)?;
-            self.blocking = blocking;
-        }
-        Ok(())
-    }
-
-    /// Reads what has arrived, if anything.
-    fn try_read(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-        let outcome = self
-            .set_blocking(false)
-            .and_then(|()| self.stream.read(buffer));
-        (!ended_early(&outcome)).then_some(outcome)
-    }
-
-    /// Sleeps until bytes arrive.
-    fn blocking_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.set_blocking(true)?;
-        loop {
-            if let Some(timeout) = self.read_timeout.for_wait(left(self.deadline)?) {
-                self.stream.set_read_timeout(timeout)?;
-                self.read_timeout = Timeout(Some(timeout));
-            }
-            let outcome = self.stream.read(buffer);
-            if !ended_early(&outcome) {
-                return outcome;
-            }
-        }
     }
 }
 
@@ -170,14 +126,6 @@ impl Transport {
         }
     }
 
-    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_nonblocking(nonblocking),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.set_nonblocking(nonblocking),
-        }
-    }
-
     fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
@@ -203,22 +151,21 @@ fn ended_early(outcome: &io::Result<usize>) -> bool {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        left(self.deadline)?;
-        let start = Instant::now();
-        let mut wait = self.wait;
-        let polled = self.spins.then(|| wait.poll(|| self.try_read(buffer)));
-        let outcome = polled
-            .flatten()
-            .unwrap_or_else(|| self.blocking_read(buffer));
-        wait.record_wait(start.elapsed());
-        self.wait = wait;
-        outcome
+        loop {
+            if let Some(timeout) = self.read_timeout.for_wait(left(self.deadline)?) {
+                self.stream.set_read_timeout(timeout)?;
+                self.read_timeout = Timeout(Some(timeout));
+            }
+            let outcome = self.stream.read(buffer);
+            if !ended_early(&outcome) {
+                return outcome;
+            }
+        }
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.set_blocking(true)?;
         loop {
             if let Some(timeout) = self.write_timeout.for_wait(left(self.deadline)?) {
                 self.stream.set_write_timeout(timeout)?;

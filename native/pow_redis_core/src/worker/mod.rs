@@ -28,9 +28,6 @@ use crate::net::client::Client;
 
 /// The most requests that a worker holds.
 const MAX_REQUESTS: usize = 4_096;
-/// Several requests, but fewer than this, are likely the first of more: the worker yields to callers
-/// before it sends them.
-const SHORT_BATCH: usize = 32;
 
 /// A thread that owns a connection to Redis and serves requests over it.
 pub(crate) struct Worker {
@@ -122,11 +119,6 @@ impl Worker {
             }
         }
         self.receive_queued();
-        let is_short = (2..SHORT_BATCH).contains(&self.requests());
-        let in_flight = self.connection.as_ref().map(|live| live.in_flight.len());
-        if is_short && in_flight.unwrap_or(0) == 0 && self.queue.yield_to_callers() {
-            self.receive_queued();
-        }
         let idle =
             self.requests() == 0 && self.queue.is_empty() && !self.background.is_unfinished();
         !(idle && self.queue.is_closed())

@@ -83,11 +83,6 @@ impl Queue {
         self.next = 0;
     }
 
-    /// Yields the processor to callers, if that is worthwhile. Returns whether it did.
-    pub(crate) fn yield_to_callers(&mut self) -> bool {
-        self.wait.yield_now()
-    }
-
     /// Waits for a request until a deadline or until the cache stops. With `spins`, may spin before it
     /// sleeps.
     ///
