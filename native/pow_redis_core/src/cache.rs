@@ -13,7 +13,7 @@ use crate::net::config::Topology;
 use crate::operation::Operation;
 use crate::options::Options;
 use crate::worker::Worker;
-use crate::worker::queue::{Queue, SpinningFlag};
+use crate::worker::queue::Queue;
 use crate::worker::request::Request;
 use crate::worker::shared::Shared;
 
@@ -23,16 +23,13 @@ pub use crate::worker::shared::{Event, Info, Observer};
 /// A running cache. When it is dropped, the workers serve what is queued and end.
 ///
 /// Invariant: puts and deletes are sent in the order in which they were submitted, all over the first
-/// worker's connection. Other requests go to the first worker if it is spinning, else to whichever worker
-/// is free.
+/// worker's connection. Other requests go to whichever worker is free.
 #[derive(Debug)]
 pub struct Cache {
     /// To any worker.
     any: Sender<Request>,
     /// To the first worker.
     first: Sender<Request>,
-    /// Whether the first worker is spinning.
-    spinning_flag: SpinningFlag,
     /// Its drop wakes workers that wait to reconnect.
     _stop: Sender<()>,
     shared: Arc<Shared>,
@@ -49,12 +46,11 @@ impl Cache {
         let cache = Self {
             any,
             first,
-            spinning_flag: SpinningFlag::default(),
             _stop: stop,
             shared,
         };
         let queue = Queue::new(any_queue.clone(), stopped.clone());
-        cache.start_worker(0, queue.with_own(first_queue, cache.spinning_flag.clone()))?;
+        cache.start_worker(0, queue.with_own(first_queue))?;
         for number in 1..pool_size {
             let queue = Queue::new(any_queue.clone(), stopped.clone());
             cache.start_worker(number, queue)?;
@@ -79,7 +75,7 @@ impl Cache {
     pub fn submit(&self, operation: Operation, reply: Reply) -> Result<Arc<CancelHandle>, Error> {
         self.shared.count_call();
         let options = &self.shared.options;
-        let queue = if operation.is_write() || self.spinning_flag.take() {
+        let queue = if operation.is_write() {
             &self.first
         } else {
             &self.any

@@ -1,7 +1,5 @@
 //! The queues that a worker receives requests from.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
@@ -10,16 +8,10 @@ use super::backlog::Backlog;
 use super::request::Request;
 use crate::spin::WaitStrategy;
 
-/// Set while the first worker is spinning. A request sent to it then wakes no other worker.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SpinningFlag(Arc<AtomicBool>);
-
 /// The queues of a worker, and whether the cache is stopping.
 pub(crate) struct Queue {
     /// The queue that all workers share, then the worker's own, if it has one.
     queues: Vec<Receiver<Request>>,
-    /// Only for a worker with its own queue.
-    spinning_flag: Option<SpinningFlag>,
     /// Closed when the cache stops.
     stop: Receiver<()>,
     wait: WaitStrategy,
@@ -32,7 +24,6 @@ impl Queue {
     pub(crate) fn new(shared: Receiver<Request>, stop: Receiver<()>) -> Self {
         Self {
             queues: vec![shared],
-            spinning_flag: None,
             stop,
             wait: WaitStrategy::default(),
             next: 0,
@@ -41,9 +32,8 @@ impl Queue {
 
     /// The shared queue and the worker's own.
     #[must_use]
-    pub(crate) fn with_own(mut self, own: Receiver<Request>, spinning_flag: SpinningFlag) -> Self {
+    pub(crate) fn with_own(mut self, own: Receiver<Request>) -> Self {
         self.queues.push(own);
-        self.spinning_flag = Some(spinning_flag);
         self
     }
 
@@ -102,19 +92,14 @@ impl Queue {
         }
         select.recv(&self.stop);
         let start = Instant::now();
-        let wait = &mut self.wait;
-        let spinning_flag = self
-            .spinning_flag
-            .as_ref()
-            .filter(|_| spins && wait.is_worthwhile());
-        let polled = spinning_flag.and_then(|flag| {
-            flag.set(true);
-            let ready = wait.poll(|| select.try_select().ok());
-            flag.set(false);
-            ready
-        });
+        // One worker alone spins: more would compete with Redis and the callers for the processor.
+        let polled = if spins && self.queues.len() > 1 {
+            self.wait.poll(|| select.try_select().ok())
+        } else {
+            None
+        };
         let ready = polled.or_else(|| select.select_deadline(deadline).ok());
-        wait.record_wait(start.elapsed());
+        self.wait.record_wait(start.elapsed());
         let ready = ready?;
         let number = ready.index();
         self.next = number + 1;
@@ -125,45 +110,25 @@ impl Queue {
     }
 }
 
-impl SpinningFlag {
-    /// Whether the worker is spinning. Clears the flag: the next request goes to any worker.
-    pub(crate) fn take(&self) -> bool {
-        self.0.load(Ordering::Acquire) && self.0.swap(false, Ordering::AcqRel)
-    }
-
-    fn set(&self, spinning: bool) {
-        self.0.store(spinning, Ordering::Release);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::keyspace::testing::key;
     use crate::operation::{Get, Operation};
     use crossbeam_channel::{Sender, bounded};
-    use std::thread;
 
     struct Handles {
         any: Sender<Request>,
         own: Sender<Request>,
         stop: Sender<()>,
-        spinning_flag: SpinningFlag,
     }
 
     fn queue() -> (Queue, Handles) {
         let (any, any_queue) = bounded(8);
         let (own, own_queue) = bounded(8);
         let (stop, stopped) = bounded(0);
-        let spinning_flag = SpinningFlag::default();
-        let queue = Queue::new(any_queue, stopped).with_own(own_queue, spinning_flag.clone());
-        let handles = Handles {
-            any,
-            own,
-            stop,
-            spinning_flag,
-        };
-        (queue, handles)
+        let queue = Queue::new(any_queue, stopped).with_own(own_queue);
+        (queue, Handles { any, own, stop })
     }
 
     /// A request that is identified by its deadline.
@@ -246,26 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_gets_the_spinning_worker() {
-        let (mut queue, handles) = queue();
-        assert!(!handles.spinning_flag.take(), "not spinning yet");
-        thread::scope(|scope| {
-            let waits = scope.spawn(|| {
-                // Spins again and again until the flag is seen.
-                loop {
-                    queue.wait.record_wait(Duration::ZERO);
-                    let soon = Instant::now() + Duration::from_micros(1);
-                    if let Some(request) = queue.wait(true, soon, true) {
-                        return number(&request);
-                    }
-                }
-            });
-            while !handles.spinning_flag.take() {
-                thread::yield_now();
-            }
-            handles.own.send(request(5)).unwrap();
-            assert_eq!(waits.join().unwrap(), 5);
-        });
-        assert!(!handles.spinning_flag.take(), "no longer spinning");
+    fn spins_after_a_short_wait_if_the_worker_has_its_own_queue() {
+        let (mut queue, _handles) = queue();
+        queue.wait.record_wait(Duration::ZERO);
+        let start = Instant::now();
+        // The deadline has passed, so any longer wait is the spin.
+        assert!(queue.wait(true, start, true).is_none());
+        assert!(start.elapsed() >= Duration::from_micros(50));
     }
 }
