@@ -243,7 +243,7 @@ defmodule PowRedisCache.FakeServer do
   end
 
   defp login([name | _]) when name in ["AUTH", "SELECT", "READONLY", "CLIENT"], do: "+OK\r\n"
-  defp login(["ECHO", text]), do: "$#{byte_size(text)}\r\n#{text}\r\n"
+  defp login(["ECHO", text]), do: Resp.bulk(text)
   defp login(["PING" | _]), do: "+PONG\r\n"
 
   defp login(["INFO" | _]) do
@@ -256,7 +256,6 @@ defmodule PowRedisCache.FakeServer do
   defp login(_command), do: nil
 
   defp reply(["GET" | _]), do: "$-1\r\n"
-  defp reply(["ECHO", text]), do: Resp.bulk(text)
   defp reply(["SET" | _]), do: "+OK\r\n"
   defp reply([name | _]) when name in ["SCAN", "ZSCAN"], do: "*2\r\n$1\r\n0\r\n*0\r\n"
   defp reply(_command), do: ":0\r\n"
