@@ -54,6 +54,20 @@ impl ConnectReport {
         }
     }
 
+    /// Why the server could not be used.
+    pub(super) fn failure(&self) -> Option<Error> {
+        let resolution = self
+            .resolution
+            .as_ref()
+            .and_then(|step| step.as_ref().err());
+        let connect = self.connect.as_ref().and_then(|step| step.as_ref().err());
+        let steps = [&self.handshake, &self.login];
+        let later = steps
+            .into_iter()
+            .find_map(|step| step.as_ref()?.as_ref().err());
+        resolution.or(connect).or(later).cloned()
+    }
+
     /// Connects, and stores the result of each step.
     pub(super) fn connect(
         &mut self,

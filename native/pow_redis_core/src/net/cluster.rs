@@ -3,7 +3,7 @@
 //! Redirections are described in the
 //! [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -177,7 +177,8 @@ impl Cluster {
                 ..self.template.clone()
             };
             // A node that accepts and stays silent must leave time for its successor.
-            let connection = Connection::open(&endpoint, share(deadline, 2))?;
+            let connection =
+                Connection::open(&endpoint, share(deadline, 2)).map_err(Error::announced)?;
             self.nodes.insert(node.clone(), connection);
         }
         self.nodes
@@ -218,8 +219,8 @@ impl Cluster {
         self.nodes.get(&self.first)?.version()
     }
 
-    /// The number of primaries that have slots.
-    pub(crate) fn primaries(&self) -> usize {
+    /// The primaries that have slots.
+    pub(crate) fn primaries(&self) -> HashSet<&Address> {
         self.slots.primaries()
     }
 

@@ -14,6 +14,9 @@ use crate::resp::commands::Commands;
 use crate::resp::reader::ReplyReader;
 use crate::resp::replies::Replies;
 
+/// How long to wait for what the server said before it closed the connection. It has arrived with the close.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(50);
+
 /// A connection, logged in. After any error its position in the stream is unknown: drop it.
 pub struct Connection {
     stream: Stream,
@@ -27,9 +30,12 @@ pub struct Connection {
 impl Connection {
     /// Connects, logs in, selects the database and reads the clock.
     pub fn open(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Error> {
-        let mut connection = Self::over(Stream::open(endpoint, deadline)?);
-        connection.log_in(endpoint, deadline)?;
-        Ok(connection)
+        let connection = Stream::open(endpoint, deadline).and_then(|stream| {
+            let mut connection = Self::over(stream);
+            connection.log_in(endpoint, deadline)?;
+            Ok(connection)
+        });
+        connection.map_err(|error| error.at(&endpoint.address))
     }
 
     /// A connection that is not logged in yet.
@@ -45,14 +51,16 @@ impl Connection {
 
     /// Logs in, selects the database and reads the clock.
     pub(crate) fn log_in(&mut self, endpoint: &Endpoint, deadline: Instant) -> Result<(), Error> {
-        match self.log_in_as(endpoint, endpoint.username.as_deref(), deadline) {
+        let outcome = match self.log_in_as(endpoint, endpoint.username.as_deref(), deadline) {
             // Old URLs of Heroku name a user that does not exist.
             Err(error) if endpoint.username.is_some() && is_wrong_pair(&error) => {
                 // If that fails too, the first error is the one to report.
                 self.log_in_as(endpoint, None, deadline).or(Err(error))
             }
             outcome => outcome,
-        }
+        };
+        let password = endpoint.password.as_deref().unwrap_or_default();
+        outcome.map_err(|error| error.without(password))
     }
 
     fn log_in_as(
@@ -167,9 +175,23 @@ impl Connection {
         }
         self.expected += replies;
         self.stream.socket().set_deadline(deadline);
-        self.stream.write_all(commands)?;
-        self.stream.flush()?;
-        Ok(())
+        let written = self.stream.write_all(commands);
+        written
+            .and_then(|()| self.stream.flush())
+            .map_err(|error| self.last_words(error.into()))
+    }
+
+    /// Why the server has closed the connection, if it said so. Or else `error`, with which a write failed.
+    fn last_words(&mut self, error: Error) -> Error {
+        let soon = Instant::now() + LAST_WORDS_TIMEOUT;
+        self.stream.socket().set_deadline(soon);
+        loop {
+            match self.reader.next_reply(&mut self.stream) {
+                Ok(_) => {}
+                Err(said) if said.explains_close() => return said,
+                Err(_) => return error,
+            }
+        }
     }
 
     /// Receives the next reply. An error reply is a value.

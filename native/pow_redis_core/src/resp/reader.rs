@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use redis::Value;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, TlsProblem};
 
 /// The longest string that Redis stores: 512 MB.
 const MAX_STRING_LEN: usize = 512 << 20;
@@ -53,7 +53,7 @@ impl ReplyReader {
         self.start < self.end
     }
 
-    /// Reads the next reply.
+    /// Reads the next reply. An error reply is a value, unless the server closes the connection after it.
     pub(crate) fn next_reply(&mut self, stream: &mut impl Read) -> Result<Value, Error> {
         let mut search = Search {
             position: 0,
@@ -68,6 +68,12 @@ impl ReplyReader {
         if !self.has_buffered() && self.buffer.len() > MAX_RETAINED_BYTES {
             // One huge value must not keep its memory.
             *self = Self::default();
+        }
+        if let Value::ServerError(reply) = &value {
+            let error = Error::from_reply(reply);
+            if error.ends_connection() {
+                return Err(error);
+            }
         }
         Ok(value)
     }
@@ -106,7 +112,7 @@ impl Search {
                     [] | [b'+' | b'-' | b':' | b'$' | b'*', ..] if rest.len() < MAX_LINE_LEN => {
                         Ok(Need::Bytes(1))
                     }
-                    _ => Err(ErrorKind::Protocol.into()),
+                    _ => Err(not_a_reply(rest)),
                 };
             };
             let mut length = rest.len() - after.len();
@@ -168,6 +174,15 @@ impl Lines<'_> {
             },
             _ => Err(protocol()),
         }
+    }
+}
+
+/// The error of bytes that start no reply.
+fn not_a_reply(bytes: &[u8]) -> Error {
+    match bytes {
+        // An alert: the server has expected a TLS handshake.
+        [21, 3, ..] => ErrorKind::Tls(TlsProblem::TlsRequired).into(),
+        _ => ErrorKind::Protocol.into(),
     }
 }
 

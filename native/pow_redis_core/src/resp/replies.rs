@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::error::{Error, ErrorKind, ServerCode};
+use crate::error::{Error, ErrorKind};
 
 /// The replies to the commands of one round, read in order.
 #[derive(Debug)]
@@ -17,9 +17,7 @@ impl Replies {
     /// Reads the next reply. Fails on an error reply.
     pub fn next_value(&mut self) -> Result<Value, Error> {
         match self.0.next() {
-            Some(Value::ServerError(error)) => {
-                Err(ErrorKind::Server(ServerCode::new(error.code())).into())
-            }
+            Some(Value::ServerError(error)) => Err(Error::from_reply(&error)),
             Some(value) => Ok(value),
             None => Err(ErrorKind::Protocol.into()),
         }
