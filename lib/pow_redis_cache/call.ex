@@ -106,7 +106,7 @@ defmodule PowRedisCache.Call do
 
   defp result(name, instance, operation, writes, native) do
     with {:error, reason} <- request(instance, writes, native) do
-      {:error, error(name, operation, reason)}
+      {:error, error(name, instance, operation, reason)}
     end
   end
 
@@ -137,14 +137,16 @@ defmodule PowRedisCache.Call do
     end
   end
 
-  defp error(name, operation, :not_started), do: Instance.not_started(name, operation)
+  defp error(name, _instance, operation, :not_started), do: Instance.not_started(name, operation)
 
-  defp error(_name, _operation, {reason, details})
+  defp error(_name, _instance, _operation, {reason, details})
        when reason in [:invalid_key, :invalid_value, :invalid_pattern] do
     ArgumentError.exception(invalid(reason, details))
   end
 
-  defp error(_name, operation, reason), do: Error.from_native(operation, reason)
+  defp error(_name, instance, operation, reason) do
+    Error.from_native(operation, reason, instance.topology)
+  end
 
   defp invalid(:invalid_key, %{problem: :not_a_list}),
     do: "expected the key to be a binary, an atom or a proper list, got: an improper list"

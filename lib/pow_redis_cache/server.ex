@@ -40,7 +40,7 @@ defmodule PowRedisCache.Server do
            # Wrapped in a function, so that `inspect` of the state shows no password.
            options: fn -> options end,
            provider: Endpoint.provider(options),
-           events: Events.new(options.name)
+           events: Events.new(options.name, Options.topology(options))
          }}
 
       {:error, {:invalid_url, _details}} ->

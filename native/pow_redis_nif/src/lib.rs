@@ -215,7 +215,7 @@ fn reindex<'a>(
 fn run_doctor<'a>(
     env: Env<'a>,
     options: StartOptions,
-    probes: Vec<Vec<String>>,
+    probes: Vec<(String, Vec<String>)>,
     count_timeout: u64,
     reference: Term<'a>,
 ) -> Term<'a> {

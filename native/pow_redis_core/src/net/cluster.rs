@@ -3,7 +3,7 @@
 //! Redirections are described in the
 //! [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 use std::vec;
 
@@ -198,7 +198,7 @@ impl Cluster {
             };
             // A node that accepts and stays silent must leave time for its successor.
             let deadline = share(deadline, 2);
-            let mut connection = Connection::open(&endpoint, deadline)?;
+            let mut connection = Connection::open(&endpoint, deadline).map_err(Error::announced)?;
             connection.fence(&self.fence, deadline)?;
             self.nodes.insert(node.clone(), connection);
         }
@@ -247,8 +247,8 @@ impl Cluster {
         self.nodes.get(&self.first)?.version()
     }
 
-    /// The number of primaries that have slots.
-    pub(crate) fn primaries(&self) -> usize {
+    /// The primaries that have slots.
+    pub(crate) fn primaries(&self) -> HashSet<&Address> {
         self.slots.primaries()
     }
 

@@ -20,6 +20,8 @@ use crate::resp::replies::Replies;
 
 /// The server's clock is read again when the last reading is this old.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(3);
+/// How long to wait for what the server said before it closed the connection. It has arrived with the close.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A connection, logged in. After any error its position in the stream is unknown: drop it.
 ///
@@ -57,9 +59,12 @@ struct Round {
 impl Connection {
     /// Connects, logs in, selects the database and reads the clock.
     pub fn open(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Error> {
-        let mut connection = Self::over(Stream::open(endpoint, deadline)?);
-        connection.log_in(endpoint, deadline)?;
-        Ok(connection)
+        let connection = Stream::open(endpoint, deadline).and_then(|stream| {
+            let mut connection = Self::over(stream);
+            connection.log_in(endpoint, deadline)?;
+            Ok(connection)
+        });
+        connection.map_err(|error| error.at(&endpoint.address))
     }
 
     /// A connection that is not logged in yet.
@@ -80,14 +85,16 @@ impl Connection {
 
     /// Logs in, selects the database and reads the clock.
     pub(crate) fn log_in(&mut self, endpoint: &Endpoint, deadline: Instant) -> Result<(), Error> {
-        match self.log_in_as(endpoint, endpoint.username.as_deref(), deadline) {
+        let outcome = match self.log_in_as(endpoint, endpoint.username.as_deref(), deadline) {
             // Old URLs of Heroku name a user that does not exist.
             Err(error) if endpoint.username.is_some() && is_wrong_pair(&error) => {
                 // If that fails too, the first error is the one to report.
                 self.log_in_as(endpoint, None, deadline).or(Err(error))
             }
             outcome => outcome,
-        }
+        };
+        let password = endpoint.password.as_deref().unwrap_or_default();
+        outcome.map_err(|error| error.without(password))
     }
 
     fn log_in_as(
@@ -224,6 +231,19 @@ impl Connection {
         self.send_round(commands, reads_clock, patience.into())
     }
 
+    /// Why the server has closed the connection, if it said so. Or else `error`, with which a write failed.
+    fn last_words(&mut self, error: Error) -> Error {
+        self.stream
+            .set_patience((Instant::now() + LAST_WORDS_TIMEOUT).into());
+        loop {
+            match self.reader.next_reply(&mut self.stream) {
+                Ok(_) => {}
+                Err(said) if said.explains_close() => return said,
+                Err(_) => return error,
+            }
+        }
+    }
+
     fn send_round(
         &mut self,
         commands: &mut Commands,
@@ -250,7 +270,10 @@ impl Connection {
         self.stream.set_patience(patience);
         let written = self.stream.write_all(commands.as_bytes());
         let flushed = written.and_then(|()| self.stream.flush());
-        flushed.map_err(|error| self.fail(error))
+        flushed.map_err(|error| {
+            let error = self.fail(error);
+            self.last_words(error)
+        })
     }
 
     /// Whether something has come although no reply is outstanding.
