@@ -19,6 +19,8 @@ pub enum Event {
         /// The server's product and version, if it reports them.
         version: Option<String>,
     },
+    /// The server knows no user of that name, and the password alone was right.
+    UserIgnored,
     /// Redis cannot be reached. Workers keep trying to connect.
     Disconnected(Error),
     /// This many invalid values were read from Redis, and ignored.
@@ -97,6 +99,9 @@ impl Shared {
         *self.server() = (Some(client.address().to_string()), version.clone());
         if self.availability.connected() {
             (self.observer)(Event::Connected { version });
+            if client.user_is_ignored() {
+                (self.observer)(Event::UserIgnored);
+            }
         }
     }
 
