@@ -184,9 +184,15 @@ defmodule PowRedisCache do
       end
 
       @doc false
-      def child_spec(options), do: options |> named() |> PowRedisCache.child_spec()
+      def child_spec(options) do
+        options |> PowRedisCache.Options.named(__MODULE__) |> PowRedisCache.child_spec()
+      end
+
       @doc false
-      def start_link(options), do: options |> named() |> PowRedisCache.start_link()
+      def start_link(options) do
+        options |> PowRedisCache.Options.named(__MODULE__) |> PowRedisCache.start_link()
+      end
+
       @doc false
       def put(config, records), do: config |> named() |> PowRedisCache.put(records)
       @doc false

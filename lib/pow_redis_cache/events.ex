@@ -20,6 +20,15 @@ defmodule PowRedisCache.Events do
     events
   end
 
+  def handle(events, :user_ignored) do
+    Logger.warning(
+      "#{inspect(events.name)}: the user h does not exist. Its password is the default user's, who " <>
+        "is logged in. Remove the user from :url or :username"
+    )
+
+    events
+  end
+
   def handle(events, {:disconnected, reason}) do
     error = Error.from_native(:connect, reason, events.topology)
 

@@ -46,7 +46,7 @@ defmodule PowRedisCache.Native do
   end
 
   def start(_options), do: not_loaded()
-  def resolve(_request, _credentials), do: not_loaded()
+  def resolve(_request, _answer), do: not_loaded()
   def stop(_handle), do: not_loaded()
   def info(_instance), do: not_loaded()
   def get(_instance, _reference, _key), do: not_loaded()

@@ -25,7 +25,7 @@ use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term}
 
 use crate::error::reason;
 use crate::instance::{CancelHandle, Handle, Instance, InstanceRef};
-use crate::options::{CredentialsMap, EndpointRequest, StartOptions};
+use crate::options::{EndpointRequest, StartOptions};
 
 mod atoms {
     rustler::atoms! {
@@ -44,9 +44,11 @@ mod atoms {
         completed,
         // options
         safe,
+        invalid_url,
         // events
         pow_redis_cache,
         connected,
+        user_ignored,
         disconnected,
         invalid_values,
         local_clock,
@@ -70,22 +72,27 @@ rustler::init!("Elixir.PowRedisCache.Native");
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[rustler::nif]
-fn start<'a>(env: Env<'a>, options: StartOptions) -> Term<'a> {
+fn start<'a>(env: Env<'a>, options: Term<'a>) -> Term<'a> {
+    let Some(options) = start_options(options) else {
+        return env.error_tuple(atoms::start_failed());
+    };
     let decoding = options.decoding();
-    let started = options
-        .into_options(env.pid())
-        .map(|options| Instance::start(env.pid(), options, decoding));
-    match started {
-        Ok(Ok((handle, instance))) => (atoms::ok(), handle, instance).encode(env),
-        Ok(Err(_)) => env.error_tuple(atoms::start_failed()),
-        Err(error) => failure(env, &error),
+    match Instance::start(env.pid(), options.into_options(env.pid()), decoding) {
+        Ok((handle, instance)) => (atoms::ok(), handle, instance).encode(env),
+        Err(_) => env.error_tuple(atoms::start_failed()),
     }
+}
+
+/// Decodes options. Elixir has validated them, but not even a fault there may show a password: if rustler
+/// decoded the argument, its `badarg` would put the argument into the stack trace.
+fn start_options(options: Term<'_>) -> Option<StartOptions<'_>> {
+    options.decode().ok()
 }
 
 /// Answers an endpoint request of a worker.
 #[rustler::nif]
-fn resolve(request: ResourceArc<EndpointRequest>, credentials: Option<CredentialsMap>) -> Atom {
-    request.resolve(credentials.map(Into::into));
+fn resolve<'a>(request: ResourceArc<EndpointRequest>, answer: Term<'a>) -> Atom {
+    request.resolve(answer);
     atoms::ok()
 }
 
@@ -214,20 +221,20 @@ fn reindex<'a>(
 #[rustler::nif(name = "doctor")]
 fn run_doctor<'a>(
     env: Env<'a>,
-    options: StartOptions,
+    options: Term<'a>,
     probes: Vec<(String, Vec<String>)>,
     count_timeout: u64,
     reference: Term<'a>,
 ) -> Term<'a> {
     let count_timeout = Duration::from_millis(count_timeout);
-    let started = options.into_options(env.pid()).map(|options| {
-        let config = options.connect;
-        doctor::examine(env.pid(), reference, config, probes, count_timeout)
+    let started = start_options(options).is_some_and(|options| {
+        let config = options.into_options(env.pid()).connect;
+        doctor::examine(env.pid(), reference, config, probes, count_timeout).is_ok()
     });
-    match started {
-        Ok(Ok(())) => atoms::ok().encode(env),
-        Ok(Err(_)) => env.error_tuple((atoms::start_failed(), Term::map_new(env))),
-        Err(error) => failure(env, &error),
+    if started {
+        atoms::ok().encode(env)
+    } else {
+        env.error_tuple((atoms::start_failed(), Term::map_new(env)))
     }
 }
 

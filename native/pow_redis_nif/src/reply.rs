@@ -52,6 +52,7 @@ pub(crate) fn send_event(owner: LocalPid, event: impl for<'a> FnOnce(Env<'a>) ->
 fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
     match event {
         Event::Connected { version } => (atoms::connected(), version).encode(env),
+        Event::UserIgnored => atoms::user_ignored().encode(env),
         Event::Disconnected(error) => (atoms::disconnected(), reason(env, error)).encode(env),
         Event::LocalClock => atoms::local_clock().encode(env),
         Event::Invalid(number) => (atoms::invalid_values(), number).encode(env),

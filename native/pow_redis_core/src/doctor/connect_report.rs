@@ -49,7 +49,8 @@ impl ConnectReport {
             certificate: None,
             login: None,
             database_refused: false,
-            user: endpoint.username.as_deref().unwrap_or("default").to_owned(),
+            user: String::from_utf8_lossy(endpoint.username.as_deref().unwrap_or(b"default"))
+                .into_owned(),
         }
     }
 

@@ -255,6 +255,12 @@ impl Cluster {
     pub(crate) const fn address(&self) -> &Address {
         &self.first
     }
+
+    /// Whether the login at the first node is the default user's, though the endpoint names another.
+    pub(crate) fn user_is_ignored(&self) -> bool {
+        let node = self.nodes.get(&self.first);
+        node.is_some_and(Connection::user_is_ignored)
+    }
 }
 
 fn cluster_down() -> Error {
@@ -330,8 +336,7 @@ mod tests {
                 (&stream).write_all(reply.as_bytes()).unwrap();
             }
         });
-        let url = format!("redis://127.0.0.1:{port}");
-        (Endpoint::from_url(&url).unwrap(), handle)
+        (Endpoint::new(address("127.0.0.1", port)), handle)
     }
 
     #[test]

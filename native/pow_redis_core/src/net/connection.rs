@@ -44,6 +44,8 @@ pub struct Connection {
     /// `None` if the server does not tell it.
     id: Option<ConnectionId>,
     fence: Fence,
+    /// Whether the server knows no user of that name, and the password alone was right.
+    user_is_ignored: bool,
 }
 
 /// Commands that were sent together.
@@ -55,6 +57,9 @@ struct Round {
     /// What `ECHO` returns at the end.
     nonce: Option<String>,
 }
+
+/// The user in old URLs of Heroku. It does not exist.
+const DUMMY_USER: &[u8] = b"h";
 
 impl Connection {
     /// Connects, logs in, selects the database and reads the clock.
@@ -80,16 +85,19 @@ impl Connection {
             version: None,
             id: None,
             fence: Fence::default(),
+            user_is_ignored: false,
         }
     }
 
     /// Logs in, selects the database and reads the clock.
     pub(crate) fn log_in(&mut self, endpoint: &Endpoint, deadline: Instant) -> Result<(), Error> {
-        let outcome = match self.log_in_as(endpoint, endpoint.username.as_deref(), deadline) {
-            // Old URLs of Heroku name a user that does not exist.
-            Err(error) if endpoint.username.is_some() && is_wrong_pair(&error) => {
+        let username = endpoint.username.as_deref();
+        let outcome = match self.log_in_as(endpoint, username, deadline) {
+            Err(error) if is_default_user(username) && is_wrong_pair(&error) => {
                 // If that fails too, the first error is the one to report.
-                self.log_in_as(endpoint, None, deadline).or(Err(error))
+                let outcome = self.log_in_as(endpoint, None, deadline);
+                self.user_is_ignored = outcome.is_ok() && username == Some(DUMMY_USER);
+                outcome.or(Err(error))
             }
             outcome => outcome,
         };
@@ -100,11 +108,13 @@ impl Connection {
     fn log_in_as(
         &mut self,
         endpoint: &Endpoint,
-        username: Option<&str>,
+        username: Option<&[u8]>,
         deadline: Instant,
     ) -> Result<(), Error> {
         let mut commands = Commands::new();
-        if let Some(password) = &endpoint.password {
+        // A user without a password is one that Redis asks for none.
+        let password = endpoint.password.as_deref();
+        if let Some(password) = password.or(username.and(Some(b""))) {
             commands.push_keyless("AUTH", |command| {
                 command.arg(username).arg(password);
             });
@@ -339,6 +349,11 @@ impl Connection {
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
+
+    /// Whether the login is the default user's, though the endpoint names another.
+    pub(crate) const fn user_is_ignored(&self) -> bool {
+        self.user_is_ignored
+    }
 }
 
 impl Drop for Connection {
@@ -377,6 +392,11 @@ fn optional_bytes(reply: Result<Value, Error>) -> Result<Option<Vec<u8>>, Error>
     })
 }
 
+/// Whether a user stands for the default user. Servers before Redis 6 know no other, and no names.
+fn is_default_user(username: Option<&[u8]>) -> bool {
+    matches!(username, Some(name) if name == DUMMY_USER || name == b"default")
+}
+
 /// Whether user and password do not match, or the server knows no users.
 fn is_wrong_pair(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Server(code) if matches!(code.as_str(), "WRONGPASS" | "ERR"))
@@ -384,6 +404,7 @@ fn is_wrong_pair(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::address::Address;
     use super::*;
     use std::io::Read;
     use std::net::TcpListener;
@@ -393,7 +414,10 @@ mod tests {
     /// Accepts one connection and writes `script` slowly.
     fn serve(script: &'static [u8], pause: Duration) -> (Endpoint, thread::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let address = Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+        };
         let handle = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             for byte in script {
@@ -405,7 +429,7 @@ mod tests {
             // Keeps the connection until the client closes it.
             let _ = stream.read_to_end(&mut Vec::new());
         });
-        (Endpoint::from_url(&url).unwrap(), handle)
+        (Endpoint::new(address), handle)
     }
 
     const GREETING: &[u8] =
