@@ -9,7 +9,7 @@ defmodule PowRedisCache.Error do
 
     * `:not_started` - the instance is not running.
     * `:nif_not_loaded` - the native library could not be loaded.
-    * `:busy` - the queue of the instance is full (`:max_queue`).
+    * `:busy` - the queue of the instance is full (`:max_queue`, `:max_queue_bytes`).
     * `:timeout` - Redis did not reply within `:timeout`.
     * `:disconnected` - Redis is unreachable.
     * `:connection_lost` - two connections in a row were lost while the call was under way.
@@ -33,6 +33,7 @@ defmodule PowRedisCache.Error do
     * `:cluster_unsupported` - the operation is not supported on a cluster.
     * `:invalid_url` - the function for `:url` returned an invalid URL.
     * `:protocol` - unexpected reply: not a Redis server?
+    * `:result_too_large` - the records that match a pattern take more than 512 MB.
     * `:worker_panicked` - a worker thread panicked. Please report it.
   """
 
@@ -86,7 +87,8 @@ defmodule PowRedisCache.Error do
   end
 
   defp explain(%{reason: :busy}) do
-    "the queue is full. Redis cannot keep up with the app: see `:max_queue` and `:pool_size`"
+    "the queue is full. Redis cannot keep up with the app: see `:max_queue`, `:max_queue_bytes` and " <>
+      "`:pool_size`"
   end
 
   defp explain(%{reason: reason, detail: detail}) when reason in [:timeout, :disconnected] do
@@ -122,6 +124,10 @@ defmodule PowRedisCache.Error do
   defp explain(%{reason: :protocol, detail: detail, address: address}) do
     from = if address, do: " from #{address}", else: ""
     "unexpected reply#{from}: not a Redis server? Check #{Connection.option(detail)}"
+  end
+
+  defp explain(%{reason: :result_too_large}) do
+    "the matching records take more than 512 MB. Use a pattern that matches fewer records"
   end
 
   defp explain(%{reason: :worker_panicked}) do

@@ -117,6 +117,14 @@ defmodule PowRedisCache.Options do
                        "the maximum number of queued reads, and of queued writes. Further calls fail " <>
                          "with `:busy`."
                    ],
+                   max_queue_bytes: [
+                     type: :positive,
+                     default: 64 * 1_024 * 1_024,
+                     doc:
+                       "the maximum number of bytes of pending reads, and of pending writes: their " <>
+                         "keys, values and index entries. Further calls fail with `:busy`. A larger " <>
+                         "write is accepted while no other is pending."
+                   ],
                    timeout: [
                      type: :positive,
                      default: 5_000,
@@ -249,7 +257,8 @@ defmodule PowRedisCache.Options do
   @doc "Converts validated options for the native library."
   def to_native(options) do
     options
-    |> Map.take([:pool_size, :max_queue, :timeout, :connect_timeout, :index, :decode])
+    |> Map.take([:pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout])
+    |> Map.merge(Map.take(options, [:index, :decode]))
     |> Map.merge(%{
       endpoints: Endpoint.fixed(options),
       topology: topology(options),

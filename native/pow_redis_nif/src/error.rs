@@ -45,6 +45,7 @@ mod atoms {
         invalid_value,
         invalid_pattern,
         invalid_url,
+        result_too_large,
         unknown,
         // details
         code,
@@ -74,6 +75,9 @@ mod atoms {
         variable_as_map_key,
         function,
         depth,
+        too_long,
+        too_large,
+        too_many_atoms,
         malformed,
     }
 }
@@ -123,6 +127,15 @@ pub(crate) fn reason<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
         }
         ErrorKind::PatternMapKey => {
             map = with(map, atoms::problem(), atoms::variable_as_map_key());
+            atoms::invalid_pattern()
+        }
+        ErrorKind::ResultTooLarge => atoms::result_too_large(),
+        ErrorKind::KeyTooLong => {
+            map = with(map, atoms::problem(), atoms::too_long());
+            atoms::invalid_key()
+        }
+        ErrorKind::PatternTooLong => {
+            map = with(map, atoms::problem(), atoms::too_long());
             atoms::invalid_pattern()
         }
         _ => atoms::unknown(),
@@ -209,6 +222,9 @@ fn malformed<'a>(map: Term<'a>, error: &etf::Error) -> Term<'a> {
     let problem = match error.kind() {
         etf::ErrorKind::Function => atoms::function(),
         etf::ErrorKind::Depth => atoms::depth(),
+        etf::ErrorKind::Length => atoms::too_long(),
+        etf::ErrorKind::Memory => atoms::too_large(),
+        etf::ErrorKind::Atoms => atoms::too_many_atoms(),
         _ => atoms::malformed(),
     };
     with(

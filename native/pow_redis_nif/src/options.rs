@@ -30,6 +30,7 @@ pub(crate) struct StartOptions<'a> {
     group: Option<String>,
     pool_size: usize,
     max_queue: usize,
+    max_queue_bytes: usize,
     timeout: u64,
     connect_timeout: u64,
     index: bool,
@@ -92,6 +93,7 @@ impl StartOptions<'_> {
             },
             pool_size: self.pool_size,
             max_queue: self.max_queue,
+            max_queue_bytes: self.max_queue_bytes,
             timeout: Duration::from_millis(self.timeout),
             layout: if self.index {
                 Layout::Indexed

@@ -78,12 +78,14 @@ fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding
             keys,
             indexed,
             renamed,
+            skipped,
         }) => {
             let page = Page {
                 cursor: *cursor,
                 keys: *keys,
                 indexed: *indexed,
                 renamed: *renamed,
+                skipped: *skipped,
             };
             (atoms::page(), page).encode(env)
         }
@@ -116,6 +118,7 @@ struct Page {
     keys: u64,
     indexed: u64,
     renamed: u64,
+    skipped: u64,
 }
 
 /// The cache in numbers, as a map.
@@ -128,6 +131,7 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
         workers: usize,
         topology: Atom,
         queue: usize,
+        queue_bytes: usize,
         calls: u64,
         batches: u64,
         reconnects: u64,
@@ -144,6 +148,7 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
             Topology::Cluster => atoms::cluster(),
         },
         queue: info.queue,
+        queue_bytes: info.queue_bytes,
         calls: info.calls,
         batches: info.batches,
         reconnects: info.reconnects,
