@@ -7,7 +7,7 @@ defmodule PowRedisCache.Error do
 
     * `:not_started` - the instance is not running.
     * `:nif_not_loaded` - the native library could not be loaded.
-    * `:busy` - the queue of the instance is full (`:max_queue`).
+    * `:busy` - the queue of the instance is full (`:max_queue`, `:max_queue_bytes`).
     * `:timeout` - Redis did not reply within `:timeout`.
     * `:disconnected` - Redis is unreachable.
     * `:closed` - the instance is stopping.
@@ -25,6 +25,7 @@ defmodule PowRedisCache.Error do
     * `:cluster_unsupported` - the operation is not supported on a cluster.
     * `:invalid_url` - the function for `:url` returned an invalid URL.
     * `:protocol` - unexpected reply: not a Redis server?
+    * `:result_too_large` - the records that match a pattern take more than 512 MB.
     * `:worker_panicked` - a worker thread panicked. Please report it.
   """
 
@@ -80,7 +81,8 @@ defmodule PowRedisCache.Error do
   end
 
   defp explain(%{reason: :busy}) do
-    "the queue is full. Redis cannot keep up with the app: see `:max_queue` and `:pool_size`"
+    "the queue is full. Redis cannot keep up with the app: see `:max_queue`, `:max_queue_bytes` and " <>
+      "`:pool_size`"
   end
 
   defp explain(%{reason: :timeout}) do
@@ -164,6 +166,10 @@ defmodule PowRedisCache.Error do
 
   defp explain(%{reason: :protocol}) do
     "unexpected reply: not a Redis server? Check `:url`"
+  end
+
+  defp explain(%{reason: :result_too_large}) do
+    "the matching records take more than 512 MB. Use a pattern that matches fewer records"
   end
 
   defp explain(%{reason: :worker_panicked}) do

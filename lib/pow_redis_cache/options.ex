@@ -110,6 +110,14 @@ defmodule PowRedisCache.Options do
                        "the maximum number of queued reads, and of queued writes. Further calls fail " <>
                          "with `:busy`."
                    ],
+                   max_queue_bytes: [
+                     type: :positive,
+                     default: 64 * 1_024 * 1_024,
+                     doc:
+                       "the maximum number of bytes of pending reads, and of pending writes: their " <>
+                         "keys, values and index entries. Further calls fail with `:busy`. A larger " <>
+                         "write is accepted while no other is pending."
+                   ],
                    timeout: [
                      type: :positive,
                      default: 5_000,
@@ -241,7 +249,8 @@ defmodule PowRedisCache.Options do
 
     options
     |> Map.take([:database, :tls, :index, :decode])
-    |> Map.merge(Map.take(options, [:pool_size, :max_queue, :timeout, :connect_timeout]))
+    |> Map.merge(Map.take(options, [:pool_size, :max_queue, :max_queue_bytes]))
+    |> Map.merge(Map.take(options, [:timeout, :connect_timeout]))
     |> Map.merge(%{
       credentials: Endpoint.credentials(options),
       topology: topology(options),

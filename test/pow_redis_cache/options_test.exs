@@ -36,6 +36,7 @@ defmodule PowRedisCache.OptionsTest do
     {[name: "x"], "expected :name to be an atom, got: \"x\""},
     {[pool_size: "4"], "expected :pool_size to be a positive integer, got: \"4\""},
     {[max_queue: 0], "expected :max_queue to be a positive integer, got: 0"},
+    {[max_queue_bytes: 0], "expected :max_queue_bytes to be a positive integer, got: 0"},
     {[timeout: :infinity], "expected :timeout to be a positive integer, got: :infinity"},
     {[connect_timeout: -1], "expected :connect_timeout to be a positive integer, got: -1"},
     {[index: nil], "expected :index to be true or false, got: nil"},
@@ -44,7 +45,7 @@ defmodule PowRedisCache.OptionsTest do
     {[default_ttl: 0],
      "expected :default_ttl to be a positive integer (milliseconds), :infinity or nil, got: 0"},
     {[pool: 4],
-     "unknown option :pool, expected one of: :url, :sentinel, :cluster, :username, :password, :database, :tls, :verify, :cacertfile, :certfile, :keyfile, :name, :pool_size, :max_queue, :timeout, :connect_timeout, :index, :writes, :on_error, :decode, :default_ttl"},
+     "unknown option :pool, expected one of: :url, :sentinel, :cluster, :username, :password, :database, :tls, :verify, :cacertfile, :certfile, :keyfile, :name, :pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout, :index, :writes, :on_error, :decode, :default_ttl"},
     {[:url], "expected the options to be a keyword list, got: [:url]"}
   ]
 
@@ -79,6 +80,7 @@ defmodule PowRedisCache.OptionsTest do
              name: PowRedisCache,
              pool_size: 2,
              max_queue: 10_000,
+             max_queue_bytes: 67_108_864,
              timeout: 5_000,
              connect_timeout: 5_000,
              index: true,

@@ -27,6 +27,7 @@ mod atoms {
         invalid_value,
         invalid_pattern,
         invalid_url,
+        result_too_large,
         unknown,
         // details
         code,
@@ -36,6 +37,9 @@ mod atoms {
         variable_as_map_key,
         function,
         depth,
+        too_long,
+        too_large,
+        too_many_atoms,
         malformed,
     }
 }
@@ -71,6 +75,9 @@ pub(crate) fn reason<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
         ErrorKind::Key(error) => malformed(env, atoms::invalid_key(), error),
         ErrorKind::Value(error) => malformed(env, atoms::invalid_value(), error),
         ErrorKind::Pattern(error) => malformed(env, atoms::invalid_pattern(), error),
+        ErrorKind::ResultTooLarge => plain(atoms::result_too_large()),
+        ErrorKind::KeyTooLong => problem(atoms::invalid_key(), atoms::too_long()),
+        ErrorKind::PatternTooLong => problem(atoms::invalid_pattern(), atoms::too_long()),
         ErrorKind::KeyShape => problem(atoms::invalid_key(), atoms::not_a_list()),
         ErrorKind::PatternMapKey => problem(atoms::invalid_pattern(), atoms::variable_as_map_key()),
         _ => plain(atoms::unknown()),
@@ -86,6 +93,9 @@ fn malformed<'a>(env: Env<'a>, reason: Atom, error: &etf::Error) -> Term<'a> {
     let problem = match error.kind() {
         etf::ErrorKind::Function => atoms::function(),
         etf::ErrorKind::Depth => atoms::depth(),
+        etf::ErrorKind::Length => atoms::too_long(),
+        etf::ErrorKind::Memory => atoms::too_large(),
+        etf::ErrorKind::Atoms => atoms::too_many_atoms(),
         _ => atoms::malformed(),
     };
     let details = Term::map_new(env)

@@ -4,6 +4,10 @@
 //! `{Reference, Result}` to the caller, or returns `{error, Reason}` and sends nothing. With the atom
 //! `async` as the reference, only a failure is reported, to the owner of the instance. `doctor` needs no
 //! instance, and returns `ok` instead of the handle.
+//!
+//! Invariant: no function holds a normal scheduler for more than a millisecond. Those whose time depends on
+//! their arguments exist twice. The caller decides by the arguments' bytes, and takes the one that ends in
+//! `_large`, which runs on a dirty scheduler, for all but small ones.
 
 mod doctor;
 mod error;
@@ -68,7 +72,8 @@ rustler::init!("Elixir.PowRedisCache.Native");
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-#[rustler::nif]
+/// Starts threads, which takes longer than a normal scheduler may be held.
+#[rustler::nif(schedule = "DirtyIo")]
 fn start<'a>(env: Env<'a>, options: StartOptions) -> Term<'a> {
     let decoding = options.decoding();
     let started = options
@@ -109,8 +114,27 @@ fn get<'a>(
     reference: Term<'a>,
     key: Binary<'a>,
 ) -> Term<'a> {
-    submit(env, &instance, reference, |_| {
-        Ok(Operation::Get(Get::new(Key::from_external(&key)?)))
+    submit_get(env, &instance, reference, &key)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn get_large<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    key: Binary<'a>,
+) -> Term<'a> {
+    submit_get(env, &instance, reference, &key)
+}
+
+fn submit_get<'a>(
+    env: Env<'a>,
+    instance: &InstanceRef,
+    reference: Term<'a>,
+    key: &[u8],
+) -> Term<'a> {
+    submit(env, instance, reference, |_| {
+        Ok(Operation::Get(Get::new(Key::from_external(key)?)))
     })
 }
 
@@ -121,8 +145,27 @@ fn all<'a>(
     reference: Term<'a>,
     pattern: Binary<'a>,
 ) -> Term<'a> {
-    submit(env, &instance, reference, |cache| {
-        let pattern = Pattern::from_external(&pattern)?;
+    submit_all(env, &instance, reference, &pattern)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn all_large<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    pattern: Binary<'a>,
+) -> Term<'a> {
+    submit_all(env, &instance, reference, &pattern)
+}
+
+fn submit_all<'a>(
+    env: Env<'a>,
+    instance: &InstanceRef,
+    reference: Term<'a>,
+    pattern: &[u8],
+) -> Term<'a> {
+    submit(env, instance, reference, |cache| {
+        let pattern = Pattern::from_external(pattern)?;
         Ok(Operation::All(Box::new(All::new(pattern, cache.layout()))))
     })
 }
@@ -138,9 +181,8 @@ fn put<'a>(
     submit_put(env, &instance, reference, records, ttl)
 }
 
-/// The same for many records, which would hold a normal scheduler for too long.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn put_many<'a>(
+fn put_large<'a>(
     env: Env<'a>,
     instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
@@ -173,8 +215,27 @@ fn delete<'a>(
     reference: Term<'a>,
     key: Binary<'a>,
 ) -> Term<'a> {
-    submit(env, &instance, reference, |cache| {
-        let key = Key::from_external(&key)?;
+    submit_delete(env, &instance, reference, &key)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn delete_large<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    key: Binary<'a>,
+) -> Term<'a> {
+    submit_delete(env, &instance, reference, &key)
+}
+
+fn submit_delete<'a>(
+    env: Env<'a>,
+    instance: &InstanceRef,
+    reference: Term<'a>,
+    key: &[u8],
+) -> Term<'a> {
+    submit(env, instance, reference, |cache| {
+        let key = Key::from_external(key)?;
         Ok(Operation::Delete(Delete::new(&key, cache.layout())))
     })
 }
@@ -210,7 +271,7 @@ fn reindex<'a>(
 }
 
 /// Runs the doctor on a thread of its own.
-#[rustler::nif(name = "doctor")]
+#[rustler::nif(name = "doctor", schedule = "DirtyIo")]
 fn run_doctor<'a>(
     env: Env<'a>,
     options: StartOptions,

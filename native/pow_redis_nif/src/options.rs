@@ -28,6 +28,7 @@ pub(crate) struct StartOptions {
     tls_config: TlsConfigMap,
     pool_size: usize,
     max_queue: usize,
+    max_queue_bytes: usize,
     timeout: u64,
     connect_timeout: u64,
     index: bool,
@@ -103,6 +104,7 @@ impl StartOptions {
             },
             pool_size: self.pool_size,
             max_queue: self.max_queue,
+            max_queue_bytes: self.max_queue_bytes,
             timeout: Duration::from_millis(self.timeout),
             layout: if self.index {
                 Layout::Indexed

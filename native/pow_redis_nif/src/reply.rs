@@ -76,12 +76,14 @@ fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding
             keys,
             indexed,
             renamed,
+            skipped,
         }) => {
             let page = Page {
                 cursor: *cursor,
                 keys: *keys,
                 indexed: *indexed,
                 renamed: *renamed,
+                skipped: *skipped,
             };
             (atoms::page(), page).encode(env)
         }
@@ -114,6 +116,7 @@ struct Page {
     keys: u64,
     indexed: u64,
     renamed: u64,
+    skipped: u64,
 }
 
 /// The cache in numbers, as a map.
@@ -126,6 +129,7 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
         workers: usize,
         topology: Atom,
         queue: usize,
+        queue_bytes: usize,
         calls: u64,
         batches: u64,
         reconnects: u64,
@@ -142,6 +146,7 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
             Topology::Cluster => atoms::cluster(),
         },
         queue: info.queue,
+        queue_bytes: info.queue_bytes,
         calls: info.calls,
         batches: info.batches,
         reconnects: info.reconnects,
