@@ -3,18 +3,21 @@
 use std::io::{self, Read, Write};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
+#[cfg(unix)]
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
+#[cfg(unix)]
+use socket2::{Domain, SockAddr, Type};
 
 use super::address::Address;
-
-/// A silent server is probed after this long.
-const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+use super::connect_race;
+use super::deadline::left;
+use super::lookup::resolve;
 
 /// A socket with a deadline.
 #[derive(Debug)]
@@ -55,10 +58,10 @@ impl Socket {
     pub(crate) fn open(address: &Address, deadline: Instant) -> io::Result<Self> {
         let stream = match address {
             Address::Tcp { host, port } => {
-                return Self::connect(&resolve(host, *port)?, deadline);
+                return Self::connect(&resolve(host, *port, deadline)?, deadline);
             }
             #[cfg(unix)]
-            Address::Unix(path) => Transport::Unix(UnixStream::connect(path)?),
+            Address::Unix(path) => Transport::Unix(connect_unix(path, deadline)?),
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
@@ -67,7 +70,7 @@ impl Socket {
 
     /// Connects to the first address that accepts.
     pub(crate) fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<Self> {
-        let stream = Transport::Tcp(connect(addresses, deadline)?);
+        let stream = Transport::Tcp(connect_race::connect(addresses, deadline)?);
         Ok(Self::over(stream, deadline))
     }
 
@@ -129,44 +132,19 @@ impl Socket {
     }
 }
 
-/// The addresses of a host name. The system's lookup knows no deadline.
-pub(crate) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    (host, port).to_socket_addrs().map(Iterator::collect)
-}
-
-fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
-    let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        match TcpStream::connect_timeout(address, left(deadline)?) {
-            Ok(stream) => {
-                set_options(&stream)?;
-                return Ok(stream);
-            }
-            Err(error) => failure = error,
+/// Connects to a Unix socket. While its backlog is full, `connect` waits as long as a write may.
+#[cfg(unix)]
+fn connect_unix(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = SockAddr::unix(path)?;
+    loop {
+        socket.set_write_timeout(Some(left(deadline)?))?;
+        match socket.connect(&address) {
+            Ok(()) => return Ok(socket.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-    }
-    Err(failure)
-}
-
-fn set_options(stream: &TcpStream) -> io::Result<()> {
-    // Nagle's algorithm would make concurrent requests wait for a round trip.
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    // Lost packets are sent again at constant intervals. Those of exponential backoff would outlast an
-    // outage of the network by as long as it took.
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_thin_linear_timeouts(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_TIME)
-        .with_interval(KEEPALIVE_INTERVAL);
-    socket.set_tcp_keepalive(&keepalive)
-}
-
-/// The remaining time; an error if there is none.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
     }
 }
 
@@ -415,5 +393,65 @@ mod tests {
         let error = socket.write_all(&vec![0; 64 << 20]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!((SHORT..LONG / 2).contains(&begin.elapsed()));
+    }
+
+    /// The path of a Unix socket whose backlog is full, its listener, and the connections in the backlog.
+    #[cfg(target_os = "linux")]
+    fn full_unix_socket(
+        name: &str,
+    ) -> (Address, std::os::unix::net::UnixListener, Vec<UnixStream>) {
+        let name = format!("pow_redis_{name}_{}.sock", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(0).unwrap();
+        let fill = || connect_unix(&path, Instant::now() + SHORT);
+        let queued = std::iter::from_fn(|| fill().ok()).collect();
+        (Address::Unix(path), socket.into(), queued)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn remove(address: &Address) {
+        if let Address::Unix(path) = address {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn connecting_to_a_unix_socket_ends_at_the_deadline() {
+        let (address, _listener, _queued) = full_unix_socket("full");
+        let begin = Instant::now();
+        let error = Socket::open(&address, begin + SHORT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!((SHORT..LONG / 2).contains(&begin.elapsed()));
+        remove(&address);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_unix_socket_with_a_full_backlog_is_waited_for() {
+        let (address, listener, queued) = full_unix_socket("slow");
+        let connecting = {
+            let address = address.clone();
+            thread::spawn(move || Socket::open(&address, Instant::now() + LONG))
+        };
+        thread::sleep(SHORT);
+        for _ in queued {
+            listener.accept().unwrap();
+        }
+        let mut socket = connecting.join().unwrap().unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(b"a").unwrap();
+        assert_eq!(socket.read(&mut [0]).unwrap(), 1);
+        remove(&address);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_missing_unix_socket_is_an_error() {
+        let address = Address::Unix("/no/such/folder/redis.sock".into());
+        let error = Socket::open(&address, Instant::now() + LONG).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -11,12 +11,12 @@ use super::backlog::Backlog;
 use super::in_flight::InFlight;
 use super::rtt::MinRtt;
 use super::shared::Shared;
-use crate::error::{Error, ErrorKind, ServerCode};
+use crate::error::Error;
 use crate::net::client::Client;
 use crate::net::patience::Patience;
 use crate::operation::{Outcome, Step};
 use crate::resp::commands::Commands;
-use crate::resp::replies::Replies;
+use crate::resp::replies::RoundReplies;
 
 /// How long a connection may be idle before a heartbeat is sent.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -167,7 +167,7 @@ impl LiveConnection {
         };
         let values = (0..replies)
             .map(|_| self.client.receive(patience))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<RoundReplies, _>>()?;
         let requeue = match values.iter().find_map(retryable_reply) {
             Some(error) if !request.operation.is_background() => {
                 self.retryable_reply.get_or_insert(error);
@@ -186,12 +186,16 @@ impl LiveConnection {
     }
 
     /// Gives the first request in flight its replies, and completes it when its operation is done.
-    fn advance(&mut self, replies: Vec<Value>, around: &mut Surroundings<'_>) -> Result<(), Error> {
+    fn advance(
+        &mut self,
+        replies: RoundReplies,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Error> {
         let Some((request, _)) = self.in_flight.front() else {
             return Ok(());
         };
         // The request stays in its place meanwhile: if the operation panics, the worker answers it.
-        let outcome = match request.operation.read(Replies::new(replies)) {
+        let outcome = match request.operation.read(replies.into()) {
             Ok(Step::Again) => {
                 self.in_flight.requeue_front(around.backlog);
                 return Ok(());
@@ -231,7 +235,6 @@ fn retryable_reply(reply: &Value) -> Option<Error> {
     let Value::ServerError(error) = reply else {
         return None;
     };
-    let code = ServerCode::new(error.code());
-    code.requires_reconnect()
-        .then(|| ErrorKind::Server(code).into())
+    let error = Error::from_reply(error);
+    error.is_retryable().then_some(error)
 }

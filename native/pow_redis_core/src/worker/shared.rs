@@ -19,6 +19,8 @@ pub enum Event {
         /// The server's product and version, if it reports them.
         version: Option<String>,
     },
+    /// The server knows no user of that name, and the password alone was right.
+    UserIgnored,
     /// Redis cannot be reached. Workers keep trying to connect.
     Disconnected(Error),
     /// The server does not tell its time: this host's clock is used.
@@ -47,6 +49,8 @@ pub struct Info {
     pub workers: usize,
     /// The number of queued requests.
     pub queue: usize,
+    /// The bytes of the requests that have not been completed.
+    pub queue_bytes: usize,
     /// The number of requests submitted.
     pub calls: u64,
     /// The number of pipelines sent.
@@ -101,6 +105,9 @@ impl Shared {
         *self.server() = (Some(client.address().to_string()), version.clone());
         if self.availability.connected() {
             (self.observer)(Event::Connected { version });
+            if client.user_is_ignored() {
+                (self.observer)(Event::UserIgnored);
+            }
         }
         if client.clock().is_local() && !self.has_reported_clock.swap(true, Ordering::Relaxed) {
             (self.observer)(Event::LocalClock);
@@ -162,8 +169,8 @@ impl Shared {
         self.free.load(Ordering::Acquire)
     }
 
-    /// The cache in numbers, with `queue` requests in its queues.
-    pub(crate) fn info(&self, queue: usize) -> Info {
+    /// The cache in numbers, with `queue` requests in its queues, and `queue_bytes` bytes of requests.
+    pub(crate) fn info(&self, queue: usize, queue_bytes: usize) -> Info {
         let (server, version) = self.server().clone();
         let stats = &self.stats;
         Info {
@@ -173,6 +180,7 @@ impl Shared {
             topology: self.options.connect.topology.clone(),
             workers: self.workers.load(Ordering::Relaxed),
             queue,
+            queue_bytes,
             calls: stats.calls.load(Ordering::Relaxed),
             batches: stats.batches.load(Ordering::Relaxed),
             reconnects: stats.reconnects.load(Ordering::Relaxed),
