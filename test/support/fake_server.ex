@@ -65,6 +65,10 @@ defmodule PowRedisCache.FakeServer do
 
   def stop(server), do: GenServer.stop(server.pid)
 
+  @doc "The reply of an empty Redis."
+  @spec reply([binary()]) :: binary()
+  def reply(command), do: login(command) || data(command)
+
   @impl true
   def init({script, options}) do
     transport = Keyword.get(options, :transport, :tcp)
@@ -207,7 +211,7 @@ defmodule PowRedisCache.FakeServer do
       {:slowly, bytes, pause} -> send_slowly(state.socket, bytes, pause)
       {:later, milliseconds, bytes} -> send_later(state.socket, milliseconds, bytes)
       {:pause, milliseconds} -> Process.sleep(milliseconds)
-      :default -> transmit(state.socket, login(command) || reply(command))
+      :default -> transmit(state.socket, reply(command))
     end
   end
 
@@ -255,10 +259,10 @@ defmodule PowRedisCache.FakeServer do
   defp login(["ROLE" | _]), do: "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
   defp login(_command), do: nil
 
-  defp reply(["GET" | _]), do: "$-1\r\n"
-  defp reply(["SET" | _]), do: "+OK\r\n"
-  defp reply([name | _]) when name in ["SCAN", "ZSCAN"], do: "*2\r\n$1\r\n0\r\n*0\r\n"
-  defp reply(_command), do: ":0\r\n"
+  defp data(["GET" | _]), do: "$-1\r\n"
+  defp data(["SET" | _]), do: "+OK\r\n"
+  defp data([name | _]) when name in ["SCAN", "ZSCAN"], do: "*2\r\n$1\r\n0\r\n*0\r\n"
+  defp data(_command), do: ":0\r\n"
 
   defp next_command(state) do
     case Resp.take_command(state.buffer) do
