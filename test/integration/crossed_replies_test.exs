@@ -75,7 +75,7 @@ defmodule PowRedisCache.CrossedRepliesTest do
     script = fn connection ->
       :rand.seed(:exsss, {seed, number * 1_000 + connection, :erlang.phash2(transport)})
       kind = Enum.random([:more, :fewer, :none])
-      [{:serve, fn command -> disturb(kind, reply(command)) end}]
+      [{:serve, fn command -> slow_down() ++ disturb(kind, reply(command)) end}]
     end
 
     server = FakeServer.start!(script, transport: transport, at: Enum.random([:command, :login]))
@@ -98,7 +98,7 @@ defmodule PowRedisCache.CrossedRepliesTest do
     if System.monotonic_time(:millisecond) > deadline do
       outcomes
     else
-      Process.sleep(:rand.uniform(8) - 1)
+      if :rand.uniform(10) == 1, do: Process.sleep(:rand.uniform(60))
 
       outcome =
         if :rand.uniform(4) == 1,
@@ -123,6 +123,9 @@ defmodule PowRedisCache.CrossedRepliesTest do
   rescue
     Error -> :failed
   end
+
+  # Meanwhile further commands come, and share a pipeline.
+  defp slow_down, do: if(:rand.uniform(8) == 1, do: [{:pause, 4}], else: [])
 
   defp disturb(:none, reply), do: [send_whole_or_split(reply)]
 
