@@ -45,6 +45,8 @@ defmodule PowRedisCache.ErrorTest do
      "get failed: not supported on a cluster: keys cannot be renamed across slots. Run it on a standalone server"},
     {{:protocol, %{}}, :protocol,
      "get failed: unexpected reply: not a Redis server? Check `:url`"},
+    {{:result_too_large, %{}}, :result_too_large,
+     "get failed: the matching records take more than 512 MB. Use a pattern that matches fewer records"},
     {{:worker_panicked, %{}}, :worker_panicked,
      "get failed: a worker thread panicked and recovered. Please report this, with the panic message from stderr"}
   ]
