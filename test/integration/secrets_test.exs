@@ -83,6 +83,29 @@ defmodule PowRedisCache.SecretsTest do
     end
   end
 
+  test "in a value is not shown by a wrong call", %{url: url} do
+    name = unique_name()
+    start_supervised!({PowRedisCache, url: url, password: "server", name: name})
+    config = [name: name, ttl: 1_000]
+    secret = text()
+    function = fn -> secret end
+
+    for call <- [
+          fn -> PowRedisCache.put({"key", secret}, config) end,
+          fn -> PowRedisCache.put(config, {"key", secret, 1}) end,
+          fn -> PowRedisCache.put(config, secret) end,
+          fn -> PowRedisCache.put(config, [{"key", secret} | {"key", secret}]) end,
+          fn -> PowRedisCache.put(config, {"key", [secret, function]}) end,
+          fn -> PowRedisCache.put(config, {[secret | secret], 1}) end,
+          fn -> PowRedisCache.get(secret, "key") end,
+          fn -> PowRedisCache.get(config, [secret | secret]) end,
+          fn -> PowRedisCache.all(config, [secret, function]) end
+        ] do
+      assert {:raised, _error, _text, _stacktrace} = shown = failure(call)
+      assert_hidden(secret, shown)
+    end
+  end
+
   defp secret, do: Enum.random([&text/0, &bytes/0, &long/0]).()
 
   # Long enough that they do not occur by chance.
