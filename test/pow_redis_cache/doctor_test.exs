@@ -100,10 +100,15 @@ defmodule PowRedisCache.DoctorTest do
       assert detail(checks, "endpoint") =~ "the function for `:url`"
 
       # The database of this URL is not a number.
-      for url <- ["redis://ann:#{@password}@host/x", fn -> "redis://ann:#{@password}@host/x" end] do
+      url = "redis://ann:#{@password}@host/x"
+
+      for {url, check, message} <- [
+            {url, "configuration", "the path is not a database number"},
+            {fn -> url end, "endpoint", "is not a valid Redis URL"}
+          ] do
         checks = Doctor.check(url: url)
-        assert [failed] = failed(checks)
-        assert detail(checks, failed) =~ "is not a valid Redis URL"
+        assert failed(checks) == [check]
+        assert detail(checks, check) =~ message
         refute inspect(checks) =~ @password
       end
     end
