@@ -39,12 +39,14 @@ defmodule PowRedisCache.Error.Connection do
   end
 
   def advice(%{cause: :connection_closed} = detail) do
-    "check whether the port uses TLS (`rediss://`), and the log of Redis. See #{option(detail)}"
+    "check whether the port in #{option(detail)} uses TLS (`rediss://`), and the log of Redis"
   end
 
   def advice(%{cause: :not_permitted} = detail) do
-    "check the permissions of the socket or the firewall of this host. See #{option(detail)}"
+    "check the permissions of the socket in #{option(detail)}, or the firewall of this host"
   end
+
+  def advice(%{cause: :unresolved} = detail), do: "correct the host in #{option(detail)}"
 
   def advice(detail), do: "check that it is running and that #{option(detail)} is correct"
 

@@ -181,7 +181,7 @@ impl Lines<'_> {
 fn not_a_reply(bytes: &[u8]) -> Error {
     match bytes {
         // An alert: the server has expected a TLS handshake.
-        [21, 3, ..] => ErrorKind::Tls(TlsProblem::TlsRequired).into(),
+        [21, ..] => ErrorKind::Tls(TlsProblem::TlsRequired).into(),
         _ => ErrorKind::Protocol.into(),
     }
 }
