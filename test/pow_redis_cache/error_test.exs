@@ -136,7 +136,7 @@ defmodule PowRedisCache.ErrorTest do
      "get failed: Redis is unreachable. h:1 refused the connection: check that it is running and that `:url` is correct"},
     {{:disconnected, %{address: "h:1", announced: false, cause: :no_route}}, :disconnected,
      "get failed: Redis is unreachable. There is no route to h:1: check that it is running and that `:url` is correct"},
-    {{:disconnected, %{address: "h:1", announced: false, cause: :unresolved}}, :disconnected,
+    {{:disconnected, %{address: "h:1", announced: false, cause: :unknown_host}}, :disconnected,
      "get failed: Redis is unreachable. The host name of h:1 has no address: correct the host in `:url`"},
     {{:disconnected, %{address: "h:1", announced: false, cause: :not_permitted}}, :disconnected,
      "get failed: Redis is unreachable. This process may not connect to h:1: check the permissions of the socket in `:url`, or the firewall of this host"},

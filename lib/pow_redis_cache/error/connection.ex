@@ -46,7 +46,7 @@ defmodule PowRedisCache.Error.Connection do
     "check the permissions of the socket in #{option(detail)}, or the firewall of this host"
   end
 
-  def advice(%{cause: :unresolved} = detail), do: "correct the host in #{option(detail)}"
+  def advice(%{cause: :unknown_host} = detail), do: "correct the host in #{option(detail)}"
 
   def advice(detail), do: "check that it is running and that #{option(detail)} is correct"
 
@@ -58,7 +58,7 @@ defmodule PowRedisCache.Error.Connection do
   @doc "What happened at an address."
   def what(:refused, address), do: "#{address} refused the connection"
   def what(:no_route, address), do: "There is no route to #{address}"
-  def what(:unresolved, address), do: "The host name of #{address} has no address"
+  def what(:unknown_host, address), do: "The host name of #{address} has no address"
   def what(:not_permitted, address), do: "This process may not connect to #{address}"
   def what(:no_such_socket, address), do: "#{address} does not exist"
   def what(:connection_closed, address), do: "#{address} closed the connection"

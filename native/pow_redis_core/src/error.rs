@@ -44,7 +44,7 @@ pub struct Details {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectFailure {
     /// The host name has no address.
-    Unresolved,
+    UnknownHost,
     /// Nothing listens at the address.
     Refused,
     /// There is no route to the address.
@@ -310,7 +310,7 @@ fn connect_failure(error: &io::Error) -> Option<ConnectFailure> {
         | io::ErrorKind::BrokenPipe => ConnectFailure::Closed,
         // The standard library has no kind for it.
         _ if error.to_string().starts_with("failed to lookup address") => {
-            ConnectFailure::Unresolved
+            ConnectFailure::UnknownHost
         }
         _ => return None,
     })
@@ -423,7 +423,7 @@ mod tests {
                 io::ErrorKind::UnexpectedEof.into(),
                 Some(ConnectFailure::Closed),
             ),
-            (io::Error::other(lookup), Some(ConnectFailure::Unresolved)),
+            (io::Error::other(lookup), Some(ConnectFailure::UnknownHost)),
             (io::Error::other("other"), None),
             (io::ErrorKind::TimedOut.into(), None),
         ] {
@@ -469,7 +469,7 @@ mod tests {
                 .details
                 .reply
         };
-        for secret in ["tomorrow", "no tomorrow", "xx tomorrow xx", "r for"] {
+        for secret in ["tomorrow", "no tomorrow", "xx tomorrow xx", "w for"] {
             assert_eq!(said(secret), None, "{secret}");
         }
         for secret in ["", "us", "tomorow", "yesterday", "no tomo-row"] {

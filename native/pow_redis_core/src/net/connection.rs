@@ -231,6 +231,7 @@ fn is_wrong_pair(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ConnectFailure;
     use std::io::Read;
     use std::net::TcpListener;
     use std::thread;
@@ -276,6 +277,83 @@ mod tests {
         let outcome = Connection::open(&endpoint, begin + Duration::from_millis(200));
         assert_eq!(outcome.err(), Some(ErrorKind::Timeout.into()));
         assert!(begin.elapsed() >= Duration::from_millis(200));
+    }
+
+    /// Accepts one connection, reads its first bytes, writes `words` and closes.
+    fn serve_and_close(words: &'static [u8]) -> (Endpoint, thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let handle = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 16]).unwrap() > 0);
+            stream.write_all(words).unwrap();
+        });
+        (Endpoint::from_url(&url).unwrap(), handle)
+    }
+
+    #[test]
+    fn keeps_what_the_server_said_before_it_closed_the_connection() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        for words in [
+            "ERR max number of clients reached",
+            "DENIED Redis is running in protected mode.",
+        ] {
+            let line = format!("-{words}\r\n").leak().as_bytes();
+            let (endpoint, handle) = serve_and_close(line);
+            let error = Connection::open(&endpoint, soon).err().unwrap();
+            assert_eq!(error.details().reply.as_deref(), Some(words));
+            let address = endpoint.address.to_string();
+            assert_eq!(error.details().address, Some(address));
+            assert!(!error.keeps_connection());
+            handle.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn keeps_what_the_server_said_while_a_write_failed() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        let (endpoint, handle) =
+            serve_and_close(b"+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
+        let mut connection = Connection::over(Stream::open(&endpoint, soon).unwrap());
+        let mut commands = Commands::new();
+        commands.push("SET", b"key", |command| {
+            command.arg(vec![b'x'; 64 << 20]);
+        });
+        let sent = connection.send(commands.as_bytes(), 1, soon);
+        let error = sent.unwrap_err();
+        assert_eq!(
+            error.details().reply.as_deref(),
+            Some("ERR Protocol error: invalid bulk length")
+        );
+        handle.join().unwrap();
+    }
+
+    #[test]
+    fn a_failed_write_without_words_is_a_lost_connection() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        let (endpoint, handle) = serve_and_close(b"-OOM command not allowed\r\n+OK\r\n");
+        let mut connection = Connection::over(Stream::open(&endpoint, soon).unwrap());
+        let bytes = vec![b'x'; 64 << 20];
+        let error = connection.send(&bytes, 1, soon).unwrap_err();
+        assert_eq!(error, ErrorKind::Disconnected.into());
+        assert_eq!(error.details().cause, Some(ConnectFailure::Closed));
+        handle.join().unwrap();
+    }
+
+    #[test]
+    fn a_reply_with_the_password_is_left_out() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        for (words, shown) in [
+            ("-ERR wrong password tomorrow\r\n", None),
+            ("-ERR wrong password\r\n", Some("ERR wrong password")),
+        ] {
+            let line = words.repeat(3).leak().as_bytes();
+            let (endpoint, handle) = serve_and_close(line);
+            let endpoint = endpoint.with_credentials(None, Some("tomorrow".to_owned()));
+            let error = Connection::open(&endpoint, soon).err().unwrap();
+            assert_eq!(error.details().reply.as_deref(), shown);
+            handle.join().unwrap();
+        }
     }
 
     #[test]

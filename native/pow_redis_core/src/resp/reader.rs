@@ -330,4 +330,16 @@ mod tests {
             assert!(replies.buffer.capacity() <= 4 * READ_SIZE);
         }
     }
+
+    #[test]
+    fn an_alert_of_tls_and_the_end_of_a_connection_are_errors() {
+        let read = |bytes: &[u8]| ReplyReader::default().next_reply(&mut &*bytes);
+        let alert = read(&[21, 3, 1, 0, 2, 2, 70]);
+        assert_eq!(alert, Err(ErrorKind::Tls(TlsProblem::TlsRequired).into()));
+        for line in ["DENIED protected mode", "ERR max number of clients reached"] {
+            let error = read(format!("-{line}\r\n").as_bytes()).unwrap_err();
+            assert_eq!(error.details().reply.as_deref(), Some(line));
+        }
+        assert!(matches!(read(b"-ERR other\r\n"), Ok(Value::ServerError(_))));
+    }
 }
