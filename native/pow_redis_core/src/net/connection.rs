@@ -406,6 +406,7 @@ fn is_wrong_pair(error: &Error) -> bool {
 mod tests {
     use super::super::address::Address;
     use super::*;
+    use crate::error::ConnectFailure;
     use std::io::Read;
     use std::net::TcpListener;
     use std::thread;
@@ -447,8 +448,8 @@ mod tests {
     }
 
     const OK: &str = "+OK\r\n";
-    const WRONG_PAIR: &str = "-WRONGPASS x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
-    const NO_USERS: &str = "-ERR wrong number\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
+    const WRONG_PAIR: &str = "-WRONGPASS x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
+    const NO_USERS: &str = "-ERR wrong number\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
 
     /// Logs in at a server that replies to one pipeline after the other. Returns how that ended, whether the
     /// user is ignored, and the first command of each pipeline.
@@ -548,6 +549,92 @@ mod tests {
         let outcome = Connection::open(&endpoint, begin + Duration::from_millis(200));
         assert_eq!(outcome.err(), Some(ErrorKind::Timeout.into()));
         assert!(begin.elapsed() >= Duration::from_millis(200));
+    }
+
+    /// Accepts one connection, reads its first bytes, writes `words` and closes.
+    fn serve_and_close(words: &'static [u8]) -> (Endpoint, thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+        };
+        let handle = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 16]).unwrap() > 0);
+            stream.write_all(words).unwrap();
+        });
+        (Endpoint::new(address), handle)
+    }
+
+    #[test]
+    fn keeps_what_the_server_said_before_it_closed_the_connection() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        for words in [
+            "ERR max number of clients reached",
+            "DENIED Redis is running in protected mode.",
+        ] {
+            let line = format!("-{words}\r\n").leak().as_bytes();
+            let (endpoint, handle) = serve_and_close(line);
+            let error = Connection::open(&endpoint, soon).err().unwrap();
+            assert_eq!(error.details().reply.as_deref(), Some(words));
+            let address = endpoint.address.to_string();
+            assert_eq!(error.details().address, Some(address));
+            assert!(!error.keeps_connection());
+            handle.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn keeps_what_the_server_said_while_a_write_failed() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        let (endpoint, handle) =
+            serve_and_close(b"+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
+        let mut connection = Connection::over(Stream::open(&endpoint, soon).unwrap());
+        let mut commands = Commands::new();
+        commands.push("SET", b"key", |command| {
+            command.arg(vec![b'x'; 64 << 20]);
+        });
+        let sent = connection.send(&mut commands, soon);
+        let error = sent.unwrap_err();
+        assert_eq!(
+            error.details().reply.as_deref(),
+            Some("ERR Protocol error: invalid bulk length")
+        );
+        handle.join().unwrap();
+    }
+
+    #[test]
+    fn a_failed_write_without_words_is_a_lost_connection() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        let (endpoint, handle) = serve_and_close(b"-OOM command not allowed\r\n+OK\r\n");
+        let mut connection = Connection::over(Stream::open(&endpoint, soon).unwrap());
+        let mut commands = Commands::new();
+        commands.push("SET", b"key", |command| {
+            command.arg(vec![b'x'; 64 << 20]);
+        });
+        let error = connection.send(&mut commands, soon).unwrap_err();
+        assert_eq!(error, ErrorKind::Disconnected.into());
+        assert_eq!(error.details().cause, Some(ConnectFailure::Closed));
+        handle.join().unwrap();
+    }
+
+    #[test]
+    fn a_reply_with_the_password_is_left_out() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        for (words, shown) in [
+            ("-ERR wrong password tomorrow\r\n", None),
+            ("-ERR wrong password\r\n", Some("ERR wrong password")),
+        ] {
+            let line = words.repeat(5).leak().as_bytes();
+            let (endpoint, handle) = serve_and_close(line);
+            let endpoint = Endpoint {
+                password: Some(b"tomorrow".to_vec()),
+                ..endpoint
+            };
+            let error = Connection::open(&endpoint, soon).err().unwrap();
+            assert_eq!(error.details().reply.as_deref(), shown);
+            handle.join().unwrap();
+        }
     }
 
     #[test]
