@@ -10,6 +10,7 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::layout::Layout;
 use crate::net::config::Topology;
+use crate::net::primary_watch::PrimaryWatch;
 use crate::operation::Operation;
 use crate::options::Options;
 use crate::worker::Worker;
@@ -33,6 +34,7 @@ pub struct Cache {
     /// Its drop wakes workers that wait to reconnect.
     _stop: Sender<()>,
     shared: Arc<Shared>,
+    watch: Option<Arc<PrimaryWatch>>,
 }
 
 impl Cache {
@@ -43,11 +45,16 @@ impl Cache {
         let (stop, stopped) = bounded(0);
         let pool_size = options.pool_size.max(1);
         let shared = Arc::new(Shared::new(options, observer));
+        let watched = Arc::clone(&shared);
+        let is_connected = move || watched.availability.is_up();
+        let config = &shared.options.connect;
+        let watch = PrimaryWatch::start(config, is_connected, stopped.clone())?;
         let cache = Self {
             any,
             first,
             _stop: stop,
             shared,
+            watch,
         };
         let queue = Queue::new(any_queue.clone(), stopped.clone());
         cache.start_worker(0, queue.with_own(first_queue))?;
@@ -59,12 +66,12 @@ impl Cache {
     }
 
     fn start_worker(&self, number: usize, queue: Queue) -> io::Result<()> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, watch) = (Arc::clone(&self.shared), self.watch.clone());
         shared.worker_starts();
         thread::Builder::new()
             .name(format!("pow_redis_{number}"))
             .spawn(move || {
-                Worker::new(Arc::clone(&shared), queue).run();
+                Worker::new(Arc::clone(&shared), watch, queue).run();
                 shared.worker_ended();
             })
             .inspect_err(|_| self.shared.worker_ended())

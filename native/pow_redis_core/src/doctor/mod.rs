@@ -152,7 +152,7 @@ impl Doctor<'_> {
             report.primaries = Some(primaries.map_err(Clone::clone));
             Client::Cluster(Box::new(cluster.ok()?))
         } else {
-            Client::Standalone(Box::new((endpoint, connection)))
+            Client::Standalone(Box::new((endpoint, connection, None)))
         };
         let deadline = Instant::now() + self.count_timeout;
         Some(keyspace_stats::scan(

@@ -9,6 +9,7 @@ use super::cluster::Cluster;
 use super::config::{ConnectConfig, Topology};
 use super::connection::Connection;
 use super::endpoint::Endpoint;
+use super::primary_watch::PrimaryWatch;
 use super::sentinel;
 use super::server_clock::ServerClock;
 use crate::error::{Error, ErrorKind};
@@ -20,7 +21,8 @@ const BATCH_BYTES: usize = 16 << 10;
 /// A connection to one server, or connections to the nodes of a cluster. Drop it after any error but an
 /// error reply.
 pub(crate) enum Client {
-    Standalone(Box<(Endpoint, Connection)>),
+    /// With the epoch of the configuration in which sentinels named the server.
+    Standalone(Box<(Endpoint, Connection, Option<u64>)>),
     Cluster(Box<Cluster>),
 }
 
@@ -33,11 +35,16 @@ impl Client {
             Topology::Standalone => {
                 let endpoint = first()?.clone();
                 let connection = Connection::open(&endpoint, deadline)?;
-                Ok(Self::Standalone(Box::new((endpoint, connection))))
+                Ok(Self::Standalone(Box::new((endpoint, connection, None))))
             }
             Topology::Sentinel { sentinels, group } => {
-                let primary = sentinel::connect_to_primary(sentinels, group, first()?, deadline)?;
-                Ok(Self::Standalone(Box::new(primary)))
+                let (endpoint, connection, epoch) =
+                    sentinel::connect_to_primary(sentinels, group, first()?, deadline)?;
+                Ok(Self::Standalone(Box::new((
+                    endpoint,
+                    connection,
+                    Some(epoch),
+                ))))
             }
             Topology::Cluster => {
                 let cluster = Cluster::open(&endpoints, deadline)?;
@@ -94,6 +101,16 @@ impl Client {
         match self {
             Self::Standalone(server) => server.1.clock(),
             Self::Cluster(cluster) => cluster.clock(),
+        }
+    }
+
+    /// Whether the sentinels name another primary now.
+    pub(crate) fn is_superseded(&self, watch: &PrimaryWatch) -> bool {
+        match self {
+            Self::Standalone(server) => server
+                .2
+                .is_some_and(|epoch| watch.superseded(&server.0.address, epoch)),
+            Self::Cluster(_) => false,
         }
     }
 

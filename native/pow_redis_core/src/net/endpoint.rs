@@ -65,15 +65,6 @@ impl Endpoint {
             ..self
         }
     }
-
-    /// The same credentials and TLS at another address.
-    pub(crate) fn at(&self, host: &str, port: u16) -> Self {
-        let host = host.to_owned();
-        Self {
-            address: Address::Tcp { host, port },
-            ..self.clone()
-        }
-    }
 }
 
 impl fmt::Debug for Endpoint {

@@ -11,10 +11,13 @@ pub mod connection;
 pub(crate) mod deadline;
 pub mod endpoint;
 pub(crate) mod lookup;
+pub(crate) mod primary_watch;
 pub(crate) mod sentinel;
 pub mod server_clock;
 pub mod server_info;
 pub(crate) mod slot_map;
 pub(crate) mod socket;
 pub(crate) mod stream;
+#[cfg(test)]
+mod testing;
 pub mod tls;

@@ -13,6 +13,7 @@ use super::rtt::MinRtt;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::net::client::Client;
+use crate::net::primary_watch::PrimaryWatch;
 use crate::operation::{Outcome, Step};
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
@@ -70,6 +71,11 @@ impl LiveConnection {
         }
         self.last_used = Instant::now();
         self.client.read_clock(self.last_used + timeout)
+    }
+
+    /// Whether the sentinels name another primary now.
+    pub(super) fn is_superseded(&self, watch: &PrimaryWatch) -> bool {
+        self.client.is_superseded(watch)
     }
 
     /// Whether requests may be sent. Not after a retryable error reply.

@@ -25,6 +25,7 @@ use self::request::Request;
 use self::shared::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::net::client::Client;
+use crate::net::primary_watch::PrimaryWatch;
 
 /// The most requests that a worker holds.
 const MAX_REQUESTS: usize = 4_096;
@@ -32,6 +33,8 @@ const MAX_REQUESTS: usize = 4_096;
 /// A thread that owns a connection to Redis and serves requests over it.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
+    /// Which primary the sentinels name, if there are sentinels.
+    watch: Option<Arc<PrimaryWatch>>,
     queue: Queue,
     backlog: Backlog,
     background: Background,
@@ -45,11 +48,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, queue: Queue) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, watch: Option<Arc<PrimaryWatch>>, queue: Queue) -> Self {
         // After this delay no put is in flight that was in flight when a repair was found.
         let background = Background::new(shared.options.timeout);
         Self {
             shared,
+            watch,
             queue,
             backlog: Backlog::default(),
             background,
@@ -82,6 +86,7 @@ impl Worker {
         }
         self.push_due_background();
         self.drop_expired();
+        self.leave_superseded();
         if self.connection.is_some() || self.connect() {
             match self.process() {
                 Ok(()) => {
@@ -299,6 +304,16 @@ impl Worker {
         match &mut self.connection {
             Some(connection) => serve(connection, &mut around),
             None => Ok(()),
+        }
+    }
+
+    /// Drops the connection to a server that is no primary any more according to the sentinels, though it
+    /// may still answer.
+    fn leave_superseded(&mut self) {
+        if let (Some(connection), Some(watch)) = (&self.connection, &self.watch)
+            && connection.is_superseded(watch)
+        {
+            self.on_connection_lost(&ErrorKind::Disconnected.into());
         }
     }
 
