@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::keyspace::layout::Layout;
 use crate::net::config::ConnectConfig;
+use crate::net::endpoint::Endpoint;
 
 /// How a cache is set up.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Options {
     pub pool_size: usize,
     /// How many requests may wait in each of the two queues.
     pub max_queue: usize,
+    /// How many bytes the reads that have not been completed may have, and how many the writes.
+    pub max_queue_bytes: usize,
     /// How long a call may take.
     pub timeout: Duration,
     /// Which keys the store keeps.
@@ -22,12 +25,13 @@ pub struct Options {
 
 impl Options {
     /// One server, two workers, five seconds.
-    pub fn for_url(url: &str) -> Self {
+    pub fn for_endpoint(endpoint: Endpoint) -> Self {
         let timeout = Duration::from_secs(5);
         Self {
-            connect: ConnectConfig::for_url(url, timeout),
+            connect: ConnectConfig::for_endpoint(endpoint, timeout),
             pool_size: 2,
             max_queue: 10_000,
+            max_queue_bytes: 64 << 20,
             timeout,
             layout: Layout::Indexed,
         }

@@ -3,7 +3,7 @@
 //! Redirections are described in the
 //! [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 use std::vec;
 
@@ -13,6 +13,8 @@ use super::address::Address;
 use super::connection::Connection;
 use super::deadline::share;
 use super::endpoint::Endpoint;
+use super::fence::Fence;
+use super::patience::Patience;
 use super::server_clock::ServerClock;
 use super::slot_map::{SlotMap, announced, slot};
 use crate::error::{Error, ErrorKind, ServerCode};
@@ -33,6 +35,7 @@ pub(crate) struct Cluster {
     /// The node through which the cluster was discovered.
     first: Address,
     replies: VecDeque<Value>,
+    fence: Fence,
 }
 
 /// A command without its reply yet, and where to send it.
@@ -49,13 +52,6 @@ struct Target {
     node: Address,
     /// Whether `ASKING` comes before it.
     asking: bool,
-}
-
-/// The commands for a node.
-struct Pipeline {
-    node: Address,
-    bytes: Vec<u8>,
-    replies: usize,
 }
 
 /// `MOVED`, or `ASK`, which is for one key.
@@ -77,10 +73,14 @@ struct Redirections<'c> {
 
 impl Cluster {
     /// Discovers the cluster through the first endpoint that answers.
-    pub(crate) fn open(endpoints: &[Endpoint], deadline: Instant) -> Result<Self, Error> {
+    pub(crate) fn open(
+        endpoints: &[Endpoint],
+        fence: &Fence,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
         let mut failure = ErrorKind::Disconnected.into();
         for endpoint in endpoints {
-            match Self::discover(endpoint, share(deadline, endpoints.len())) {
+            match Self::discover(endpoint, fence, share(deadline, endpoints.len())) {
                 Ok(cluster) => return Ok(cluster),
                 Err(error) => failure = error,
             }
@@ -88,8 +88,9 @@ impl Cluster {
         Err(failure)
     }
 
-    fn discover(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Error> {
+    fn discover(endpoint: &Endpoint, fence: &Fence, deadline: Instant) -> Result<Self, Error> {
         let mut connection = Connection::open(endpoint, deadline)?;
+        connection.fence(fence, deadline)?;
         let reply = connection.command("CLUSTER", &["SLOTS"], deadline)?;
         let slots = SlotMap::parse(&reply, &endpoint.address).ok_or(ErrorKind::Protocol)?;
         if slots.is_empty() {
@@ -102,11 +103,12 @@ impl Cluster {
             slots,
             first,
             replies: VecDeque::new(),
+            fence: fence.clone(),
         })
     }
 
     /// Sends each command to the node that has its key, follows redirections, and keeps the replies.
-    pub(crate) fn send(&mut self, commands: &Commands, deadline: Instant) -> Result<(), Error> {
+    pub(crate) fn send(&mut self, commands: &Commands, patience: Patience) -> Result<(), Error> {
         let mut pending = Vec::new();
         for (position, (key, bytes)) in commands.iter().enumerate() {
             pending.push(PendingCommand {
@@ -121,7 +123,7 @@ impl Cluster {
         }
         let mut replies = vec![Value::Nil; commands.len()];
         for _ in 0..=MAX_REDIRECTIONS {
-            pending = self.run(pending, &mut replies, deadline)?;
+            pending = self.run(pending, &mut replies, patience)?;
             if pending.is_empty() {
                 self.replies.extend(replies);
                 return Ok(());
@@ -147,9 +149,9 @@ impl Cluster {
         &mut self,
         pending: Vec<PendingCommand<'c>>,
         replies: &mut [Value],
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<Vec<PendingCommand<'c>>, Error> {
-        let mut received = self.exchange(pipelines(&pending), deadline)?;
+        let mut received = self.run_pipelines(&pending, patience)?;
         let mut redirections = Redirections::default();
         let mut redirected = Vec::new();
         for command in pending {
@@ -170,25 +172,37 @@ impl Cluster {
         Ok(redirected)
     }
 
-    /// Sends all pipelines, then receives the replies of each node.
-    fn exchange(
+    /// Sends one pipeline to each node, then receives the replies of each. Nothing is sent before all nodes
+    /// are connected.
+    fn run_pipelines(
         &mut self,
-        pipelines: Vec<Pipeline>,
-        deadline: Instant,
+        pending: &[PendingCommand<'_>],
+        patience: Patience,
     ) -> Result<HashMap<Address, vec::IntoIter<Value>>, Error> {
-        for pipeline in &pipelines {
-            self.connection(&pipeline.node, deadline)?.send(
-                &pipeline.bytes,
-                pipeline.replies,
-                deadline,
-            )?;
+        let mut pipelines: HashMap<&Address, Commands> = HashMap::new();
+        for command in pending {
+            let pipeline = pipelines.entry(&command.target.node).or_default();
+            if command.target.asking {
+                pipeline.push_keyless("ASKING", |_| ());
+            }
+            pipeline.push_packed(command.bytes);
         }
-        let mut received = HashMap::new();
-        for Pipeline { node, replies, .. } in pipelines {
-            let values = receive_round(self.connection(&node, deadline)?, replies, deadline)?;
-            received.insert(node, values.into_iter());
+        for node in pipelines.keys() {
+            self.connection(node, patience.deadline)?;
         }
-        Ok(received)
+        for (node, pipeline) in &mut pipelines {
+            self.connection(node, patience.deadline)?
+                .send(pipeline, patience)?;
+        }
+        let mut replies = HashMap::new();
+        for node in pipelines.into_keys() {
+            let connection = self.connection(node, patience.deadline)?;
+            replies.insert(
+                node.clone(),
+                connection.receive_round(patience)?.into_iter(),
+            );
+        }
+        Ok(replies)
     }
 
     fn connection(&mut self, node: &Address, deadline: Instant) -> Result<&mut Connection, Error> {
@@ -198,7 +212,9 @@ impl Cluster {
                 ..self.template.clone()
             };
             // A node that accepts and stays silent must leave time for its successor.
-            let connection = Connection::open(&endpoint, share(deadline, 2))?;
+            let deadline = share(deadline, 2);
+            let mut connection = Connection::open(&endpoint, deadline).map_err(Error::announced)?;
+            connection.fence(&self.fence, deadline)?;
             self.nodes.insert(node.clone(), connection);
         }
         self.nodes
@@ -215,18 +231,25 @@ impl Cluster {
 
     /// Reads the clock of the first node. The other nodes answer too, so that none closes its connection
     /// for being idle.
-    pub(crate) fn read_clock(&mut self, deadline: Instant) -> Result<(), Error> {
+    pub(crate) fn read_clock(&mut self, patience: Patience) -> Result<(), Error> {
         let first = self.first.clone();
-        self.connection(&first, deadline)?.read_clock(deadline)?;
+        self.connection(&first, patience.deadline)?
+            .read_clock(patience)?;
         let others: Vec<_> = self
             .nodes
             .keys()
             .filter(|&node| *node != first)
             .cloned()
             .collect();
-        others
-            .iter()
-            .try_for_each(|node| self.connection(node, deadline)?.read_clock(deadline))
+        others.iter().try_for_each(|node| {
+            self.connection(node, patience.deadline)?
+                .read_clock(patience)
+        })
+    }
+
+    /// Whether something was sent that has not been answered.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.nodes.values().any(Connection::is_unfinished)
     }
 
     pub(crate) fn clock(&self) -> ServerClock {
@@ -239,54 +262,20 @@ impl Cluster {
         self.nodes.get(&self.first)?.version()
     }
 
-    /// The number of primaries that have slots.
-    pub(crate) fn primaries(&self) -> usize {
+    /// The primaries that have slots.
+    pub(crate) fn primaries(&self) -> HashSet<&Address> {
         self.slots.primaries()
-    }
-
-    /// The number of primaries that announce no host name, though the cluster prefers names.
-    pub(crate) fn nodes_without_name(&self) -> usize {
-        self.slots.nodes_without_name()
     }
 
     pub(crate) const fn address(&self) -> &Address {
         &self.first
     }
-}
 
-/// The commands for each node, in order.
-fn pipelines(pending: &[PendingCommand<'_>]) -> Vec<Pipeline> {
-    let mut pipelines: Vec<Pipeline> = Vec::new();
-    for command in pending {
-        let mut packed = Vec::new();
-        if command.target.asking {
-            packed.extend(b"*1\r\n$6\r\nASKING\r\n");
-        }
-        packed.extend(command.bytes);
-        let replies = command.target.replies();
-        let node = &command.target.node;
-        match pipelines.iter_mut().find(|known| known.node == *node) {
-            Some(pipeline) => {
-                pipeline.bytes.extend(packed);
-                pipeline.replies += replies;
-            }
-            None => pipelines.push(Pipeline {
-                node: node.clone(),
-                bytes: packed,
-                replies,
-            }),
-        }
+    /// Whether the login at the first node is the default user's, though the endpoint names another.
+    pub(crate) fn user_is_ignored(&self) -> bool {
+        let node = self.nodes.get(&self.first);
+        node.is_some_and(Connection::user_is_ignored)
     }
-    pipelines
-}
-
-/// All replies of a pipeline.
-fn receive_round(
-    connection: &mut Connection,
-    replies: usize,
-    deadline: Instant,
-) -> Result<Vec<Value>, Error> {
-    (0..replies).map(|_| connection.receive(deadline)).collect()
 }
 
 /// The reply to the next command that was sent to `target`.
@@ -448,7 +437,7 @@ mod tests {
         }
 
         fn connect(&self) -> Cluster {
-            Cluster::open(&[self.nodes[0].endpoint()], soon()).unwrap()
+            Cluster::open(&[self.nodes[0].endpoint()], &Fence::default(), soon()).unwrap()
         }
 
         fn log(&self) -> Vec<(usize, bool, String)> {
@@ -487,7 +476,7 @@ mod tests {
             position.map_or(Act::Run, |position| acts.remove(position).2)
         });
         let mut client = cluster.connect();
-        client.send(commands, soon()).unwrap();
+        client.send(commands, soon().into()).unwrap();
         let replies = receive_all(&mut client);
         (cluster, replies)
     }
@@ -501,7 +490,7 @@ mod tests {
         let mut client = cluster.connect();
         for number in [2, 1] {
             client
-                .send(&writes(vec![("a", "1"); number]), soon())
+                .send(&writes(vec![("a", "1"); number]), soon().into())
                 .unwrap();
         }
         for number in [1, 2, 3] {
@@ -582,13 +571,13 @@ mod tests {
         let cluster = FakeCluster::start(2, move |_, _| once.take().unwrap_or(Act::Run));
         let mut client = cluster.connect();
         for _ in 0..2 {
-            client.send(&writes([("a", "1")]), soon()).unwrap();
+            client.send(&writes([("a", "1")]), soon().into()).unwrap();
         }
         assert_eq!(
             cluster.log(),
             [entry(1, false, "a 1"), entry(1, false, "a 1")]
         );
-        assert_eq!((client.primaries(), client.nodes_without_name()), (2, 0));
+        assert_eq!(client.primaries().len(), 2);
     }
 
     #[test]
@@ -597,7 +586,7 @@ mod tests {
         let cluster = FakeCluster::start(2, move |_, _| once.take().unwrap_or(Act::Run));
         let mut client = cluster.connect();
         for _ in 0..2 {
-            client.send(&writes([("a", "1")]), soon()).unwrap();
+            client.send(&writes([("a", "1")]), soon().into()).unwrap();
         }
         assert_eq!(
             cluster.log(),
@@ -633,7 +622,7 @@ mod tests {
                     Act::Run
                 }
             });
-            let sent = cluster.connect().send(&writes([("a", "1")]), soon());
+            let sent = cluster.connect().send(&writes([("a", "1")]), soon().into());
             assert_eq!(sent, outcome, "{number}");
             assert_eq!(cluster.log().len(), usize::from(outcome.is_ok()));
         }
@@ -648,7 +637,7 @@ mod tests {
         for _ in 0..2 {
             commands.push_keyless("PING", |_| ());
         }
-        client.send(&commands, soon()).unwrap();
+        client.send(&commands, soon().into()).unwrap();
         assert_eq!(cluster.log(), [entry(0, false, ""), entry(1, true, "")]);
         let first = &cluster.nodes[0].endpoint().address;
         assert_eq!(client.address(), first);
@@ -665,7 +654,9 @@ mod tests {
             }
         });
         let deadline = Instant::now() + Duration::from_millis(500);
-        let sent = cluster.connect().send(&writes([("a", "1")]), deadline);
+        let sent = cluster
+            .connect()
+            .send(&writes([("a", "1")]), deadline.into());
         assert_eq!(sent, Err(ErrorKind::Timeout.into()));
         assert!(Instant::now() >= deadline);
     }
@@ -684,7 +675,7 @@ mod tests {
             .update_slot(slot(b"a"), &address("127.0.0.1", silent.1));
         let begin = Instant::now();
         let deadline = begin + Duration::from_secs(4);
-        let sent = thread::spawn(move || client.send(&writes([("a", "1")]), deadline));
+        let sent = thread::spawn(move || client.send(&writes([("a", "1")]), deadline.into()));
         assert_eq!(sent.join().unwrap(), Err(ErrorKind::Timeout.into()));
         assert!((begin + Duration::from_secs(2)..deadline).contains(&Instant::now()));
     }
@@ -695,19 +686,19 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let refusing = Endpoint::from_url(&format!("redis://{refusing}")).unwrap();
+        let refusing = Endpoint::new(address("127.0.0.1", refusing.port()));
         let cluster = FakeCluster::start(1, |_, _| Act::Run);
         let endpoints = [refusing.clone(), cluster.nodes[0].endpoint()];
-        let client = Cluster::open(&endpoints, soon()).unwrap();
+        let client = Cluster::open(&endpoints, &Fence::default(), soon()).unwrap();
         assert_eq!(client.address(), &endpoints[1].address);
-        let failed = Cluster::open(&[refusing], soon());
+        let failed = Cluster::open(&[refusing], &Fence::default(), soon());
         assert_eq!(failed.err(), Some(ErrorKind::Disconnected.into()));
     }
 
     #[test]
     fn a_cluster_without_slots_is_down() {
         let server = FakeServer::start(|_| Some("*0\r\n".to_owned()));
-        let outcome = Cluster::open(&[server.endpoint()], soon());
+        let outcome = Cluster::open(&[server.endpoint()], &Fence::default(), soon());
         assert_eq!(outcome.err(), Some(cluster_down()));
     }
 
@@ -716,7 +707,7 @@ mod tests {
         let cluster = FakeCluster::start(1, |_, _| Act::Run);
         let mut client = cluster.connect();
         client.slots = SlotMap::parse(&Value::Array(vec![]), &client.first).unwrap();
-        let sent = client.send(&writes([("a", "1")]), soon());
+        let sent = client.send(&writes([("a", "1")]), soon().into());
         assert_eq!(sent, Err(cluster_down()));
     }
 
@@ -728,7 +719,7 @@ mod tests {
         });
         let mut client = cluster.connect();
         client
-            .send(&writes([("a", "1"), ("b", "1")]), soon())
+            .send(&writes([("a", "1"), ("b", "1")]), soon().into())
             .unwrap();
         let reads = || -> Vec<_> {
             let nodes = cluster.nodes.iter();
@@ -737,7 +728,7 @@ mod tests {
         let before = reads();
         // Nothing was sent to the third node, so it has no connection.
         assert_eq!(before[2], 0);
-        client.read_clock(soon()).unwrap();
+        client.read_clock(soon().into()).unwrap();
         let after: Vec<_> = before.iter().map(|reads| reads + 1).collect();
         assert_eq!(reads(), [after[0], after[1], 0]);
         assert!((1_700_500..1_760_500).contains(&client.clock().now_ms()));
@@ -815,7 +806,7 @@ mod tests {
             while !left.is_empty() {
                 let mut client = cluster.connect();
                 // After too many redirections all of them are sent again.
-                if client.send(&writes(left.iter().copied()), soon()).is_ok() {
+                if client.send(&writes(left.iter().copied()), soon().into()).is_ok() {
                     let replies = receive_all(&mut client);
                     prop_assert_eq!(replies.len(), left.len());
                     let is_error = |reply: &Value| matches!(reply, Value::ServerError(_));
@@ -827,7 +818,7 @@ mod tests {
             let expected: HashMap<_, _> = all.iter().copied().collect();
             for (key, value) in expected {
                 let runs = log.iter().filter_map(|(_, _, text)| text.split_once(' '));
-                let last = runs.filter(|(run, _)| *run == key).last();
+                let last = runs.rev().find(|(run, _)| *run == key);
                 prop_assert_eq!(last, Some((key, value)));
             }
         }

@@ -10,13 +10,17 @@ mod connect_race;
 pub mod connection;
 pub(crate) mod deadline;
 pub mod endpoint;
+pub(crate) mod fence;
 pub(crate) mod lookup;
+mod nonce;
+pub mod patience;
 pub(crate) mod primary_watch;
 pub(crate) mod sentinel;
 pub mod server_clock;
 pub mod server_info;
 pub(crate) mod slot_map;
 pub(crate) mod socket;
+pub(crate) mod standalone;
 pub(crate) mod stream;
 #[cfg(test)]
 mod testing;

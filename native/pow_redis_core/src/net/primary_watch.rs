@@ -145,7 +145,7 @@ mod tests {
                 sentinels: vec![sentinel.endpoint()],
                 group: "mymaster".to_owned(),
             },
-            ..ConnectConfig::for_url("redis://10.0.0.1", TIMEOUT)
+            ..ConnectConfig::for_endpoint(Endpoint::new(address(1)), TIMEOUT)
         }
     }
 
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn without_sentinels_nothing_is_watched() {
-        let config = ConnectConfig::for_url("redis://10.0.0.1", TIMEOUT);
+        let config = ConnectConfig::for_endpoint(Endpoint::new(address(1)), TIMEOUT);
         let (_stop, stopped) = bounded(0);
         assert!(
             PrimaryWatch::start(&config, || true, stopped)

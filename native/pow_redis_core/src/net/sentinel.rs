@@ -43,7 +43,8 @@ pub(crate) fn connect_to_primary(
         ..template.clone()
     };
     // A primary that accepts and stays silent must leave time to ask again for its successor.
-    let connection = open_primary(&endpoint, share(deadline, PRIMARY_TRIES))?;
+    let connection =
+        open_primary(&endpoint, share(deadline, PRIMARY_TRIES)).map_err(Error::announced)?;
     Ok((endpoint, connection, primary.config_epoch))
 }
 
@@ -187,8 +188,7 @@ mod tests {
 
     fn refusing() -> Endpoint {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        Endpoint::from_url(&format!("redis://{address}")).unwrap()
+        Endpoint::new(primary(listener.local_addr().unwrap().port(), 0).address)
     }
 
     fn silent() -> FakeServer {
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_server_has_to_be_a_primary() {
-        let template = Endpoint::from_url("redis://example.com/0").unwrap();
+        let template = Endpoint::new(primary(1, 0).address);
         let connect = |server: &FakeServer| {
             let sentinel = sentinel(server.port, 4);
             connect_to_primary(&[sentinel.endpoint()], "mymaster", &template, soon())
@@ -287,10 +287,13 @@ mod tests {
 
     #[test]
     fn the_primary_has_the_credentials_of_the_template() {
-        let template = Endpoint::from_url("redis://ann:s3cret@example.com").unwrap();
+        let template = Endpoint {
+            username: Some(b"ann".to_vec()),
+            ..Endpoint::new(primary(1, 0).address)
+        };
         let sentinel = sentinel(7, 1);
         let endpoint = find_primary(&[sentinel.endpoint()], "mymaster", &template, soon()).unwrap();
         assert_eq!(endpoint.address, primary(7, 1).address);
-        assert_eq!(endpoint.username.as_deref(), Some("ann"));
+        assert_eq!(endpoint.username.as_deref(), Some(&b"ann"[..]));
     }
 }

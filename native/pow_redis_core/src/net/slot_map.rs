@@ -23,8 +23,6 @@ struct SlotRange {
     start: u16,
     end: u16,
     primary: Address,
-    /// Whether the primary announces no host name, though the cluster prefers names.
-    lacks_name: bool,
 }
 
 /// The host of a node without a name, in a cluster that prefers names.
@@ -65,21 +63,12 @@ impl SlotMap {
             start: slot,
             end: slot,
             primary: primary.clone(),
-            lacks_name: false,
         });
     }
 
-    /// The number of primaries that have slots.
-    pub(crate) fn primaries(&self) -> usize {
-        let primaries: HashSet<_> = self.ranges.iter().map(|range| &range.primary).collect();
-        primaries.len()
-    }
-
-    /// The number of primaries that announce no host name, though the cluster prefers names.
-    pub(crate) fn nodes_without_name(&self) -> usize {
-        let nameless = self.ranges.iter().filter(|range| range.lacks_name);
-        let primaries: HashSet<_> = nameless.map(|range| &range.primary).collect();
-        primaries.len()
+    /// The primaries that have slots.
+    pub(crate) fn primaries(&self) -> HashSet<&Address> {
+        self.ranges.iter().map(|range| &range.primary).collect()
     }
 }
 
@@ -120,7 +109,6 @@ fn parse_range(range: &Value, asked: &Address) -> Option<SlotRange> {
         start: u16::try_from(*start).ok()?,
         end: u16::try_from(*end).ok()?,
         primary: announced(host, u16::try_from(*port).ok()?, asked)?,
-        lacks_name: host == NO_NAME,
     })
 }
 
@@ -181,13 +169,13 @@ mod tests {
         let mut slots = SlotMap::parse(&reply, &address(9)).unwrap();
         assert_eq!(slots.node_for(b""), Some(&address(1)));
         assert_eq!(slots.node_for(b"foo"), Some(&address(2)));
-        assert_eq!(slots.primaries(), 2);
+        assert_eq!(slots.primaries().len(), 2);
 
         slots.update_slot(12_182, &address(3));
         assert_eq!(slots.node_for(b"foo"), Some(&address(3)));
         slots.update_slot(12_182, &address(4));
         assert_eq!(slots.node_for(b"foo"), Some(&address(4)));
-        assert_eq!((slots.primaries(), slots.ranges.len()), (3, 3));
+        assert_eq!((slots.primaries().len(), slots.ranges.len()), (3, 3));
     }
 
     #[test]
@@ -205,7 +193,7 @@ mod tests {
         ]);
         let slots = SlotMap::parse(&reply, &address(9)).unwrap();
         assert_eq!(slots.node_for(b""), Some(&address(3)));
-        assert_eq!((slots.primaries(), slots.nodes_without_name()), (4, 1));
+        assert_eq!(slots.primaries().len(), 4);
         let named = slots.node_for(b"foo").unwrap();
         assert_eq!(named.to_string(), "redis.example.com:4");
         let unix = Address::Unix("/run/redis.sock".into());

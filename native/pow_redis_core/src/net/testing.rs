@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use super::address::Address;
 use super::endpoint::Endpoint;
 
 /// A server that replies what a function says, on any number of connections.
@@ -52,7 +53,10 @@ impl FakeServer {
     }
 
     pub(super) fn endpoint(&self) -> Endpoint {
-        Endpoint::from_url(&format!("redis://127.0.0.1:{}", self.port)).unwrap()
+        Endpoint::new(Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+        })
     }
 
     /// How many commands of this name it has received.
@@ -89,6 +93,7 @@ fn greeting(words: &[String]) -> Option<String> {
     match words[0].as_str() {
         "INFO" => Some(bulk("redis_version:7.0.15\r\n")),
         "TIME" => Some(array(&["1700", "500000"])),
+        "CLIENT" => Some("-ERR unknown command\r\n".to_owned()),
         "ECHO" => Some(bulk(&words[1])),
         _ => None,
     }

@@ -13,15 +13,16 @@ use super::rtt::MinRtt;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::net::client::Client;
+use crate::net::patience::Patience;
 use crate::net::primary_watch::PrimaryWatch;
 use crate::operation::{Outcome, Step};
 use crate::resp::commands::Commands;
-use crate::resp::replies::Replies;
+use crate::resp::replies::RoundReplies;
 
 /// How long a connection may be idle before a heartbeat is sent.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// If the server does not reply within half of a call's timeout, and at least this long, the worker
-/// reconnects. The other half is for the next connection, perhaps to another primary.
+/// If the server is silent for half of a call's timeout, and at least this long, the worker reconnects. The
+/// other half is for the next connection, perhaps to another primary.
 const MIN_REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// With this many requests, more may arrive while the replies are on their way. One request has nothing
 /// to wait for, and more than these leave no time.
@@ -43,6 +44,7 @@ pub(super) struct LiveConnection {
 /// What serving a request involves besides the connection.
 pub(super) struct Surroundings<'w> {
     pub(super) shared: &'w Shared,
+    pub(super) watch: Option<&'w PrimaryWatch>,
     pub(super) backlog: &'w mut Backlog,
     pub(super) background: &'w mut Background,
 }
@@ -64,18 +66,34 @@ impl LiveConnection {
         self.last_used + HEARTBEAT_INTERVAL
     }
 
-    /// Reads the server's clock, if the connection has been idle for long enough.
-    pub(super) fn heartbeat(&mut self, timeout: Duration) -> Result<(), Error> {
+    /// Reads the server's clock, if the connection has been idle for long enough. A caller that comes
+    /// meanwhile waits no longer than for a reply.
+    pub(super) fn heartbeat(&mut self, shared: &Shared) -> Result<(), Error> {
         if self.heartbeat_due() > Instant::now() {
             return Ok(());
         }
         self.last_used = Instant::now();
-        self.client.read_clock(self.last_used + timeout)
+        let deadline = self.last_used + max_silence(shared);
+        self.client.read_clock(deadline.into())
     }
 
-    /// Whether the sentinels name another primary now.
-    pub(super) fn is_superseded(&self, watch: &PrimaryWatch) -> bool {
-        self.client.is_superseded(watch)
+    /// Whether nothing has come over this connection since `time`, and nothing is under way.
+    pub(super) fn is_unused_since(&self, time: Instant) -> bool {
+        self.in_flight.is_empty() && self.last_used <= time
+    }
+
+    /// Whether something was sent that has not been answered.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.client.is_unfinished()
+    }
+
+    /// If the sentinels name another primary now, sends nothing more, as after the reply `READONLY`, though
+    /// this one may still answer.
+    pub(super) fn leave_superseded(&mut self, watch: &PrimaryWatch) {
+        if self.client.is_superseded(watch) {
+            let read_only = ErrorKind::Server(ServerCode::read_only()).into();
+            self.retryable_reply.get_or_insert(read_only);
+        }
     }
 
     /// Whether requests may be sent. Not after a retryable error reply.
@@ -99,8 +117,8 @@ impl LiveConnection {
                 return Ok(());
             }
             around.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
-            let deadline = self.reply_deadline(around.shared);
-            self.client.send(&self.commands, deadline)?;
+            let patience = self.patience(around.shared);
+            self.client.send(&mut self.commands, patience)?;
         }
     }
 
@@ -128,37 +146,49 @@ impl LiveConnection {
     }
 
     fn receive_arrived(&mut self, around: &mut Surroundings<'_>) -> Result<(), Error> {
-        let deadline = self.reply_deadline(around.shared);
+        let patience = self.patience(around.shared);
         if let Some(sent_at) = self.in_flight.front_sent_at() {
-            self.receive_front(around, deadline)?;
+            self.receive_front(around, patience)?;
             self.min_rtt.record(sent_at.elapsed());
         }
         while !self.in_flight.is_empty() && self.client.has_buffered() {
-            self.receive_front(around, deadline)?;
+            self.receive_front(around, patience)?;
         }
         Ok(())
     }
 
-    /// When to give up on the next reply.
-    fn reply_deadline(&self, shared: &Shared) -> Instant {
-        let timeout = (shared.options.timeout / 2).max(MIN_REPLY_TIMEOUT);
-        let deadline = Instant::now() + timeout;
+    /// How long to wait for the next reply.
+    fn patience(&self, shared: &Shared) -> Patience {
+        let silence = max_silence(shared);
         let last = self.in_flight.last_deadline();
-        last.map_or(deadline, |last| last.min(deadline))
+        Patience {
+            deadline: last.unwrap_or_else(|| Instant::now() + silence),
+            silence: Some(silence),
+        }
     }
 
     /// Receives the replies of the first request in flight, then advances or requeues it.
     fn receive_front(
         &mut self,
         around: &mut Surroundings<'_>,
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<(), Error> {
-        let Some((request, replies)) = self.in_flight.front() else {
+        let Some((_, replies)) = self.in_flight.front() else {
             return Ok(());
         };
         let values = (0..replies)
-            .map(|_| self.client.receive(deadline))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|_| self.client.receive(patience))
+            .collect::<Result<RoundReplies, _>>()?;
+        if let Some(watch) = around.watch
+            && values.iter().any(is_misconfigured)
+        {
+            // Sentinels that do not answer say nothing against the primary.
+            let _ = watch.ask_now();
+            self.leave_superseded(watch);
+        }
+        let Some((request, _)) = self.in_flight.front() else {
+            return Ok(());
+        };
         let requeue = match values.iter().find_map(retryable_reply) {
             Some(error) if !request.operation.is_background() => {
                 self.retryable_reply.get_or_insert(error);
@@ -177,12 +207,16 @@ impl LiveConnection {
     }
 
     /// Gives the first request in flight its replies, and completes it when its operation is done.
-    fn advance(&mut self, replies: Vec<Value>, around: &mut Surroundings<'_>) -> Result<(), Error> {
+    fn advance(
+        &mut self,
+        replies: RoundReplies,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Error> {
         let Some((request, _)) = self.in_flight.front() else {
             return Ok(());
         };
         // The request stays in its place meanwhile: if the operation panics, the worker answers it.
-        let outcome = match request.operation.read(Replies::new(replies)) {
+        let outcome = match request.operation.read(replies.into()) {
             Ok(Step::Again) => {
                 self.in_flight.requeue_front(around.backlog);
                 return Ok(());
@@ -212,12 +246,21 @@ impl LiveConnection {
     }
 }
 
+/// How long the server may be silent while a reply is outstanding.
+fn max_silence(shared: &Shared) -> Duration {
+    (shared.options.timeout / 2).max(MIN_REPLY_TIMEOUT)
+}
+
 /// The error of a reply that another server, or the same one later, would not give.
 fn retryable_reply(reply: &Value) -> Option<Error> {
     let Value::ServerError(error) = reply else {
         return None;
     };
-    let code = ServerCode::new(error.code());
-    code.requires_reconnect()
-        .then(|| ErrorKind::Server(code).into())
+    let error = Error::from_reply(error);
+    error.is_retryable().then_some(error)
+}
+
+/// Whether the server cannot do its work until somebody acts. With sentinels, another may have replaced it.
+fn is_misconfigured(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if error.code() == "MISCONF")
 }

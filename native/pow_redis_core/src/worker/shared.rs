@@ -1,7 +1,7 @@
 //! What the workers of a cache share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::availability::Availability;
@@ -19,8 +19,12 @@ pub enum Event {
         /// The server's product and version, if it reports them.
         version: Option<String>,
     },
+    /// The server knows no user of that name, and the password alone was right.
+    UserIgnored,
     /// Redis cannot be reached. Workers keep trying to connect.
     Disconnected(Error),
+    /// The server does not tell its time: this host's clock is used.
+    LocalClock,
     /// This many invalid values were read from Redis, and ignored.
     Invalid(usize),
     /// All workers have ended.
@@ -45,6 +49,8 @@ pub struct Info {
     pub workers: usize,
     /// The number of queued requests.
     pub queue: usize,
+    /// The bytes of the requests that have not been completed.
+    pub queue_bytes: usize,
     /// The number of requests submitted.
     pub calls: u64,
     /// The number of pipelines sent.
@@ -63,6 +69,7 @@ pub(crate) struct Shared {
     /// Address and version.
     server: Mutex<(Option<String>, Option<String>)>,
     observer: Observer,
+    has_reported_clock: AtomicBool,
     workers: AtomicUsize,
     /// The number of workers that are connected and not listing keys.
     free: AtomicUsize,
@@ -84,6 +91,7 @@ impl Shared {
             availability: Availability::new(),
             server: Mutex::default(),
             observer,
+            has_reported_clock: AtomicBool::new(false),
             workers: AtomicUsize::new(0),
             free: AtomicUsize::new(0),
         }
@@ -97,6 +105,12 @@ impl Shared {
         *self.server() = (Some(client.address().to_string()), version.clone());
         if self.availability.connected() {
             (self.observer)(Event::Connected { version });
+            if client.user_is_ignored() {
+                (self.observer)(Event::UserIgnored);
+            }
+        }
+        if client.clock().is_local() && !self.has_reported_clock.swap(true, Ordering::Relaxed) {
+            (self.observer)(Event::LocalClock);
         }
     }
 
@@ -110,6 +124,12 @@ impl Shared {
     pub(crate) fn timeout_error(&self) -> Error {
         let known = self.availability.failure();
         known.unwrap_or_else(|| ErrorKind::Timeout.into())
+    }
+
+    /// Whether Redis has been unreachable for longer than a call may take.
+    pub(crate) fn is_down(&self) -> bool {
+        let down_for = self.availability.down_for();
+        down_for.is_some_and(|duration| duration > self.options.timeout)
     }
 
     pub(crate) fn report_invalid(&self, outcome: &Outcome) {
@@ -149,8 +169,8 @@ impl Shared {
         self.free.load(Ordering::Acquire)
     }
 
-    /// The cache in numbers, with `queue` requests in its queues.
-    pub(crate) fn info(&self, queue: usize) -> Info {
+    /// The cache in numbers, with `queue` requests in its queues, and `queue_bytes` bytes of requests.
+    pub(crate) fn info(&self, queue: usize, queue_bytes: usize) -> Info {
         let (server, version) = self.server().clone();
         let stats = &self.stats;
         Info {
@@ -160,6 +180,7 @@ impl Shared {
             topology: self.options.connect.topology.clone(),
             workers: self.workers.load(Ordering::Relaxed),
             queue,
+            queue_bytes,
             calls: stats.calls.load(Ordering::Relaxed),
             batches: stats.batches.load(Ordering::Relaxed),
             reconnects: stats.reconnects.load(Ordering::Relaxed),
