@@ -106,7 +106,11 @@ defmodule PowRedisCache.SentinelTest do
       end
 
     named = start_supervised!({Agent, fn -> {old, 1} end})
-    sentinel = FakeServer.start!(fn _number -> [{:send, primary(Agent.get(named, & &1))}] end)
+
+    sentinel =
+      FakeServer.start!(fn _number ->
+        [{:send, primary(Agent.get(named, & &1))}, :next, :serve]
+      end)
 
     name = unique_name()
     sentinels = [sentinels: [FakeServer.url(sentinel)], group: "mymaster"]
