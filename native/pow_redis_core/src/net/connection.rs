@@ -449,7 +449,8 @@ mod tests {
 
     const OK: &str = "+OK\r\n";
     const WRONG_PAIR: &str = "-WRONGPASS x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
-    const NO_USERS: &str = "-ERR wrong number\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
+    const NO_USERS: &str =
+        "-ERR wrong number\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
 
     /// Logs in at a server that replies to one pipeline after the other. Returns how that ended, whether the
     /// user is ignored, and the first command of each pipeline.
