@@ -19,6 +19,7 @@ defmodule PowRedisCache.FakeServer do
     * `{:serve, function}` - reply to this and all further commands with the actions that a function
       returns for them;
     * `{:later, milliseconds, bytes}` - send bytes later, whatever else is sent until then;
+    * `:serve_without_users` - the same as Redis 5 does, which knows no users;
     * `{:refuse, message}` - reply to this and all further commands with an error.
   """
 
@@ -39,6 +40,7 @@ defmodule PowRedisCache.FakeServer do
           | :close
           | :reset
           | :serve
+          | :serve_without_users
           | :default
           | :next
 
@@ -188,6 +190,10 @@ defmodule PowRedisCache.FakeServer do
   defp play([:silence | _], _command, state), do: drain(state)
   defp play([:serve | _], command, state), do: serve(fn _ -> [:default] end, command, state)
   defp play([{:serve, function} | _], command, state), do: serve(function, command, state)
+
+  defp play([:serve_without_users | _], command, state),
+    do: serve(&without_users/1, command, state)
+
   defp play([{:refuse, message} | _], _command, state), do: refuse(message, state)
   defp play([:close | _], _command, state), do: close(state.socket)
 
@@ -235,6 +241,11 @@ defmodule PowRedisCache.FakeServer do
     for action <- function.(command), do: perform(action, command, state)
     with {:ok, command, state} <- next_command(state), do: serve(function, command, state)
   end
+
+  defp without_users(["AUTH", _user, _password]),
+    do: [{:send, "-ERR wrong number of arguments for 'auth' command\r\n"}]
+
+  defp without_users(_command), do: [:default]
 
   defp refuse(message, state) do
     transmit(state.socket, ["-", message, "\r\n"])

@@ -241,7 +241,7 @@ fn split_line<'b>(rest: &mut &'b [u8], searched: &mut usize) -> Result<Option<&'
             Ok(None)
         }
         // An alert: the server has expected a TLS handshake.
-        (None, [21, 3, ..]) => Err(ErrorKind::Tls(TlsProblem::TlsRequired).into()),
+        (None, [21, ..]) => Err(ErrorKind::Tls(TlsProblem::TlsRequired).into()),
         _ => Err(protocol()),
     }
 }
