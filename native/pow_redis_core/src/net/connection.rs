@@ -315,6 +315,8 @@ impl Connection {
         if let Some(nonce) = &round.nonce {
             match self.reader.next_reply(&mut self.stream)? {
                 Value::BulkString(echo) if echo == nonce.as_bytes() => {}
+                // While a script runs, for example, the server refuses any command.
+                Value::ServerError(error) => return Err(Error::from_reply(&error)),
                 _ => return Err(ErrorKind::Protocol.into()),
             }
         }
