@@ -22,8 +22,8 @@ const PRIMARY_TRIES: usize = 4;
 
 /// A sentinel's answer.
 #[derive(Debug, PartialEq, Eq)]
-struct Primary {
-    host: String,
+pub(crate) struct Primary {
+    pub(crate) host: String,
     port: u16,
     /// Grows with each failover.
     config_epoch: u64,
@@ -82,7 +82,7 @@ fn ask_sentinel(sentinel: &Endpoint, group: &str, deadline: Instant) -> Result<P
 
 impl Primary {
     /// Parses the reply to `SENTINEL MASTER`: field names and values in turn.
-    fn parse(reply: &Value) -> Option<Self> {
+    pub(crate) fn parse(reply: &Value) -> Option<Self> {
         let Value::Array(fields) = reply else {
             return None;
         };
