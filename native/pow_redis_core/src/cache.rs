@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Sender, bounded, unbounded};
 
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::layout::Layout;
@@ -14,6 +14,7 @@ use crate::operation::Operation;
 use crate::options::Options;
 use crate::worker::Worker;
 use crate::worker::queue::Queue;
+use crate::worker::quota::Quota;
 use crate::worker::request::Request;
 use crate::worker::shared::Shared;
 
@@ -27,25 +28,41 @@ pub use crate::worker::shared::{Event, Info, Observer};
 #[derive(Debug)]
 pub struct Cache {
     /// To any worker.
-    any: Sender<Request>,
+    any: Entrance,
     /// To the first worker.
-    first: Sender<Request>,
+    first: Entrance,
     /// Its drop wakes workers that wait to reconnect.
     _stop: Sender<()>,
     shared: Arc<Shared>,
 }
 
+/// The entrance of a queue. Nothing is allocated for the places in it.
+#[derive(Debug)]
+struct Entrance {
+    sender: Sender<Request>,
+    /// One for each request in the queue.
+    places: Arc<Quota>,
+    /// For the bytes of its requests that have not been completed.
+    bytes: Arc<Quota>,
+}
+
 impl Cache {
     /// Starts the workers. They connect in the background: this needs no Redis.
     pub fn start(options: Options, observer: Observer) -> io::Result<Self> {
-        let (any, any_queue) = bounded(options.max_queue);
-        let (first, first_queue) = bounded(options.max_queue);
+        let (any, any_queue) = unbounded();
+        let (first, first_queue) = unbounded();
         let (stop, stopped) = bounded(0);
         let pool_size = options.pool_size.max(1);
+        let (max_queue, max_bytes) = (options.max_queue, options.max_queue_bytes);
+        let entrance = |sender| Entrance {
+            sender,
+            places: Quota::new(max_queue),
+            bytes: Quota::new(max_bytes),
+        };
         let shared = Arc::new(Shared::new(options, observer));
         let cache = Self {
-            any,
-            first,
+            any: entrance(any),
+            first: entrance(first),
             _stop: stop,
             shared,
         };
@@ -87,15 +104,21 @@ impl Cache {
             let known = self.shared.availability.failure();
             return Err(known.unwrap_or_else(|| ErrorKind::Disconnected.into()));
         }
+        let bytes = request.operation.byte_len();
+        let (Some(place), Some(bytes)) = (queue.places.take(1), queue.bytes.take(bytes)) else {
+            request.discard();
+            return Err(ErrorKind::Busy.into());
+        };
+        let request = request.with_shares(place, bytes);
         let handle = request.cancel_handle();
-        queue.try_send(request).map(|()| handle).map_err(|refused| {
-            let kind = match refused {
-                TrySendError::Full(_) => ErrorKind::Busy,
-                TrySendError::Disconnected(_) => ErrorKind::Closed,
-            };
-            refused.into_inner().discard();
-            kind.into()
-        })
+        queue
+            .sender
+            .send(request)
+            .map(|()| handle)
+            .map_err(|refused| {
+                refused.into_inner().discard();
+                ErrorKind::Closed.into()
+            })
     }
 
     /// Stops waiting. Returns why the call has timed out, or `None` if the outcome has been sent or is being
@@ -121,6 +144,8 @@ impl Cache {
 
     /// The cache in numbers.
     pub fn info(&self) -> Info {
-        self.shared.info(self.any.len() + self.first.len())
+        let queue = self.any.sender.len() + self.first.sender.len();
+        let queue_bytes = self.any.bytes.taken() + self.first.bytes.taken();
+        self.shared.info(queue, queue_bytes)
     }
 }

@@ -42,12 +42,18 @@ pub enum ErrorKind {
     Key(etf::Error),
     /// A key is not a proper list that starts with a namespace.
     KeyShape,
+    /// A key has too many parts, or its Redis key is too long.
+    KeyTooLong,
     /// A value is not a valid term.
     Value(etf::Error),
     /// A pattern is not a valid term.
     Pattern(etf::Error),
     /// A pattern has a variable as a map key.
     PatternMapKey,
+    /// A pattern is longer than any key.
+    PatternTooLong,
+    /// The result would take too much memory.
+    ResultTooLarge,
     /// The URL of the server is invalid.
     Url,
 }
@@ -119,9 +125,12 @@ impl Error {
             | ErrorKind::WorkerPanicked
             | ErrorKind::Key(_)
             | ErrorKind::KeyShape
+            | ErrorKind::KeyTooLong
             | ErrorKind::Value(_)
             | ErrorKind::Pattern(_)
             | ErrorKind::PatternMapKey
+            | ErrorKind::PatternTooLong
+            | ErrorKind::ResultTooLarge
             | ErrorKind::Url => false,
             ErrorKind::Timeout
             | ErrorKind::Disconnected
@@ -133,7 +142,7 @@ impl Error {
 
     /// Whether the connection can still be used after it.
     pub(crate) const fn keeps_connection(&self) -> bool {
-        matches!(self.kind, ErrorKind::Server(_))
+        matches!(self.kind, ErrorKind::Server(_) | ErrorKind::ResultTooLarge)
     }
 
     /// Whether the command is for another type of Redis key.
@@ -208,11 +217,14 @@ impl fmt::Display for Error {
             ErrorKind::KeyShape => {
                 f.write_str("invalid key: expected a proper list that starts with a namespace")
             }
+            ErrorKind::KeyTooLong => f.write_str("invalid key: too long"),
             ErrorKind::Value(error) => write!(f, "invalid value: {error}"),
             ErrorKind::Pattern(error) => write!(f, "invalid pattern: {error}"),
             ErrorKind::PatternMapKey => {
                 f.write_str("invalid pattern: a variable cannot be a map key")
             }
+            ErrorKind::PatternTooLong => f.write_str("invalid pattern: too long"),
+            ErrorKind::ResultTooLarge => f.write_str("the result is too large"),
             ErrorKind::Url => f.write_str("invalid redis url"),
         }
     }

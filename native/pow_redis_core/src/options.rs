@@ -14,6 +14,8 @@ pub struct Options {
     pub pool_size: usize,
     /// How many requests may wait in each of the two queues.
     pub max_queue: usize,
+    /// How many bytes the reads that have not been completed may have, and how many the writes.
+    pub max_queue_bytes: usize,
     /// How long a call may take.
     pub timeout: Duration,
     /// Which keys the store keeps.
@@ -28,6 +30,7 @@ impl Options {
             connect: ConnectConfig::for_url(url, timeout),
             pool_size: 2,
             max_queue: 10_000,
+            max_queue_bytes: 64 << 20,
             timeout,
             layout: Layout::Indexed,
         }

@@ -40,6 +40,12 @@ pub enum ErrorKind {
     MapKey,
     /// A reference of no or more than five words.
     Reference,
+    /// A value of more than [`MAX_VALUE_LEN`](super::MAX_VALUE_LEN) bytes.
+    Length,
+    /// A value that takes more than [`MAX_VALUE_MEMORY`](super::MAX_VALUE_MEMORY) in the VM.
+    Memory,
+    /// A value with more than [`MAX_VALUE_ATOMS`](super::MAX_VALUE_ATOMS) different atoms.
+    Atoms,
 }
 
 impl Error {
@@ -74,6 +80,9 @@ impl fmt::Display for Error {
             ErrorKind::Bits => f.write_str("expected 1 to 8 bits in the last byte of a bit string"),
             ErrorKind::MapKey => f.write_str("duplicate map keys"),
             ErrorKind::Reference => f.write_str("expected a reference of 1 to 5 words"),
+            ErrorKind::Length => write!(f, "longer than {} bytes", super::MAX_VALUE_LEN),
+            ErrorKind::Memory => write!(f, "takes more than {} bytes", super::MAX_VALUE_MEMORY),
+            ErrorKind::Atoms => write!(f, "more than {} different atoms", super::MAX_VALUE_ATOMS),
         }?;
         write!(f, " at byte {}", self.offset)
     }

@@ -10,14 +10,16 @@ mod cursor;
 mod error;
 mod head;
 mod list;
+mod memory;
 mod tag;
 mod walk;
 
 pub use canonical::{AtomEncoding, canonicalize, write_canonical};
-pub use check::check;
+pub use check::{MAX_VALUE_LEN, check, measure};
 pub use cursor::Cursor;
 pub use error::{Error, ErrorKind};
 pub use head::{Atom, Head, Integer, Opaque};
 pub use list::{Element, Elements, ListWriter};
+pub use memory::{MAX_VALUE_ATOMS, MAX_VALUE_MEMORY, term_memory};
 pub use tag::VERSION;
 pub use walk::{MAX_DEPTH, skip, term_after_version};

@@ -10,10 +10,6 @@ use super::redis_key::RedisKey;
 use super::ttl::Ttl;
 use crate::resp::commands::Commands;
 
-/// How long after its score a member is purged, in milliseconds: a value outlives its score a little if it
-/// was set later than its index entry, or by a host whose clock is behind.
-pub(crate) const PURGE_MARGIN_MS: i64 = 5_000;
-
 /// The members to add to an index set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexUpdate {
@@ -57,12 +53,12 @@ impl IndexUpdate {
     }
 }
 
-/// Appends the command that removes expired members.
-pub(crate) fn write_purge(set: &[u8], now_ms: i64, commands: &mut Commands) {
+/// Appends the command that removes members which expired so long ago that no value of theirs can exist.
+pub(crate) fn write_purge(set: &[u8], ttl: Ttl, now_ms: i64, commands: &mut Commands) {
     commands.push("ZREMRANGEBYSCORE", set, |command| {
         command
             .arg("-inf")
-            .arg(now_ms.saturating_sub(PURGE_MARGIN_MS));
+            .arg(now_ms.saturating_sub(ttl.purge_margin_ms()));
     });
 }
 
@@ -105,9 +101,18 @@ mod tests {
     }
 
     #[test]
-    fn purges_members_that_expired_a_while_ago() {
-        let mut commands = Commands::new();
-        write_purge(b"s", 10_000, &mut commands);
-        assert_eq!(lines(commands.as_bytes()), ["ZREMRANGEBYSCORE s -inf 5000"]);
+    fn purges_members_that_expired_more_than_a_day_or_a_ttl_ago() {
+        const DAY: i64 = 86_400_000;
+        for (ttl, until) in [
+            (Ttl::Millis(1), 9 * DAY),
+            (Ttl::Millis(DAY), 9 * DAY),
+            (Ttl::Millis(DAY + 1), 9 * DAY - 1),
+            (Ttl::Millis(30 * DAY), -20 * DAY),
+        ] {
+            let mut commands = Commands::new();
+            write_purge(b"s", ttl, 10 * DAY, &mut commands);
+            let command = format!("ZREMRANGEBYSCORE s -inf {until}");
+            assert_eq!(lines(commands.as_bytes()), [command]);
+        }
     }
 }

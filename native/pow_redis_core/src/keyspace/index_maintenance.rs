@@ -27,8 +27,8 @@ const MAX_DEFERRED: usize = 256;
 pub struct IndexMaintenance {
     /// The last maintenance of sets, by the hash of their names.
     last: HashMap<u64, Maintenance>,
-    /// The sets whose maintenance is deferred, and until when each must live, in Unix milliseconds.
-    deferred: HashMap<Vec<u8>, i64>,
+    /// The sets whose maintenance is deferred, and the longest TTL of the members added meanwhile.
+    deferred: HashMap<Vec<u8>, Ttl>,
     due: Option<Instant>,
 }
 
@@ -44,14 +44,17 @@ struct Maintenance {
 #[derive(Debug)]
 pub(crate) struct DeferredSet {
     pub(crate) name: Vec<u8>,
-    /// When its last member expires, in Unix milliseconds.
-    pub(crate) live_until_ms: i64,
+    /// The longest TTL of the members added meanwhile. No clock is involved: one that jumps must not shorten
+    /// the life of the set.
+    pub(crate) ttl: Ttl,
 }
 
 impl Maintenance {
-    /// Whether it was later than `since_ms`, and the set lives long enough.
-    const fn suffices(self, since_ms: i64, live_until_ms: i64) -> bool {
-        self.at_ms > since_ms && self.expires_at_ms >= live_until_ms
+    /// Whether it was within the last `interval_ms`, and the set lives long enough. A clock that was set back
+    /// is before it.
+    const fn suffices(self, now_ms: i64, interval_ms: i64, live_until_ms: i64) -> bool {
+        let age_ms = now_ms.saturating_sub(self.at_ms);
+        age_ms >= 0 && age_ms < interval_ms && self.expires_at_ms >= live_until_ms
     }
 }
 
@@ -72,24 +75,24 @@ impl IndexMaintenance {
         };
         let live_until_ms = ttl.expires_at_ms(now_ms);
         let last = self.last.get(&hash(set));
-        if last.is_some_and(|last| last.suffices(now_ms - interval_ms, live_until_ms))
+        if last.is_some_and(|last| last.suffices(now_ms, interval_ms, live_until_ms))
             && self.deferred.len() < MAX_DEFERRED
         {
-            self.defer(set, live_until_ms);
+            self.defer(set, ttl);
         } else {
             if last.is_some() {
-                write_purge(set, now_ms, commands);
+                write_purge(set, ttl, now_ms, commands);
             }
             ttl.write_pexpire(set, commands);
             self.record(set, ttl, now_ms);
         }
     }
 
-    fn defer(&mut self, set: &[u8], live_until_ms: i64) {
+    fn defer(&mut self, set: &[u8], ttl: Ttl) {
         match self.deferred.get_mut(set) {
-            Some(known) => *known = live_until_ms.max(*known),
+            Some(known) => *known = ttl.max(*known),
             None => {
-                self.deferred.insert(set.to_vec(), live_until_ms);
+                self.deferred.insert(set.to_vec(), ttl);
                 self.due.get_or_insert_with(|| Instant::now() + DELAY);
             }
         }
@@ -116,19 +119,15 @@ impl IndexMaintenance {
         self.due = None;
         std::mem::take(&mut self.deferred)
             .into_iter()
-            .map(|(name, live_until_ms)| DeferredSet {
-                name,
-                live_until_ms,
-            })
+            .map(|(name, ttl)| DeferredSet { name, ttl })
             .collect()
     }
 
     /// Maintains a set whose maintenance was deferred.
     pub(crate) fn maintain(&mut self, set: &DeferredSet, now_ms: i64, commands: &mut Commands) {
-        let ttl = Ttl::expiring_at(set.live_until_ms, now_ms);
-        write_purge(&set.name, now_ms, commands);
-        ttl.write_pexpire(&set.name, commands);
-        self.record(&set.name, ttl, now_ms);
+        write_purge(&set.name, set.ttl, now_ms, commands);
+        set.ttl.write_pexpire(&set.name, commands);
+        self.record(&set.name, set.ttl, now_ms);
     }
 
     /// Forgets which sets were maintained: after a failure, the server may not have run the commands.
@@ -150,6 +149,7 @@ mod tests {
 
     const MINUTE: Ttl = Ttl::Millis(60_000);
     const HOUR: Ttl = Ttl::Millis(3_600_000);
+    const DAY_MS: i64 = 86_400_000;
 
     fn add_member(
         maintenance: &mut IndexMaintenance,
@@ -187,7 +187,7 @@ mod tests {
         );
         let again = add_member(&mut maintenance, "s", MINUTE, 1_000);
         let [nx, gt] = pexpire("s", 120_000);
-        assert_eq!(again, [purge("s", -4_000), nx, gt]);
+        assert_eq!(again, [purge("s", 1_000 - DAY_MS), nx, gt]);
         assert_eq!(add_member(&mut maintenance, "t", MINUTE, 1_000).len(), 2);
         assert_eq!(maintenance.next_due(), None);
     }
@@ -203,10 +203,10 @@ mod tests {
         let due = maintenance.next_due().unwrap();
         assert!(due >= before + DELAY && due <= Instant::now() + DELAY);
         // Long enough for the last member.
-        let [nx, gt] = pexpire("s", 119_999);
+        let [nx, gt] = pexpire("s", 120_000);
         assert_eq!(
             run_deferred(&mut maintenance, 1_000),
-            [purge("s", -4_000), nx, gt]
+            [purge("s", 1_000 - DAY_MS), nx, gt]
         );
         assert_eq!(maintenance.next_due(), None);
         assert!(run_deferred(&mut maintenance, 1_000).is_empty());
@@ -239,12 +239,37 @@ mod tests {
         assert_eq!(add_member(&mut maintenance, "s", short, 0).len(), 2);
         assert!(add_member(&mut maintenance, "s", short, 49).is_empty());
         assert_eq!(add_member(&mut maintenance, "s", short, 50).len(), 3);
-        // The member has expired by then.
-        let [nx, gt] = pexpire("s", 60_000);
+        let [nx, gt] = pexpire("s", 60_050);
         assert_eq!(
             run_deferred(&mut maintenance, 5_000),
-            [purge("s", 0), nx, gt]
+            [purge("s", 5_000 - DAY_MS), nx, gt]
         );
+    }
+
+    /// The clock is the server's as far as it is known: it jumps when it is read again.
+    #[test]
+    fn a_clock_that_jumps_does_not_shorten_the_life_of_a_set() {
+        const JUMP_MS: i64 = 3_600_000;
+        let [nx, gt] = pexpire("s", 120_000);
+        for jump_ms in [JUMP_MS, -JUMP_MS] {
+            let now_ms = 2 * JUMP_MS;
+            let mut maintenance = IndexMaintenance::default();
+            add_member(&mut maintenance, "s", MINUTE, now_ms);
+            assert!(add_member(&mut maintenance, "s", MINUTE, now_ms).is_empty());
+            // Between deferring and running it.
+            let jumped_ms = now_ms + jump_ms;
+            let until_ms = jumped_ms - DAY_MS;
+            assert_eq!(
+                run_deferred(&mut maintenance, jumped_ms),
+                [purge("s", until_ms), nx.clone(), gt.clone()]
+            );
+            // Between maintenance and the next member.
+            let again_ms = jumped_ms + jump_ms;
+            assert_eq!(
+                add_member(&mut maintenance, "s", MINUTE, again_ms),
+                [purge("s", again_ms - DAY_MS), nx.clone(), gt.clone()]
+            );
+        }
     }
 
     #[test]

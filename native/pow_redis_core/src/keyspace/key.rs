@@ -4,11 +4,14 @@
 //! Erlang/OTP 25 and earlier encode them. Pow's example backend wrote such keys on these releases. Legacy
 //! keys are read and deleted like others, but never written.
 
-use super::redis_key::{RedisKey, decode_parts};
+use super::redis_key::{MAX_PARTS, MAX_REDIS_KEY_LEN, RedisKey, decode_parts};
 use crate::error::{Error, ErrorKind};
 use crate::etf::{
-    self, AtomEncoding, Elements, ListWriter, VERSION, canonicalize, term_after_version,
+    self, AtomEncoding, Elements, Head, ListWriter, VERSION, canonicalize, term_after_version,
 };
+
+/// A longer external term has no valid key. Atoms take more bytes in it than in a Redis key.
+const MAX_EXTERNAL_LEN: usize = 2 * MAX_REDIS_KEY_LEN;
 
 /// The parts of a key, the namespace first, each an external term in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +53,18 @@ impl DecodedKey {
 impl Key {
     /// A key from an external term, the list `[namespace | parts]`.
     pub fn from_external(bytes: &[u8]) -> Result<Self, Error> {
-        let list = canonicalize(bytes, AtomEncoding::Utf8).map_err(ErrorKind::Key)?;
-        let parts = Self::split(&list).map_err(ErrorKind::Key)?;
-        match parts {
-            Some(parts) if !parts.is_empty() => Ok(Self { parts }),
-            _ => Err(ErrorKind::KeyShape.into()),
+        if is_too_long(bytes) {
+            return Err(ErrorKind::KeyTooLong.into());
         }
+        let list = canonicalize(bytes, AtomEncoding::Utf8).map_err(ErrorKind::Key)?;
+        let key = match Self::split(&list).map_err(ErrorKind::Key)? {
+            Some(parts) if !parts.is_empty() => Self { parts },
+            _ => return Err(ErrorKind::KeyShape.into()),
+        };
+        if key.parts.len() > MAX_PARTS || key.redis_key_len() > MAX_REDIS_KEY_LEN {
+            return Err(ErrorKind::KeyTooLong.into());
+        }
+        Ok(key)
     }
 
     /// The elements of a proper list as external terms. Returns `None` for any other term.
@@ -97,6 +106,12 @@ impl Key {
         }
     }
 
+    /// The length of the Redis key.
+    fn redis_key_len(&self) -> usize {
+        let base64 = |part: &Vec<u8>| (4 * part.len()).div_ceil(3);
+        self.parts.iter().map(base64).sum::<usize>() + self.parts.len().saturating_sub(1)
+    }
+
     /// The Redis key that the key is written to.
     pub fn redis_key(&self) -> RedisKey {
         RedisKey::from_parts(self.parts.iter().map(Vec::as_slice))
@@ -123,6 +138,18 @@ impl Key {
         list.end(&mut out);
         out
     }
+}
+
+/// Whether the list of an external term has too many elements, or takes so many bytes that its Redis key
+/// would be too long, however it is encoded. Takes the same time for any term.
+pub(super) fn is_too_long(bytes: &[u8]) -> bool {
+    let head = term_after_version(bytes).and_then(|mut cursor| Head::read(&mut cursor));
+    let elements = match head {
+        Ok(Head::List(elements)) => usize::try_from(elements).unwrap_or(usize::MAX),
+        Ok(Head::String(bytes)) => bytes.len(),
+        _ => 0,
+    };
+    elements > MAX_PARTS || bytes.len() > MAX_EXTERNAL_LEN
 }
 
 #[cfg(test)]
@@ -184,5 +211,52 @@ mod tests {
         ] {
             assert_eq!(Key::from_redis_key(other), None, "{other:?}");
         }
+    }
+
+    /// A list of this many empty lists, as an external term.
+    fn empty_lists(number: usize) -> Vec<u8> {
+        let elements = u32::try_from(number).unwrap();
+        let mut list = [&[131, 108][..], &elements.to_be_bytes()].concat();
+        list.resize(6 + number + 1, 106);
+        list
+    }
+
+    fn outcome(list: &[u8]) -> Result<usize, Error> {
+        Key::from_external(list).map(|key| key.redis_key().as_bytes().len())
+    }
+
+    #[test]
+    fn has_at_most_64_parts_after_the_namespace() {
+        let too_long = Err(ErrorKind::KeyTooLong.into());
+        assert_eq!(outcome(&empty_lists(64)), Ok(64 * 4 - 1));
+        assert_eq!(outcome(&empty_lists(65)), Ok(65 * 4 - 1));
+        assert_eq!(outcome(&empty_lists(66)), too_long);
+        let string = |length: u8| [&[131, 107, 0, length][..], &vec![1; length.into()]].concat();
+        assert_eq!(outcome(&string(65)), Ok(65 * 5 - 1));
+        assert_eq!(outcome(&string(66)), too_long);
+        // A tail may be a list as well.
+        let mut nested = empty_lists(60);
+        nested.pop();
+        nested.extend(&empty_lists(6)[1..]);
+        assert_eq!(outcome(&nested), too_long);
+    }
+
+    #[test]
+    fn has_a_redis_key_of_at_most_16_kb() {
+        // `["n", binary]`: the namespace takes 10 bytes, and the binary 4/3 of 6 more bytes than it has.
+        let list = |length: usize| {
+            let size = u32::try_from(length).unwrap().to_be_bytes();
+            let head = [131, 108, 0, 0, 0, 2, 109, 0, 0, 0, 1, b'n', 109];
+            [&head[..], &size, &vec![0; length], &[106]].concat()
+        };
+        let longest = (MAX_REDIS_KEY_LEN - 11) / 4 * 3 - 6;
+        for length in [1, 2, 3, longest] {
+            let key = Key::from_external(&list(length)).unwrap();
+            assert_eq!(key.redis_key().as_bytes().len(), key.redis_key_len());
+        }
+        assert_eq!(outcome(&list(longest)), Ok(MAX_REDIS_KEY_LEN - 1));
+        let too_long = Err(ErrorKind::KeyTooLong.into());
+        assert_eq!(outcome(&list(longest + 1)), too_long);
+        assert_eq!(outcome(&list(1_000_000)), too_long);
     }
 }

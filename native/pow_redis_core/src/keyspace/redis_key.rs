@@ -3,10 +3,19 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::resp::parser::MAX_ITEM_LEN;
+
 const SEPARATOR: u8 = b':';
 /// Most Redis keys fit into this many bytes.
 const CAPACITY: usize = 128;
 const INDEX_PREFIX: &[u8] = b"_index:";
+
+/// The most parts of a key: the namespace and 64 others. Pow's keys have at most six.
+pub const MAX_PARTS: usize = 1 + 64;
+/// The longest Redis key, in bytes. Pow's longest have a few hundred.
+pub const MAX_REDIS_KEY_LEN: usize = 16 << 10;
+/// Longer strings in a reply are cut, but to more than this, so that they are known to be too long.
+const _: () = assert!(INDEX_PREFIX.len() + MAX_REDIS_KEY_LEN < MAX_ITEM_LEN);
 
 /// A Redis key: the parts of a key, each encoded in base64url without padding, joined by `:`.
 ///
@@ -62,6 +71,12 @@ impl RedisKey {
         self.bytes
     }
 
+    /// At most how many bytes its index entries have in all.
+    pub(crate) fn index_len(&self) -> usize {
+        let entries = part_count(&self.bytes) - 1;
+        entries * (INDEX_PREFIX.len() + self.bytes.len())
+    }
+
     /// The name of the index set of this prefix.
     pub fn index_set(&self) -> Vec<u8> {
         index_set(&self.bytes)
@@ -89,8 +104,16 @@ pub(crate) fn part_count(redis_key: &[u8]) -> usize {
     1 + redis_key.iter().filter(|&&byte| byte == SEPARATOR).count()
 }
 
+/// Whether a Redis key is longer, or has more parts, than one of the store may.
+pub(crate) fn is_too_long(redis_key: &[u8]) -> bool {
+    redis_key.len() > MAX_REDIS_KEY_LEN || part_count(redis_key) > MAX_PARTS
+}
+
 /// The parts of a Redis key. Returns `None` if it is not one of the store.
 pub fn decode_parts(redis_key: &[u8]) -> Option<Vec<Vec<u8>>> {
+    if is_too_long(redis_key) {
+        return None;
+    }
     redis_key
         .split(|&byte| byte == SEPARATOR)
         .map(|part| URL_SAFE_NO_PAD.decode(part).ok())
@@ -112,6 +135,53 @@ mod tests {
         );
         assert_eq!(decode_parts(b"g2EB:session:7"), None);
         assert_eq!(decode_parts(b"g2E="), None);
+    }
+
+    #[test]
+    fn a_redis_key_has_at_most_64_parts_after_the_namespace() {
+        let redis_key = |parts: usize| vec!["g2EB"; parts].join(":");
+        for (parts, is_valid) in [
+            (MAX_PARTS - 1, true),
+            (MAX_PARTS, true),
+            (MAX_PARTS + 1, false),
+        ] {
+            let redis_key = redis_key(parts);
+            assert_eq!(
+                decode_parts(redis_key.as_bytes()).is_some(),
+                is_valid,
+                "{parts}"
+            );
+            assert_eq!(is_too_long(redis_key.as_bytes()), !is_valid, "{parts}");
+        }
+    }
+
+    #[test]
+    fn a_redis_key_has_at_most_16_kb() {
+        let redis_key = |length: usize| "A".repeat(length);
+        // In base64, no string has one more character than a multiple of four.
+        for (length, is_valid) in [
+            (MAX_REDIS_KEY_LEN - 4, true),
+            (MAX_REDIS_KEY_LEN, true),
+            (MAX_REDIS_KEY_LEN + 4, false),
+        ] {
+            let redis_key = redis_key(length);
+            assert_eq!(
+                decode_parts(redis_key.as_bytes()).is_some(),
+                is_valid,
+                "{length}"
+            );
+            assert_eq!(is_too_long(redis_key.as_bytes()), !is_valid, "{length}");
+        }
+    }
+
+    #[test]
+    fn estimates_the_length_of_index_entries() {
+        let redis_key = RedisKey::from_parts([&[131, 97, 1][..], &[131, 106], &[131, 97, 2]]);
+        let length: usize = redis_key
+            .index_entries()
+            .map(|(set, member)| set.len() + 1 + member.len())
+            .sum();
+        assert_eq!(redis_key.index_len(), length);
     }
 
     #[test]

@@ -12,6 +12,9 @@ const MAX_TTL_MS: i64 = 10_000_000_000_000_000;
 /// How much longer an index set lives than a record just added to it, in milliseconds: values are set after
 /// their index entries, and must not outlive them.
 const MARGIN_MS: i64 = 60_000;
+/// The least time between the score of a member and its purge: one day, in milliseconds. The score is a time
+/// on a clock that may have been wrong, but the value expires on Redis's own.
+const MIN_PURGE_MARGIN_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// The time to live of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +32,6 @@ impl Ttl {
             -2 => None,
             ..0 => Some(Self::Persistent),
             ms => Some(Self::Millis(ms)),
-        }
-    }
-
-    /// The TTL of a record that expires at this Unix time in milliseconds.
-    pub(crate) fn expiring_at(expires_at_ms: i64, now_ms: i64) -> Self {
-        if expires_at_ms >= MAX_TTL_MS {
-            Self::Persistent
-        } else {
-            Self::Millis(expires_at_ms.saturating_sub(now_ms).max(0))
         }
     }
 
@@ -59,6 +53,24 @@ impl Ttl {
         match self {
             Self::Millis(ms) => ms.saturating_add(MARGIN_MS),
             Self::Persistent => MAX_TTL_MS,
+        }
+    }
+
+    /// How long after their scores the members of an index set with such a record are purged, in
+    /// milliseconds.
+    pub(super) const fn purge_margin_ms(self) -> i64 {
+        match self {
+            Self::Millis(ms) if ms < MIN_PURGE_MARGIN_MS => MIN_PURGE_MARGIN_MS,
+            Self::Millis(ms) => ms,
+            Self::Persistent => MAX_TTL_MS,
+        }
+    }
+
+    /// The longer one.
+    pub(super) fn max(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Millis(ms), Self::Millis(other)) => Self::Millis(ms.max(other)),
+            _ => Self::Persistent,
         }
     }
 
@@ -101,11 +113,28 @@ mod tests {
     }
 
     #[test]
-    fn a_ttl_follows_from_the_time_of_expiry() {
-        for ttl in [Ttl::Millis(1_000), Ttl::Persistent] {
-            assert_eq!(Ttl::expiring_at(ttl.expires_at_ms(5), 5), ttl);
+    fn the_longer_ttl_wins() {
+        let (short, long) = (Ttl::Millis(1), Ttl::Millis(2));
+        for (one, other, longer) in [
+            (short, long, long),
+            (long, Ttl::Persistent, Ttl::Persistent),
+            (Ttl::Persistent, Ttl::Persistent, Ttl::Persistent),
+        ] {
+            assert_eq!((one.max(other), other.max(one)), (longer, longer));
         }
-        assert_eq!(Ttl::expiring_at(5, 7), Ttl::Millis(0));
+    }
+
+    #[test]
+    fn members_are_purged_a_day_or_a_ttl_after_their_scores() {
+        const DAY: i64 = 86_400_000;
+        for (ttl, margin) in [
+            (Ttl::Millis(0), DAY),
+            (Ttl::Millis(DAY - 1), DAY),
+            (Ttl::Millis(DAY + 1), DAY + 1),
+            (Ttl::Persistent, MAX_TTL_MS),
+        ] {
+            assert_eq!(ttl.purge_margin_ms(), margin, "{ttl:?}");
+        }
     }
 
     #[test]

@@ -6,14 +6,16 @@ use super::key_scan::{KeyScan, Match, ScanTarget};
 use super::records::Records;
 use super::repair::StaleEntry;
 use super::{Outcome, Repair, Step, WriteContext};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::etf;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::pattern::Pattern;
-use crate::resp::replies::Replies;
+use crate::resp::replies::{MAX_RESULT_MEMORY, Replies};
 
 /// Reading this many values hardly delays other operations.
 const SHORT: usize = 32;
+/// What a record takes in addition to its key and value: a tuple, an element of a list, and a node here.
+const RECORD_MEMORY: usize = 200;
 
 /// Reads all records whose keys match a pattern. Each round reads a page of the index (or of all keys, in
 /// the plain layout), and the values of the matches on the page before.
@@ -28,6 +30,8 @@ pub struct All {
     records: BTreeMap<Vec<u8>, Record>,
     stale: Vec<StaleEntry>,
     invalid: usize,
+    /// What the records take, here and in the VM.
+    memory: usize,
 }
 
 #[derive(Debug)]
@@ -47,6 +51,7 @@ impl All {
             records: BTreeMap::new(),
             stale: Vec::new(),
             invalid: 0,
+            memory: 0,
         };
         all.reset();
         all
@@ -91,6 +96,11 @@ impl All {
         self.records.clear();
         self.stale.clear();
         self.invalid = 0;
+        self.memory = 0;
+    }
+
+    pub(super) fn byte_len(&self) -> usize {
+        self.pattern.prefix().redis_key().as_bytes().len()
     }
 
     /// Whether the next round is long.
@@ -130,15 +140,10 @@ impl All {
         value: Result<Option<Vec<u8>>, Error>,
     ) -> Result<(), Error> {
         match value {
-            Ok(Some(value)) if etf::check(&value).is_ok() => {
-                let known = self.records.get(&matched.parts_term);
-                if known.is_none_or(|known| known.is_legacy) {
-                    let is_legacy = matched.is_legacy;
-                    let record = Record { value, is_legacy };
-                    self.records.insert(matched.parts_term, record);
-                }
-            }
-            Ok(Some(_)) => self.invalid += 1,
+            Ok(Some(value)) => match etf::measure(&value) {
+                Ok(memory) => self.add(matched, value, memory)?,
+                Err(_) => self.invalid += 1,
+            },
             Ok(None) => {
                 self.matches.extend(matched.renamed());
                 self.stale.extend(matched.into_stale_entry());
@@ -146,6 +151,24 @@ impl All {
             Err(error) if error.is_wrong_type() => self.invalid += 1,
             Err(error) => return Err(error),
         }
+        Ok(())
+    }
+
+    /// Adds a record, whose value takes this much memory in the VM.
+    fn add(&mut self, matched: Match, value: Vec<u8>, memory: usize) -> Result<(), Error> {
+        let known = self.records.get(&matched.parts_term);
+        if known.is_some_and(|known| !known.is_legacy) {
+            return Ok(());
+        }
+        let key = &matched.parts_term;
+        let key_memory = etf::term_memory(&mut etf::Cursor::new(key)).unwrap_or_default();
+        self.memory += key.len() + value.len() + key_memory + memory + RECORD_MEMORY;
+        if self.memory > MAX_RESULT_MEMORY {
+            return Err(ErrorKind::ResultTooLarge.into());
+        }
+        let is_legacy = matched.is_legacy;
+        self.records
+            .insert(matched.parts_term, Record { value, is_legacy });
         Ok(())
     }
 
@@ -374,6 +397,34 @@ mod tests {
         let (records, invalid, repair) = records(outcome);
         assert_eq!(records, [record(&[ATOM_A], VALUE)]);
         assert!(invalid == 2 && repair.is_none());
+    }
+
+    /// A binary of this length as a value.
+    fn binary(length: usize) -> Value {
+        let size = u32::try_from(length).unwrap().to_be_bytes();
+        bulk([&[131, 109], &size[..], &vec![0; length]].concat())
+    }
+
+    #[test]
+    fn fails_if_the_records_take_too_much_memory() {
+        // Counted twice: as bytes here, and in the VM.
+        const LENGTH: usize = 60_000_000;
+        let fits = MAX_RESULT_MEMORY / (2 * LENGTH);
+        for (values, fails) in [(fits, false), (fits + 1, true)] {
+            let mut driver = indexed(&[ANY]);
+            let redis_parts = [ONE, TWO, A, N, "g2ED"];
+            let items: Vec<_> = redis_parts[..values]
+                .iter()
+                .flat_map(|part| [*part, "5"])
+                .collect();
+            driver.again(vec![page(0, &items)]);
+            let outcome = driver.read(vec![binary(LENGTH); values]);
+            assert_eq!(outcome.is_err(), fails, "{values}");
+            if let Err(error) = outcome {
+                assert_eq!(error, ErrorKind::ResultTooLarge.into());
+                assert!(error.keeps_connection() && !error.is_retryable());
+            }
+        }
     }
 
     #[test]

@@ -29,6 +29,11 @@ impl Delete {
         }
     }
 
+    pub(super) fn byte_len(&self) -> usize {
+        let lengths = self.redis_keys.iter().map(|key| key.as_bytes().len());
+        lengths.sum()
+    }
+
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         for redis_key in &self.redis_keys {
             context.commands.push("DEL", redis_key.as_bytes(), |_| ());

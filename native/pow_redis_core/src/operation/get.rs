@@ -26,6 +26,10 @@ impl Get {
         }
     }
 
+    pub(super) fn byte_len(&self) -> usize {
+        self.redis_key.as_bytes().len()
+    }
+
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         // The canonical key is read again, and last: a reindex may rename the legacy one at any time.
         for redis_key in self.legacy_redis_key.iter().chain([&self.redis_key]) {

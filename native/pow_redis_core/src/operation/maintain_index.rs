@@ -36,11 +36,12 @@ mod tests {
     use super::super::Operation;
     use super::super::testing::*;
     use super::*;
+    use crate::keyspace::ttl::Ttl;
 
     fn maintain_index() -> Driver {
         let set = DeferredSet {
             name: b"s".to_vec(),
-            live_until_ms: NOW_MS + 1_000,
+            ttl: Ttl::Millis(1_000),
         };
         Driver::new(Operation::MaintainIndex(MaintainIndex::new(vec![set])))
     }
@@ -49,7 +50,7 @@ mod tests {
     fn purges_members_and_extends_the_ttl() {
         let mut driver = maintain_index();
         let lines = [
-            "ZREMRANGEBYSCORE s -inf 995000",
+            "ZREMRANGEBYSCORE s -inf -85400000",
             "PEXPIRE s 61000 NX",
             "PEXPIRE s 61000 GT",
         ];

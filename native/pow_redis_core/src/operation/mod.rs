@@ -88,6 +88,8 @@ pub enum Outcome {
         indexed: u64,
         /// How many of them were legacy keys.
         renamed: u64,
+        /// How many Redis keys on the page are longer than those of the store, and were skipped.
+        skipped: u64,
     },
 }
 
@@ -145,6 +147,17 @@ impl Operation {
             | Self::Ping(_)
             | Self::Put(_)
             | Self::Repair(_) => {}
+        }
+    }
+
+    /// The bytes that it holds until it is done: keys, values and index entries.
+    pub fn byte_len(&self) -> usize {
+        match self {
+            Self::All(all) => all.byte_len(),
+            Self::Delete(delete) => delete.byte_len(),
+            Self::Get(get) => get.byte_len(),
+            Self::Put(put) => put.byte_len(),
+            Self::MaintainIndex(_) | Self::Ping(_) | Self::Reindex(_) | Self::Repair(_) => 0,
         }
     }
 

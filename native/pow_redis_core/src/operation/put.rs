@@ -14,6 +14,8 @@ use crate::resp::replies::Replies;
 
 /// How many records a round writes: few enough to hardly delay other operations in the same pipeline.
 const CHUNK_SIZE: usize = 512;
+/// After how many bytes a round has no more records.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Writes records: first their index entries, then their values, so that a crash in between leaves at worst
 /// entries without a value, and never a value that `all` cannot find.
@@ -21,6 +23,7 @@ const CHUNK_SIZE: usize = 512;
 pub struct Put {
     chunks: VecDeque<Chunk>,
     ttl: Ttl,
+    byte_len: usize,
 }
 
 /// The records that a round writes.
@@ -36,18 +39,34 @@ impl Put {
         for (_, value) in &records {
             etf::check(value).map_err(ErrorKind::Value)?;
         }
-        let mut records = records
-            .into_iter()
-            .map(|(key, value)| (key.redis_key(), value))
-            .peekable();
-        let mut chunks = VecDeque::new();
-        while records.peek().is_some() {
-            chunks.push_back(Chunk::new(
-                records.by_ref().take(CHUNK_SIZE).collect(),
-                layout,
-            ));
+        let (mut chunks, mut byte_len) = (VecDeque::new(), 0);
+        let (mut chunk, mut chunk_bytes) = (Vec::new(), 0);
+        for (key, value) in records {
+            let redis_key = key.redis_key();
+            chunk_bytes += redis_key.as_bytes().len() + value.len();
+            if layout == Layout::Indexed {
+                chunk_bytes += redis_key.index_len();
+            }
+            chunk.push((redis_key, value));
+            if chunk.len() == CHUNK_SIZE || chunk_bytes >= CHUNK_BYTES {
+                byte_len += std::mem::take(&mut chunk_bytes);
+                chunks.push_back(Chunk::new(std::mem::take(&mut chunk), layout));
+            }
         }
-        Ok(Self { chunks, ttl })
+        if !chunk.is_empty() {
+            byte_len += chunk_bytes;
+            chunks.push_back(Chunk::new(chunk, layout));
+        }
+        Ok(Self {
+            chunks,
+            ttl,
+            byte_len,
+        })
+    }
+
+    /// The bytes of all records. Those of written ones are counted until it is done.
+    pub(super) const fn byte_len(&self) -> usize {
+        self.byte_len
     }
 
     pub(super) fn is_long(&self) -> bool {
@@ -239,5 +258,58 @@ mod tests {
         let records = vec![(key(&[INT_1]), FUNCTION.to_vec())];
         let error = Put::new(records, MINUTE, Layout::Indexed).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Value(_)));
+    }
+
+    fn put_values(lengths: &[u32], layout: Layout) -> Put {
+        let value = |length: u32| {
+            let bytes = vec![0; length.try_into().unwrap()];
+            [&[131, 109][..], &length.to_be_bytes(), &bytes].concat()
+        };
+        let records = lengths.iter().map(|length| (key(&[INT_1]), value(*length)));
+        Put::new(records.collect(), MINUTE, layout).unwrap()
+    }
+
+    #[test]
+    fn a_round_writes_about_a_megabyte_at_most() {
+        for (lengths, commands) in [
+            (&[400_000; 3][..], &[3][..]),
+            (&[400_000; 4], &[3, 1]),
+            (&[2_000_000, 1, 1], &[1, 2]),
+            (&[1, 2_000_000, 1], &[2, 1]),
+        ] {
+            let put = put_values(lengths, Layout::Plain);
+            let mut driver = Driver::new(Operation::Put(put));
+            for (position, number) in commands.iter().enumerate() {
+                assert_eq!(driver.write().len(), *number, "{lengths:?}");
+                match driver.read(okays(*number)).unwrap() {
+                    Step::Again => assert!(position + 1 < commands.len()),
+                    Step::Done(_) => assert_eq!(position + 1, commands.len()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn counts_keys_values_and_index_entries() {
+        let length = |layout| put_values(&[1, 10], layout).byte_len();
+        // Twice a key of 10 + 1 + 4 bytes, and 6 bytes more than each binary.
+        let plain = 2 * 15 + (6 + 1) + (6 + 10);
+        assert_eq!(length(Layout::Plain), plain);
+        assert_eq!(length(Layout::Indexed), plain + 2 * (7 + 15));
+    }
+
+    #[test]
+    fn rejects_a_value_that_is_too_large() {
+        let length = u32::try_from(etf::MAX_VALUE_LEN).unwrap() - 5;
+        let value = [
+            &[131, 109][..],
+            &length.to_be_bytes(),
+            &vec![0; length.try_into().unwrap()],
+        ];
+        let records = vec![(key(&[INT_1]), value.concat())];
+        let error = Put::new(records, MINUTE, Layout::Plain).unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Value(error) if error.kind() == etf::ErrorKind::Length)
+        );
     }
 }

@@ -1,14 +1,19 @@
 //! Adding keys to the index, and renaming legacy keys.
 
+use std::collections::VecDeque;
+
 use super::reindex_key::ReindexKey;
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
 use crate::keyspace::layout::Layout;
+use crate::keyspace::redis_key::is_too_long;
 use crate::keyspace::ttl::Ttl;
 use crate::resp::replies::Replies;
 
 /// The `COUNT` of `SCAN`: about how many keys a page has.
 const SCAN_COUNT: u32 = 512;
+/// After how many bytes of index entries a round has no more keys.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Reindexes one page of all keys: adds missing index entries, and renames legacy keys.
 #[derive(Debug)]
@@ -18,9 +23,14 @@ pub struct Reindex {
     mode: ReindexMode,
     next_cursor: u64,
     stage: ReindexStage,
+    /// The keys of the round.
     keys: Vec<ReindexKey>,
+    /// The keys of the rounds after it.
+    waiting: VecDeque<ReindexKey>,
+    found: u64,
     indexed: u64,
     renamed: u64,
+    skipped: u64,
 }
 
 /// Whether a reindex writes.
@@ -53,8 +63,11 @@ impl Reindex {
             next_cursor: 0,
             stage: ReindexStage::Scan,
             keys: Vec::new(),
+            waiting: VecDeque::new(),
+            found: 0,
             indexed: 0,
             renamed: 0,
+            skipped: 0,
         }
     }
 
@@ -101,24 +114,27 @@ impl Reindex {
             ReindexStage::Scan => {
                 let (next_cursor, redis_keys) = replies.next_page()?;
                 self.next_cursor = next_cursor;
+                let too_long = redis_keys.iter().filter(|redis_key| is_too_long(redis_key));
+                self.skipped = u64::try_from(too_long.count()).unwrap_or(u64::MAX);
                 self.keys = redis_keys
                     .iter()
                     .filter_map(|redis_key| ReindexKey::from_redis_key(redis_key))
                     .collect();
                 self.stage = ReindexStage::ReadTtls;
+                if self.keys.is_empty() {
+                    return Ok(Step::Done(self.outcome()));
+                }
             }
             ReindexStage::ReadTtls => {
                 for mut key in std::mem::take(&mut self.keys) {
                     // Without a TTL, the key no longer exists.
                     if let Some(ttl) = Ttl::from_pttl(replies.next_integer()?) {
                         key.ttl = ttl;
-                        self.keys.push(key);
+                        self.found += 1;
+                        self.waiting.push_back(key);
                     }
                 }
-                self.stage = match self.mode {
-                    ReindexMode::Write => ReindexStage::Write,
-                    ReindexMode::DryRun => ReindexStage::CountMissing,
-                };
+                return Ok(self.next_batch());
             }
             ReindexStage::CountMissing => {
                 for key in &self.keys {
@@ -129,7 +145,7 @@ impl Reindex {
                     self.indexed += u64::from(is_missing);
                     self.renamed += u64::from(key.is_legacy());
                 }
-                return Ok(Step::Done(self.outcome()));
+                return Ok(self.next_batch());
             }
             ReindexStage::Write => {
                 for key in &mut self.keys {
@@ -137,30 +153,46 @@ impl Reindex {
                     self.indexed += u64::from(written.indexed);
                     self.renamed += u64::from(written.renamed);
                 }
+                if self.keys.iter().all(|key| key.redundant().is_none()) {
+                    return Ok(self.next_batch());
+                }
                 self.stage = ReindexStage::DeleteLegacy;
             }
             ReindexStage::DeleteLegacy => {
                 replies.finish()?;
-                return Ok(Step::Done(self.outcome()));
+                return Ok(self.next_batch());
             }
         }
-        let is_done = match self.stage {
-            ReindexStage::DeleteLegacy => self.keys.iter().all(|key| key.redundant().is_none()),
-            _ => self.keys.is_empty(),
+        Ok(Step::Again)
+    }
+
+    /// Takes the keys of the next round. Without any, the page is done.
+    fn next_batch(&mut self) -> Step {
+        self.keys.clear();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES
+            && let Some(key) = self.waiting.pop_front()
+        {
+            bytes += key.index_len(self.layout);
+            self.keys.push(key);
+        }
+        if self.keys.is_empty() {
+            return Step::Done(self.outcome());
+        }
+        self.stage = match self.mode {
+            ReindexMode::Write => ReindexStage::Write,
+            ReindexMode::DryRun => ReindexStage::CountMissing,
         };
-        Ok(if is_done {
-            Step::Done(self.outcome())
-        } else {
-            Step::Again
-        })
+        Step::Again
     }
 
     fn outcome(&self) -> Outcome {
         Outcome::Page {
             cursor: self.next_cursor,
-            keys: u64::try_from(self.keys.len()).unwrap_or(u64::MAX),
+            keys: self.found,
             indexed: self.indexed,
             renamed: self.renamed,
+            skipped: self.skipped,
         }
     }
 }
@@ -196,6 +228,7 @@ mod tests {
                 keys,
                 indexed,
                 renamed,
+                ..
             } => [cursor, keys, indexed, renamed],
             _ => panic!("{outcome:?}"),
         }
@@ -389,6 +422,77 @@ mod tests {
             let mut replies = integers([1; 9]);
             replies[position] = out_of_memory();
             assert_eq!(driver.fails_with(replies), "redis returned OOM");
+        }
+    }
+
+    /// `[1, 1, …]` as a Redis key, with this many parts after the namespace.
+    fn long_redis_key(parts: usize) -> String {
+        let ones = vec![ONE; parts].join(":");
+        format!("{N}:{ones}")
+    }
+
+    #[test]
+    fn skips_and_counts_redis_keys_that_are_too_long() {
+        let (longest, too_long) = (long_redis_key(64), long_redis_key(65));
+        let huge = "A".repeat(16_385);
+        let mut driver = dry_run(Layout::Plain);
+        driver.again(vec![page(0, &[&too_long, &longest, &huge])]);
+        assert_eq!(driver.write(), [format!("PTTL {longest}")]);
+        driver.again(integers([-1]));
+        let Outcome::Page { keys, skipped, .. } = driver.done(vec![]) else {
+            panic!("not a page");
+        };
+        assert_eq!((keys, skipped), (1, 2));
+    }
+
+    /// The index entries of a long key take many times its bytes.
+    #[test]
+    fn a_round_has_a_limited_number_of_long_keys() {
+        const PART_LEN: usize = 240;
+        const KEYS: usize = 8;
+        let part = "g20AAACu".to_owned() + &"A".repeat(PART_LEN - 8);
+        let redis_keys: Vec<_> = (0..KEYS)
+            .map(|number| {
+                let parts = vec![part.as_str(); 63].join(":");
+                format!(
+                    "{N}:{parts}:g2E{}",
+                    ["A", "B", "C", "D", "E", "F", "G", "H"][number]
+                )
+            })
+            .collect();
+        let items: Vec<_> = redis_keys.iter().map(String::as_str).collect();
+        for mode in [ReindexMode::Write, ReindexMode::DryRun] {
+            let mut driver =
+                Driver::new(Operation::Reindex(Reindex::new(0, Layout::Indexed, mode)));
+            driver.again(vec![page(0, &items)]);
+            driver.again(integers([-1; KEYS]));
+            let mut rounds = Vec::new();
+            let outcome = loop {
+                let commands = driver.write();
+                rounds.push(commands.len());
+                let bytes: usize = commands.iter().map(String::len).sum();
+                assert!(bytes < 8 * BATCH_BYTES, "{bytes}");
+                let replies = commands.iter().map(|command| match mode {
+                    ReindexMode::Write if command.starts_with("ZADD") => Value::Int(1),
+                    ReindexMode::Write => Value::Int(1),
+                    ReindexMode::DryRun => Value::Nil,
+                });
+                match driver.read(replies.collect()).unwrap() {
+                    Step::Again => {}
+                    Step::Done(outcome) => break outcome,
+                }
+            };
+            let commands = match mode {
+                ReindexMode::Write => 64 * 3,
+                ReindexMode::DryRun => 64,
+            };
+            assert_eq!(
+                rounds,
+                [2; KEYS / 2].map(|keys| keys * commands),
+                "{mode:?}"
+            );
+            let keys = u64::try_from(KEYS).unwrap();
+            assert_eq!(page_fields(outcome), [0, keys, keys, 0]);
         }
     }
 }

@@ -59,6 +59,15 @@ impl ReindexKey {
         self.redis_key.index_entries().filter(move |_| is_indexed)
     }
 
+    /// At most how many bytes its index entries have in all, canonical and legacy.
+    pub(super) fn index_len(&self, layout: Layout) -> usize {
+        let canonical = match layout {
+            Layout::Indexed => self.redis_key.index_len(),
+            Layout::Plain => 0,
+        };
+        canonical + self.legacy.as_ref().map_or(0, RedisKey::index_len)
+    }
+
     /// Adds the index entries, then renames the value, then removes the legacy index entries: `all` finds
     /// the value at any time.
     pub(super) fn write(&self, layout: Layout, context: &mut WriteContext<'_>) {

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, ServerCode};
 use crate::net::client::Client;
 use crate::operation::{Outcome, Step};
 use crate::resp::commands::Commands;
-use crate::resp::replies::Replies;
+use crate::resp::replies::RoundReplies;
 
 /// How long a connection may be idle before a heartbeat is sent.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -152,7 +152,7 @@ impl LiveConnection {
         };
         let values = (0..replies)
             .map(|_| self.client.receive(deadline))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<RoundReplies, _>>()?;
         let requeue = match values.iter().find_map(retryable_reply) {
             Some(error) if !request.operation.is_background() => {
                 self.retryable_reply.get_or_insert(error);
@@ -171,12 +171,16 @@ impl LiveConnection {
     }
 
     /// Gives the first request in flight its replies, and completes it when its operation is done.
-    fn advance(&mut self, replies: Vec<Value>, around: &mut Surroundings<'_>) -> Result<(), Error> {
+    fn advance(
+        &mut self,
+        replies: RoundReplies,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Error> {
         let Some((request, _)) = self.in_flight.front() else {
             return Ok(());
         };
         // The request stays in its place meanwhile: if the operation panics, the worker answers it.
-        let outcome = match request.operation.read(Replies::new(replies)) {
+        let outcome = match request.operation.read(replies.into()) {
             Ok(Step::Again) => {
                 self.in_flight.requeue_front(around.backlog);
                 return Ok(());

@@ -7,6 +7,7 @@ mod backoff;
 mod in_flight;
 mod live_connection;
 pub(crate) mod queue;
+pub(crate) mod quota;
 pub(crate) mod request;
 mod rtt;
 pub(crate) mod shared;

@@ -62,7 +62,8 @@ impl Queue {
                 break;
             }
             match queue.try_recv() {
-                Ok(request) => {
+                Ok(mut request) => {
+                    request.leave_queue();
                     empty = 0;
                     received += 1;
                     backlog.push(request);
@@ -104,7 +105,11 @@ impl Queue {
         let number = ready.index();
         self.next = number + 1;
         match queues.get(number) {
-            Some(queue) => ready.recv(queue).ok(),
+            Some(queue) => {
+                let mut request = ready.recv(queue).ok()?;
+                request.leave_queue();
+                Some(request)
+            }
             None => ready.recv(&self.stop).err().and(None),
         }
     }

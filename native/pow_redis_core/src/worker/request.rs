@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
+use super::quota::Share;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Operation, Outcome};
 
@@ -50,6 +51,10 @@ pub struct Request {
     deadline: Instant,
     cancel_handle: Arc<CancelHandle>,
     reply: Option<Reply>,
+    /// Its place in a queue.
+    place: Option<Share>,
+    /// Its bytes.
+    bytes: Option<Share>,
 }
 
 impl Request {
@@ -60,7 +65,22 @@ impl Request {
             deadline,
             cancel_handle: Arc::default(),
             reply: Some(reply),
+            place: None,
+            bytes: None,
         }
+    }
+
+    /// Gives it a place in a queue, and shares of a quota for its bytes until it is completed.
+    #[must_use]
+    pub(crate) fn with_shares(mut self, place: Share, bytes: Share) -> Self {
+        self.place = Some(place);
+        self.bytes = Some(bytes);
+        self
+    }
+
+    /// Returns its place in the queue: a worker has received it.
+    pub(crate) fn leave_queue(&mut self) {
+        self.place = None;
     }
 
     /// The handle with which the caller can stop waiting.
@@ -88,6 +108,8 @@ impl Request {
     }
 
     fn send(&mut self, outcome: Result<Outcome, Error>) {
+        // Before the reply: the caller's next request may need the same bytes.
+        self.bytes = None;
         if let Some(reply) = self.reply.take().filter(|_| self.cancel_handle.complete()) {
             reply(outcome);
         }

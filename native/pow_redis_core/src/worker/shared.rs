@@ -45,6 +45,8 @@ pub struct Info {
     pub workers: usize,
     /// The number of queued requests.
     pub queue: usize,
+    /// The bytes of the requests that have not been completed.
+    pub queue_bytes: usize,
     /// The number of requests submitted.
     pub calls: u64,
     /// The number of pipelines sent.
@@ -149,8 +151,8 @@ impl Shared {
         self.free.load(Ordering::Acquire)
     }
 
-    /// The cache in numbers, with `queue` requests in its queues.
-    pub(crate) fn info(&self, queue: usize) -> Info {
+    /// The cache in numbers, with `queue` requests in its queues, and `queue_bytes` bytes of requests.
+    pub(crate) fn info(&self, queue: usize, queue_bytes: usize) -> Info {
         let (server, version) = self.server().clone();
         let stats = &self.stats;
         Info {
@@ -160,6 +162,7 @@ impl Shared {
             topology: self.options.connect.topology.clone(),
             workers: self.workers.load(Ordering::Relaxed),
             queue,
+            queue_bytes,
             calls: stats.calls.load(Ordering::Relaxed),
             batches: stats.batches.load(Ordering::Relaxed),
             reconnects: stats.reconnects.load(Ordering::Relaxed),

@@ -197,6 +197,7 @@ fn reindexes_legacy_keys() {
                     keys,
                     indexed,
                     renamed,
+                    skipped: 0,
                 }) => {
                     sums = [sums[0] + keys, sums[1] + indexed, sums[2] + renamed];
                     cursor = next;

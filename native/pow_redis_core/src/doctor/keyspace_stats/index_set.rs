@@ -3,7 +3,7 @@
 use super::KeyspaceStats;
 use crate::error::Error;
 use crate::keyspace::key::Key;
-use crate::keyspace::redis_key::RedisKey;
+use crate::keyspace::redis_key::{RedisKey, is_too_long};
 use crate::keyspace::ttl::Ttl;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
@@ -54,20 +54,27 @@ impl ScannedIndexSet {
         self.cursor.is_none() && self.members.is_empty()
     }
 
-    /// Reads the TTL and the next members.
-    pub(super) fn read(&mut self, replies: &mut Replies, now_ms: i64) -> Result<(), Error> {
+    /// Reads the TTL and the next members. Returns how many of them were skipped, because their keys are
+    /// longer than those of the store.
+    pub(super) fn read(&mut self, replies: &mut Replies, now_ms: i64) -> Result<u64, Error> {
         self.ttl = read_pttl(replies)?;
         let page = none_if_wrong_type(replies.next_page())?;
         let (cursor, items) = page.unwrap_or_default();
         self.cursor = (cursor != 0).then_some(cursor);
         let mut items = items.into_iter();
+        let mut skipped = 0;
         while let (Some(member), Some(score)) = (items.next(), items.next()) {
+            let redis_key = self.prefix.join(&member);
+            if is_too_long(redis_key.as_bytes()) {
+                skipped += 1;
+                continue;
+            }
             self.members.push(Member {
-                redis_key: self.prefix.join(&member),
+                redis_key,
                 has_expired: has_passed(&score, now_ms),
             });
         }
-        Ok(())
+        Ok(skipped)
     }
 
     /// Reads the TTLs of the members' values, and counts the members.

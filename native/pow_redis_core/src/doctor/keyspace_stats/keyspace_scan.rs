@@ -1,10 +1,12 @@
 //! The scan of a database.
 
+use std::collections::VecDeque;
+
 use super::KeyspaceStats;
 use super::index_set::{ScannedIndexSet, none_if_wrong_type, read_pttl, write_pttl};
 use crate::error::Error;
 use crate::keyspace::key::Key;
-use crate::keyspace::redis_key::RedisKey;
+use crate::keyspace::redis_key::{RedisKey, is_too_long};
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
 
@@ -12,6 +14,8 @@ use crate::resp::replies::Replies;
 const SCAN_COUNT: u32 = 256;
 /// How many index sets a round scans.
 const MAX_SETS: usize = 32;
+/// After how many bytes of index entries a round has no more keys.
+const BATCH_BYTES: usize = 1 << 20;
 /// How many namespaces are counted. Keys of others are ignored.
 const MAX_NAMESPACES: usize = 1_000;
 
@@ -23,8 +27,8 @@ const MAX_NAMESPACES: usize = 1_000;
 pub(super) struct KeyspaceScan {
     cursor: u64,
     stage: ScanStage,
-    /// The keys of the page.
-    keys: Vec<ScannedKey>,
+    /// The keys of the page that have not been looked up in the index.
+    keys: VecDeque<ScannedKey>,
     /// The index sets of the page that have not been scanned completely.
     sets: Vec<ScannedIndexSet>,
     stats: KeyspaceStats,
@@ -57,7 +61,7 @@ impl KeyspaceScan {
         Self {
             cursor: 0,
             stage: ScanStage::Page,
-            keys: Vec::new(),
+            keys: VecDeque::new(),
             sets: Vec::new(),
             stats: KeyspaceStats::default(),
         }
@@ -77,7 +81,7 @@ impl KeyspaceScan {
                 command.arg(self.cursor).arg("COUNT").arg(SCAN_COUNT);
             }),
             ScanStage::Keys => {
-                for key in &self.keys {
+                for key in self.keys.range(..self.batch()) {
                     for (set, member) in key.redis_key.index_entries() {
                         commands.push("ZSCORE", &set, |command| {
                             command.arg(member);
@@ -110,13 +114,13 @@ impl KeyspaceScan {
         match self.stage {
             ScanStage::Page => self.read_page(&mut replies)?,
             ScanStage::Keys => {
-                for key in std::mem::take(&mut self.keys) {
+                for key in self.keys.drain(..self.batch()).collect::<Vec<_>>() {
                     self.read_key(key, &mut replies)?;
                 }
             }
             ScanStage::IndexSets => {
                 for set in self.sets.iter_mut().take(MAX_SETS) {
-                    set.read(&mut replies, now_ms)?;
+                    self.stats.too_long += set.read(&mut replies, now_ms)?;
                 }
                 self.count_complete_sets();
             }
@@ -132,11 +136,24 @@ impl KeyspaceScan {
         Ok(())
     }
 
+    /// How many keys the next round looks up.
+    fn batch(&self) -> usize {
+        let mut bytes = 0;
+        let lengths = self.keys.iter().map(|key| key.redis_key.index_len());
+        lengths
+            .take_while(|length| {
+                let has_room = bytes < BATCH_BYTES;
+                bytes += length;
+                has_room
+            })
+            .count()
+    }
+
     fn next_stage(&self) -> ScanStage {
         let has_members = || self.sets.iter().any(|set| !set.members.is_empty());
         match self.stage {
             ScanStage::IndexSets if has_members() => ScanStage::Members,
-            ScanStage::Page if !self.keys.is_empty() => ScanStage::Keys,
+            ScanStage::Page | ScanStage::Keys if !self.keys.is_empty() => ScanStage::Keys,
             _ if !self.sets.is_empty() => ScanStage::IndexSets,
             _ if self.cursor == 0 => ScanStage::Done,
             _ => ScanStage::Page,
@@ -148,10 +165,12 @@ impl KeyspaceScan {
         self.cursor = cursor;
         for name in names {
             self.stats.keys += 1;
-            if let Some(set) = ScannedIndexSet::from_name(&name) {
+            if is_too_long(&name) {
+                self.stats.too_long += 1;
+            } else if let Some(set) = ScannedIndexSet::from_name(&name) {
                 self.sets.push(set);
             } else if let Some(key) = ScannedKey::from_redis_key(&name) {
-                self.keys.push(key);
+                self.keys.push_back(key);
             }
         }
         Ok(())
@@ -384,6 +403,44 @@ mod tests {
     fn redis_key_of(number: u8) -> String {
         let redis_key = RedisKey::from_parts([&[131, 97, number][..]]);
         String::from_utf8(redis_key.as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn skips_and_counts_keys_and_members_that_are_too_long() {
+        let set = format!("_index:{N}");
+        let ones = |parts| vec![ONE; parts].join(":");
+        let (longest, too_long) = (ones(64), ones(65));
+        let mut driver = ScanDriver::new();
+        driver.round(vec![scan_page(0, 0, &[&set, &format!("{N}:{too_long}")])]);
+        let items = [&longest, "inf", &too_long, "inf"];
+        driver.round(vec![pttl(&set, -1), zscan(&set, 0, 0, &items)]);
+        driver.round(vec![pttl(&format!("{N}:{longest}"), -1)]);
+        let stats = driver.stats();
+        assert_eq!((stats.keys, stats.members, stats.too_long), (2, 1, 2));
+    }
+
+    #[test]
+    fn looks_up_a_limited_number_of_long_keys_at_once() {
+        let part = "g20AAACu".to_owned() + &"A".repeat(232);
+        let parts = vec![part.as_str(); 63].join(":");
+        let keys = [ONE, TWO, A].map(|last| format!("{N}:{parts}:{last}"));
+        let mut scan = KeyspaceScan::new();
+        let page = page(0, &[&keys[0], &keys[1], &keys[2]]);
+        scan.read(Replies::new(vec![page]), NOW_MS).unwrap();
+        let lookups = 64 + 1;
+        for number in [2 * lookups, lookups] {
+            assert_eq!(written(&scan).len(), number);
+            let replies_to_one = || {
+                let scores = std::iter::repeat_n(Value::Nil, lookups - 1);
+                scores.chain([Value::Int(-1)])
+            };
+            let replies = (0..number / lookups)
+                .flat_map(|_| replies_to_one())
+                .collect();
+            scan.read(Replies::new(replies), NOW_MS).unwrap();
+        }
+        assert!(scan.is_done());
+        assert_eq!(scan.into_stats().namespaces, namespace(0, 3));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use self::keyspace_scan::KeyspaceScan;
 use crate::error::Error;
 use crate::net::client::Client;
 use crate::resp::commands::Commands;
-use crate::resp::replies::Replies;
+use crate::resp::replies::RoundReplies;
 
 /// The keys and index sets of a database in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct KeyspaceStats {
     pub namespaces: HashMap<Vec<u8>, NamespaceStats>,
     /// The number of legacy keys.
     pub legacy: u64,
+    /// The number of Redis keys and members that are longer than those of the store. They are skipped.
+    pub too_long: u64,
     /// The number of index sets.
     pub sets: u64,
     /// The number of their members.
@@ -82,6 +84,6 @@ fn run_round(
     client.send(&commands, deadline)?;
     let replies = (0..commands.len())
         .map(|_| client.receive(deadline))
-        .collect::<Result<_, _>>()?;
-    scan.read(Replies::new(replies), client.clock().now_ms())
+        .collect::<Result<RoundReplies, _>>()?;
+    scan.read(replies.into(), client.clock().now_ms())
 }

@@ -9,7 +9,7 @@ mod node;
 
 use self::matcher::list_matches;
 use self::node::{Bindings, Node};
-use super::key::Key;
+use super::key::{Key, is_too_long};
 use crate::error::{Error, ErrorKind};
 use crate::etf::{AtomEncoding, Elements, VERSION, canonicalize, term_after_version};
 
@@ -30,6 +30,9 @@ impl Pattern {
     /// A pattern from an external term, the list `[namespace | pattern]`. The namespace is a literal, even
     /// if it looks like a variable.
     pub fn from_external(bytes: &[u8]) -> Result<Self, Error> {
+        if is_too_long(bytes) {
+            return Err(ErrorKind::PatternTooLong.into());
+        }
         let list = canonicalize(bytes, AtomEncoding::Utf8).map_err(ErrorKind::Pattern)?;
         let mut cursor = term_after_version(&list).map_err(ErrorKind::Pattern)?;
         let Some(mut elements) = Elements::read(&mut cursor).map_err(ErrorKind::Pattern)? else {
