@@ -9,8 +9,8 @@ use crate::resp::reader::ReplyReader;
 
 /// How many of the bytes are sizes of chunks.
 const SIZES: usize = 4;
-/// The most memory that a read may ask for before any bytes have come.
-const MAX_FIRST_READ: usize = 64 << 10;
+/// The most memory that a read may ask for before many bytes have come.
+const MAX_FIRST_READ: usize = 2 << 20;
 
 /// The first bytes are the sizes of the chunks in which the others are read: the replies do not depend on the
 /// chunks, and are those that the redis crate reads.
