@@ -10,6 +10,7 @@ defmodule PowRedisCache.Error do
     * `:busy` - the queue of the instance is full (`:max_queue`).
     * `:timeout` - Redis did not reply within `:timeout`.
     * `:disconnected` - Redis is unreachable.
+    * `:connection_lost` - two connections in a row were lost while the call was under way.
     * `:closed` - the instance is stopping.
     * `:out_of_memory` - Redis has reached its `maxmemory` (`OOM`).
     * `:read_only` - the server is a read-only replica (`READONLY`).
@@ -89,6 +90,11 @@ defmodule PowRedisCache.Error do
 
   defp explain(%{reason: :disconnected}) do
     "Redis is unreachable. Check that it is running and that `:url` is correct"
+  end
+
+  defp explain(%{reason: :connection_lost}) do
+    "two connections in a row were lost while the call was under way. Does the server close the " <>
+      "connection when it receives a value of this size? Check its limits and those of any proxy"
   end
 
   defp explain(%{reason: :closed}), do: "the instance is stopping"

@@ -35,6 +35,15 @@ defmodule PowRedisCache.Events do
     events
   end
 
+  def handle(events, :local_clock) do
+    Logger.warning(
+      "#{inspect(events.name)}: Redis does not tell its time, so this host's clock is used. " <>
+        "Permit the command TIME (`+time`), or keep the clocks of all hosts in step"
+    )
+
+    events
+  end
+
   def handle(events, {:invalid_values, number}) do
     Telemetry.execute([:value, :invalid], %{count: number}, %{name: events.name})
 

@@ -176,6 +176,7 @@ defmodule PowRedisCache.FakeServer do
   end
 
   defp login([name | _]) when name in ["AUTH", "SELECT", "READONLY", "CLIENT"], do: "+OK\r\n"
+  defp login(["ECHO", text]), do: "$#{byte_size(text)}\r\n#{text}\r\n"
   defp login(["PING" | _]), do: "+PONG\r\n"
 
   defp login(["INFO" | _]) do

@@ -98,8 +98,8 @@ impl Cache {
             &self.any
         };
         let request = Request::new(operation, Instant::now() + options.timeout, reply);
-        let down_for = self.shared.availability.down_for();
-        if down_for.is_some_and(|duration| duration > options.timeout) {
+        // The first caller after a while waits for a try to connect. The others get its outcome.
+        if self.shared.is_down() && self.shared.availability.ask() {
             request.discard();
             let known = self.shared.availability.failure();
             return Err(known.unwrap_or_else(|| ErrorKind::Disconnected.into()));

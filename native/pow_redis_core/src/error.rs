@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Timeout,
     /// Redis cannot be reached.
     Disconnected,
+    /// Two connections in a row were lost while the request was under way.
+    ConnectionLost,
     /// Redis returned an error.
     Server(ServerCode),
     /// The reply is not one that Redis sends to the command.
@@ -103,7 +105,13 @@ impl ServerCode {
     pub(crate) fn requires_reconnect(&self) -> bool {
         matches!(
             self.as_str(),
-            "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN"
+            "LOADING"
+                | "BUSY"
+                | "READONLY"
+                | "NOREPLICAS"
+                | "MASTERDOWN"
+                | "CLUSTERDOWN"
+                | "TRYAGAIN"
         )
     }
 }
@@ -120,6 +128,7 @@ impl Error {
             ErrorKind::Server(code) => code.requires_reconnect(),
             ErrorKind::Busy
             | ErrorKind::Closed
+            | ErrorKind::ConnectionLost
             | ErrorKind::Tls(_)
             | ErrorKind::ClusterUnsupported
             | ErrorKind::WorkerPanicked
@@ -148,6 +157,11 @@ impl Error {
     /// Whether the command is for another type of Redis key.
     pub(crate) fn is_wrong_type(&self) -> bool {
         self.has_code("WRONGTYPE")
+    }
+
+    /// Whether the user may not run the command, or the server does not know it.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.has_code("NOPERM") || self.is_generic()
     }
 
     /// Whether Redis returned the generic code `ERR`.
@@ -204,6 +218,9 @@ impl fmt::Display for Error {
             ErrorKind::Closed => f.write_str("the cache is stopping"),
             ErrorKind::Timeout => f.write_str("timed out"),
             ErrorKind::Disconnected => f.write_str("not connected to redis"),
+            ErrorKind::ConnectionLost => {
+                f.write_str("two connections in a row were lost while the request was under way")
+            }
             ErrorKind::Server(code) => write!(f, "redis returned {}", code.as_str()),
             ErrorKind::Protocol => f.write_str("unexpected reply"),
             ErrorKind::Tls(problem) => write!(f, "tls failed: {problem}"),

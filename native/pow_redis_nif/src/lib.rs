@@ -49,6 +49,7 @@ mod atoms {
         connected,
         disconnected,
         invalid_values,
+        local_clock,
         write_failed,
         stopped,
         resolve,

@@ -53,6 +53,7 @@ fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
     match event {
         Event::Connected { version } => (atoms::connected(), version).encode(env),
         Event::Disconnected(error) => (atoms::disconnected(), reason(env, error)).encode(env),
+        Event::LocalClock => atoms::local_clock().encode(env),
         Event::Invalid(number) => (atoms::invalid_values(), number).encode(env),
         Event::Stopped => atoms::stopped().encode(env),
     }

@@ -1,18 +1,17 @@
 //! What the doctor finds while it connects.
 
 use std::net::{IpAddr, SocketAddr};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
 use redis::Value;
 
 use super::StepResult;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::net::address::Address;
 use crate::net::connection::Connection;
 use crate::net::endpoint::Endpoint;
-use crate::net::socket::{self, Socket};
+use crate::net::lookup::resolve;
+use crate::net::socket::Socket;
 use crate::net::stream::Stream;
 use crate::net::tls::TlsConfig;
 
@@ -91,7 +90,7 @@ impl ConnectReport {
                 Some(addresses)
             }
             Err(error) => {
-                self.resolution = Some(Err(error));
+                self.resolution = Some(Err(error.into()));
                 None
             }
         }
@@ -149,24 +148,6 @@ impl ConnectReport {
             self.user = String::from_utf8_lossy(&user).into_owned();
         }
         Some(connection)
-    }
-}
-
-/// The system's lookup knows no deadline, so it runs on a thread of its own.
-fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
-    let (sender, receiver) = bounded(1);
-    let host = host.to_owned();
-    thread::Builder::new()
-        .name("pow_redis_dns".to_owned())
-        .spawn(move || {
-            // After the deadline there is no receiver.
-            let _ = sender.send(socket::resolve(&host, port));
-        })?;
-    match receiver.recv_deadline(deadline) {
-        Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-        Ok(Ok(_)) => Err(ErrorKind::Disconnected.into()),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(ErrorKind::Timeout.into()),
     }
 }
 

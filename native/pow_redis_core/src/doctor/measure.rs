@@ -75,10 +75,12 @@ impl Denied {
                 command.arg(arguments);
             });
         }
-        connection.send(commands.as_bytes(), commands.len(), deadline)?;
+        connection.send(&mut commands, deadline)?;
+        let replies = connection.receive_round(deadline)?;
         let mut denied = Self::default();
-        for name in probes.iter().filter_map(|probe| probe.first()) {
-            if let Value::ServerError(error) = connection.receive(deadline)?
+        let names = probes.iter().filter_map(|probe| probe.first());
+        for (name, reply) in names.zip(replies) {
+            if let Value::ServerError(error) = reply
                 && error.code() == "NOPERM"
             {
                 // The wording differs between versions. If a key is denied, it does not mention a command.

@@ -18,8 +18,10 @@ use crate::net::cluster::Cluster;
 use crate::net::config::{ConnectConfig, Topology};
 use crate::net::connection::Connection;
 use crate::net::endpoint::Endpoint;
+use crate::net::fence::Fence;
 use crate::net::sentinel;
 use crate::net::server_info::ServerInfo;
+use crate::net::standalone::Standalone;
 
 /// The result of a step; `None` if it was not reached.
 pub type StepResult<T> = Option<Result<T, Error>>;
@@ -147,12 +149,12 @@ impl Doctor<'_> {
         let mut client = if matches!(self.config.topology, Topology::Cluster) {
             // The index sets of one node's keys may be on another.
             drop(connection);
-            let cluster = Cluster::open(&[endpoint], self.deadline());
+            let cluster = Cluster::open(&[endpoint], &Fence::default(), self.deadline());
             let primaries = cluster.as_ref().map(Cluster::primaries);
             report.primaries = Some(primaries.map_err(Clone::clone));
             Client::Cluster(Box::new(cluster.ok()?))
         } else {
-            Client::Standalone(Box::new((endpoint, connection)))
+            Client::Standalone(Box::new(Standalone::new(endpoint, connection)))
         };
         let deadline = Instant::now() + self.count_timeout;
         Some(keyspace_stats::scan(

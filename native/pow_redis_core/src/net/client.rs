@@ -7,10 +7,11 @@ use redis::Value;
 use super::address::Address;
 use super::cluster::Cluster;
 use super::config::{ConnectConfig, Topology};
-use super::connection::Connection;
-use super::endpoint::Endpoint;
+use super::fence::Fence;
+use super::patience::Patience;
 use super::sentinel;
 use super::server_clock::ServerClock;
+use super::standalone::Standalone;
 use crate::error::{Error, ErrorKind};
 use crate::resp::commands::Commands;
 
@@ -20,30 +21,34 @@ const BATCH_BYTES: usize = 16 << 10;
 /// A connection to one server, or connections to the nodes of a cluster. Drop it after any error but an
 /// error reply.
 pub(crate) enum Client {
-    Standalone(Box<(Endpoint, Connection)>),
+    Standalone(Box<Standalone>),
     Cluster(Box<Cluster>),
 }
 
 impl Client {
-    /// Resolves the endpoints and connects.
-    pub(crate) fn connect(config: &ConnectConfig, deadline: Instant) -> Result<Self, Error> {
+    /// Resolves the endpoints and connects. What lost connections left behind is ended before anything is
+    /// sent to the same server.
+    pub(crate) fn connect(
+        config: &ConnectConfig,
+        fence: &Fence,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
         let endpoints = config.endpoints(deadline)?;
         let first = || endpoints.first().ok_or(ErrorKind::Url);
-        match &config.topology {
-            Topology::Standalone => {
-                let endpoint = first()?.clone();
-                let connection = Connection::open(&endpoint, deadline)?;
-                Ok(Self::Standalone(Box::new((endpoint, connection))))
-            }
+        let server = match &config.topology {
+            Topology::Standalone => Standalone::open(first()?, fence, deadline)?,
             Topology::Sentinel { sentinels, group } => {
-                let primary = sentinel::connect_to_primary(sentinels, group, first()?, deadline)?;
-                Ok(Self::Standalone(Box::new(primary)))
+                let (endpoint, mut connection) =
+                    sentinel::connect_to_primary(sentinels, group, first()?, deadline)?;
+                connection.fence(fence, deadline)?;
+                Standalone::new(endpoint, connection)
             }
             Topology::Cluster => {
-                let cluster = Cluster::open(&endpoints, deadline)?;
-                Ok(Self::Cluster(Box::new(cluster)))
+                let cluster = Cluster::open(&endpoints, fence, deadline)?;
+                return Ok(Self::Cluster(Box::new(cluster)));
             }
-        }
+        };
+        Ok(Self::Standalone(Box::new(server)))
     }
 
     /// How many bytes of commands to send at a time. A cluster gets all at once: it waits for the
@@ -56,19 +61,21 @@ impl Client {
     }
 
     /// Sends commands. On a cluster, also receives all replies.
-    pub(crate) fn send(&mut self, commands: &Commands, deadline: Instant) -> Result<(), Error> {
+    pub(crate) fn send(
+        &mut self,
+        commands: &mut Commands,
+        patience: Patience,
+    ) -> Result<(), Error> {
         match self {
-            Self::Standalone(server) => {
-                server.1.send(commands.as_bytes(), commands.len(), deadline)
-            }
-            Self::Cluster(cluster) => cluster.send(commands, deadline),
+            Self::Standalone(server) => server.connection.send(commands, patience),
+            Self::Cluster(cluster) => cluster.send(commands, patience),
         }
     }
 
     /// Receives the reply to the next command sent.
-    pub(crate) fn receive(&mut self, deadline: Instant) -> Result<Value, Error> {
+    pub(crate) fn receive(&mut self, patience: Patience) -> Result<Value, Error> {
         match self {
-            Self::Standalone(server) => server.1.receive(deadline),
+            Self::Standalone(server) => server.receive(patience),
             Self::Cluster(cluster) => cluster.receive(),
         }
     }
@@ -76,23 +83,31 @@ impl Client {
     /// Whether a reply, or part of one, is buffered.
     pub(crate) fn has_buffered(&self) -> bool {
         match self {
-            Self::Standalone(server) => server.1.has_buffered(),
+            Self::Standalone(server) => server.has_buffered(),
             Self::Cluster(cluster) => cluster.has_buffered(),
         }
     }
 
-    /// Reads the server's clock, which also shows that the server answers.
-    pub(crate) fn read_clock(&mut self, deadline: Instant) -> Result<(), Error> {
+    /// Whether something was sent that has not been answered.
+    pub(crate) fn is_unfinished(&self) -> bool {
         match self {
-            Self::Standalone(server) => server.1.read_clock(deadline),
-            Self::Cluster(cluster) => cluster.read_clock(deadline),
+            Self::Standalone(server) => server.connection.is_unfinished(),
+            Self::Cluster(cluster) => cluster.is_unfinished(),
+        }
+    }
+
+    /// Reads the server's clock, which also shows that the server answers.
+    pub(crate) fn read_clock(&mut self, patience: Patience) -> Result<(), Error> {
+        match self {
+            Self::Standalone(server) => server.connection.read_clock(patience),
+            Self::Cluster(cluster) => cluster.read_clock(patience),
         }
     }
 
     /// The server's clock.
     pub(crate) fn clock(&self) -> ServerClock {
         match self {
-            Self::Standalone(server) => server.1.clock(),
+            Self::Standalone(server) => server.connection.clock(),
             Self::Cluster(cluster) => cluster.clock(),
         }
     }
@@ -100,7 +115,7 @@ impl Client {
     /// The server's product and version, if it reports them.
     pub(crate) fn version(&self) -> Option<&str> {
         match self {
-            Self::Standalone(server) => server.1.version(),
+            Self::Standalone(server) => server.connection.version(),
             Self::Cluster(cluster) => cluster.version(),
         }
     }
@@ -108,7 +123,7 @@ impl Client {
     /// The server's address; on a cluster, the address of one node.
     pub(crate) fn address(&self) -> &Address {
         match self {
-            Self::Standalone(server) => &server.0.address,
+            Self::Standalone(server) => &server.endpoint.address,
             Self::Cluster(cluster) => cluster.address(),
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
+use std::vec;
 
 use redis::Value;
 
@@ -12,6 +13,8 @@ use super::address::Address;
 use super::connection::Connection;
 use super::deadline::share;
 use super::endpoint::Endpoint;
+use super::fence::Fence;
+use super::patience::Patience;
 use super::server_clock::ServerClock;
 use super::slot_map::SlotMap;
 use crate::error::{Error, ErrorKind, ServerCode};
@@ -32,6 +35,7 @@ pub(crate) struct Cluster {
     /// The node through which the cluster was discovered.
     first: Address,
     replies: VecDeque<Value>,
+    fence: Fence,
 }
 
 /// A command without its reply yet, and the node to send it to.
@@ -54,10 +58,14 @@ struct Redirection {
 
 impl Cluster {
     /// Discovers the cluster through the first endpoint that answers.
-    pub(crate) fn open(endpoints: &[Endpoint], deadline: Instant) -> Result<Self, Error> {
+    pub(crate) fn open(
+        endpoints: &[Endpoint],
+        fence: &Fence,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
         let mut failure = ErrorKind::Disconnected.into();
         for endpoint in endpoints {
-            match Self::discover(endpoint, share(deadline, endpoints.len())) {
+            match Self::discover(endpoint, fence, share(deadline, endpoints.len())) {
                 Ok(cluster) => return Ok(cluster),
                 Err(error) => failure = error,
             }
@@ -65,8 +73,9 @@ impl Cluster {
         Err(failure)
     }
 
-    fn discover(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Error> {
+    fn discover(endpoint: &Endpoint, fence: &Fence, deadline: Instant) -> Result<Self, Error> {
         let mut connection = Connection::open(endpoint, deadline)?;
+        connection.fence(fence, deadline)?;
         let reply = connection.command("CLUSTER", &["SLOTS"], deadline)?;
         let slots = SlotMap::parse(&reply, &endpoint.address).ok_or(ErrorKind::Protocol)?;
         if slots.is_empty() {
@@ -79,11 +88,12 @@ impl Cluster {
             slots,
             first,
             replies: VecDeque::new(),
+            fence: fence.clone(),
         })
     }
 
     /// Sends each command to the node that has its key, follows redirections, and keeps the replies.
-    pub(crate) fn send(&mut self, commands: &Commands, deadline: Instant) -> Result<(), Error> {
+    pub(crate) fn send(&mut self, commands: &Commands, patience: Patience) -> Result<(), Error> {
         let mut pending = Vec::new();
         for (position, (key, bytes)) in commands.iter().enumerate() {
             pending.push(PendingCommand {
@@ -99,7 +109,7 @@ impl Cluster {
                 self.replies.extend(replies);
                 return Ok(());
             }
-            pending = self.run(pending, &mut replies, deadline)?;
+            pending = self.run(pending, &mut replies, patience)?;
         }
         Err(cluster_down())
     }
@@ -121,16 +131,16 @@ impl Cluster {
         &mut self,
         pending: Vec<PendingCommand<'c>>,
         replies: &mut [Value],
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<Vec<PendingCommand<'c>>, Error> {
-        self.send_pipelines(&pending, deadline)?;
+        let mut received = self.run_pipelines(&pending, patience)?;
         let mut redirected = Vec::new();
         for command in pending {
-            let connection = self.connection(&command.node, deadline)?;
+            let node_replies = received.get_mut(&command.node).ok_or(ErrorKind::Protocol)?;
             if command.asking {
-                connection.receive(deadline)?;
+                node_replies.next();
             }
-            let reply = connection.receive(deadline)?;
+            let reply = node_replies.next().ok_or(ErrorKind::Protocol)?;
             if let Some(redirection) = Redirection::parse(&reply, &command.node) {
                 if !redirection.asking {
                     self.slots.update_slot(redirection.slot, &redirection.node);
@@ -147,27 +157,37 @@ impl Cluster {
         Ok(redirected)
     }
 
-    fn send_pipelines(
+    /// Sends one pipeline to each node, then receives the replies of each. Nothing is sent before all nodes
+    /// are connected.
+    fn run_pipelines(
         &mut self,
         pending: &[PendingCommand<'_>],
-        deadline: Instant,
-    ) -> Result<(), Error> {
-        // The bytes for each node, and the number of replies to expect.
-        let mut pipelines: HashMap<&Address, (Vec<u8>, usize)> = HashMap::new();
+        patience: Patience,
+    ) -> Result<HashMap<Address, vec::IntoIter<Value>>, Error> {
+        let mut pipelines: HashMap<&Address, Commands> = HashMap::new();
         for command in pending {
-            let (pipeline, replies) = pipelines.entry(&command.node).or_default();
+            let pipeline = pipelines.entry(&command.node).or_default();
             if command.asking {
-                pipeline.extend(b"*1\r\n$6\r\nASKING\r\n");
-                *replies += 1;
+                pipeline.push_keyless("ASKING", |_| ());
             }
-            pipeline.extend(command.bytes);
-            *replies += 1;
+            pipeline.push_packed(command.bytes);
         }
-        for (node, (pipeline, replies)) in pipelines {
-            self.connection(node, deadline)?
-                .send(&pipeline, replies, deadline)?;
+        for node in pipelines.keys() {
+            self.connection(node, patience.deadline)?;
         }
-        Ok(())
+        for (node, pipeline) in &mut pipelines {
+            self.connection(node, patience.deadline)?
+                .send(pipeline, patience)?;
+        }
+        let mut replies = HashMap::new();
+        for node in pipelines.into_keys() {
+            let connection = self.connection(node, patience.deadline)?;
+            replies.insert(
+                node.clone(),
+                connection.receive_round(patience)?.into_iter(),
+            );
+        }
+        Ok(replies)
     }
 
     fn connection(&mut self, node: &Address, deadline: Instant) -> Result<&mut Connection, Error> {
@@ -177,7 +197,9 @@ impl Cluster {
                 ..self.template.clone()
             };
             // A node that accepts and stays silent must leave time for its successor.
-            let connection = Connection::open(&endpoint, share(deadline, 2))?;
+            let deadline = share(deadline, 2);
+            let mut connection = Connection::open(&endpoint, deadline)?;
+            connection.fence(&self.fence, deadline)?;
             self.nodes.insert(node.clone(), connection);
         }
         self.nodes
@@ -194,18 +216,25 @@ impl Cluster {
 
     /// Reads the clock of the first node. The other nodes answer too, so that none closes its connection
     /// for being idle.
-    pub(crate) fn read_clock(&mut self, deadline: Instant) -> Result<(), Error> {
+    pub(crate) fn read_clock(&mut self, patience: Patience) -> Result<(), Error> {
         let first = self.first.clone();
-        self.connection(&first, deadline)?.read_clock(deadline)?;
+        self.connection(&first, patience.deadline)?
+            .read_clock(patience)?;
         let others: Vec<_> = self
             .nodes
             .keys()
             .filter(|&node| *node != first)
             .cloned()
             .collect();
-        others
-            .iter()
-            .try_for_each(|node| self.connection(node, deadline)?.read_clock(deadline))
+        others.iter().try_for_each(|node| {
+            self.connection(node, patience.deadline)?
+                .read_clock(patience)
+        })
+    }
+
+    /// Whether something was sent that has not been answered.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.nodes.values().any(Connection::is_unfinished)
     }
 
     pub(crate) fn clock(&self) -> ServerClock {
@@ -291,6 +320,8 @@ mod tests {
                     "INFO" => "$22\r\nredis_version:7.0.15\r\n\r\n".to_owned(),
                     "TIME" => "*2\r\n$4\r\n1700\r\n$6\r\n500000\r\n".to_owned(),
                     "CLUSTER" => slots.clone(),
+                    "CLIENT" => "-ERR unknown command\r\n".to_owned(),
+                    "ECHO" => format!("$16\r\n{}\r\n", words[3].as_deref().unwrap()),
                     _ => {
                         asked += 1;
                         format!(":{asked}\r\n")
@@ -307,13 +338,13 @@ mod tests {
     fn replies_keep_the_order_of_the_commands() {
         let (endpoint, handle) = node();
         let soon = Instant::now() + Duration::from_secs(30);
-        let mut cluster = Cluster::open(&[endpoint], soon).unwrap();
+        let mut cluster = Cluster::open(&[endpoint], &Fence::default(), soon).unwrap();
         for number in [2, 1] {
             let mut commands = Commands::new();
             for _ in 0..number {
                 commands.push("GET", b"key", |_| ());
             }
-            cluster.send(&commands, soon).unwrap();
+            cluster.send(&commands, soon.into()).unwrap();
         }
         for number in [1, 2, 3] {
             assert!(cluster.has_buffered());

@@ -1,27 +1,57 @@
 //! A connection to one Redis server, on which every wait has a deadline.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use redis::Value;
 
 use super::endpoint::Endpoint;
+use super::fence::{ConnectionId, Fence};
+use super::nonce::Nonce;
+use super::patience::Patience;
 use super::server_clock::{ServerClock, unix_ms};
-use super::server_info::{ServerInfo, version};
+use super::server_info::{ServerInfo, run_id, version};
 use super::stream::Stream;
 use crate::error::{Error, ErrorKind};
 use crate::resp::commands::Commands;
 use crate::resp::reader::ReplyReader;
 use crate::resp::replies::Replies;
 
+/// The server's clock is read again when the last reading is this old.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(3);
+
 /// A connection, logged in. After any error its position in the stream is unknown: drop it.
+///
+/// Commands are sent in rounds. Replies carry no number, so each round ends with an `ECHO` of a nonce: if a
+/// reply too many or too few has come before it, none of the round is returned.
+///
+/// A connection that is dropped after an error, or before all replies have come, is reset, so that the kernel
+/// does not deliver what it has not sent yet, and left to the [`Fence`].
 pub struct Connection {
     stream: Stream,
     reader: ReplyReader,
-    /// The number of outstanding replies.
-    expected: usize,
+    /// The rounds without replies yet.
+    rounds: VecDeque<Round>,
+    /// `None` if the server does not reply to `ECHO` as it should.
+    nonce: Option<Nonce>,
+    logged_in: bool,
+    failed: bool,
     clock: ServerClock,
     version: Option<String>,
+    /// `None` if the server does not tell it.
+    id: Option<ConnectionId>,
+    fence: Fence,
+}
+
+/// Commands that were sent together.
+struct Round {
+    replies: usize,
+    sent_at: Instant,
+    /// Whether `TIME` follows the commands.
+    reads_clock: bool,
+    /// What `ECHO` returns at the end.
+    nonce: Option<String>,
 }
 
 impl Connection {
@@ -37,9 +67,14 @@ impl Connection {
         Self {
             stream,
             reader: ReplyReader::default(),
-            expected: 0,
+            rounds: VecDeque::new(),
+            nonce: None,
+            logged_in: false,
+            failed: false,
             clock: ServerClock::local(Duration::ZERO),
             version: None,
+            id: None,
+            fence: Fence::default(),
         }
     }
 
@@ -73,47 +108,73 @@ impl Connection {
             });
         }
         let required = commands.len();
-        commands.push_keyless("INFO", |command| {
-            command.arg("server");
-        });
-        commands.push_keyless("TIME", |_| ());
+        let mut nonce = Nonce::new();
+        let expected_echo = nonce.next();
+        push_keyless(&mut commands, "INFO", &["server"]);
+        push_keyless(&mut commands, "CLIENT", &["INFO"]);
+        push_keyless(&mut commands, "ECHO", &[&expected_echo]);
+        push_keyless(&mut commands, "TIME", &[]);
         let sent_at = Instant::now();
-        let mut replies = self.round_trip(&commands, deadline)?;
+        let mut replies = self.round_trip(&mut commands, deadline)?;
         for _ in 0..required {
             replies.next_value()?;
         }
         // The user may lack permission for the optional commands.
-        match replies.next_bytes() {
-            Ok(info) => self.version = info.as_deref().and_then(version),
-            Err(error) if is_denied(&error) => {}
-            Err(error) => return Err(error),
+        let info = optional_bytes(replies.next_value())?;
+        let client_info = optional_bytes(replies.next_value())?;
+        let echo = optional_bytes(replies.next_value())?;
+        self.version = info.as_deref().and_then(version);
+        self.id = client_info
+            .and_then(|client_info| ConnectionId::parse(run_id(info.as_deref()?), &client_info));
+        self.nonce = echo
+            .is_some_and(|echo| echo == expected_echo.as_bytes())
+            .then_some(nonce);
+        self.clock = ServerClock::local(sent_at.elapsed());
+        if let Some(time) = optional(replies.next_value())? {
+            self.take_clock(&time, sent_at)?;
         }
-        self.set_clock(replies.next_value(), sent_at.elapsed())
+        self.logged_in = true;
+        Ok(())
+    }
+
+    /// Ends the connections to the same server process that were lost with something under way, before
+    /// anything is sent again. If the user may not do that, it is left out.
+    pub(crate) fn fence(&mut self, fence: &Fence, deadline: Instant) -> Result<(), Error> {
+        self.fence = fence.clone();
+        let Some(id) = &self.id else {
+            return Ok(());
+        };
+        let lost = fence.lost(&id.run_id);
+        let mut commands = Commands::new();
+        for lost in &lost {
+            let arguments = ["KILL", "ID", &lost.id, "ADDR", &lost.address];
+            push_keyless(&mut commands, "CLIENT", &arguments);
+        }
+        if !lost.is_empty() {
+            let mut replies = self.round_trip(&mut commands, deadline)?;
+            for _ in &lost {
+                optional(replies.next_value())?;
+            }
+            fence.remove(&lost);
+        }
+        Ok(())
     }
 
     /// Reads the server's clock, which also shows that the server answers.
-    pub fn read_clock(&mut self, deadline: Instant) -> Result<(), Error> {
-        let mut commands = Commands::new();
-        commands.push_keyless("TIME", |_| ());
-        let sent_at = Instant::now();
-        let mut replies = self.round_trip(&commands, deadline)?;
-        self.set_clock(replies.next_value(), sent_at.elapsed())
+    pub fn read_clock(&mut self, patience: impl Into<Patience>) -> Result<(), Error> {
+        let patience = patience.into();
+        self.send_round(&mut Commands::new(), true, patience)?;
+        self.receive_round(patience).map(drop)
     }
 
-    fn set_clock(&mut self, time: Result<Value, Error>, round_trip: Duration) -> Result<(), Error> {
-        match time {
-            Ok(Value::Array(parts)) => {
-                let unix_ms = unix_ms(&parts).ok_or(ErrorKind::Protocol)?;
-                self.clock = ServerClock::server(unix_ms, round_trip);
-                Ok(())
-            }
-            Ok(_) => Err(ErrorKind::Protocol.into()),
-            Err(error) if is_denied(&error) => {
-                self.clock = ServerClock::local(round_trip);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+    /// Takes the reply to `TIME`. If the server does not tell its time now, the last reading goes on.
+    fn take_clock(&mut self, time: &Value, sent_at: Instant) -> Result<(), Error> {
+        self.clock = match (unix_ms(time), time) {
+            (Some(unix_ms), _) => ServerClock::server(unix_ms, sent_at.elapsed()),
+            (None, Value::ServerError(_)) => self.clock.kept(),
+            (None, _) => return Err(ErrorKind::Protocol.into()),
+        };
+        Ok(())
     }
 
     /// Sends one command without a key and receives its reply. An error reply is an error.
@@ -124,10 +185,8 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Value, Error> {
         let mut commands = Commands::new();
-        commands.push_keyless(name, |command| {
-            command.arg(arguments);
-        });
-        self.round_trip(&commands, deadline)?.next_value()
+        push_keyless(&mut commands, name, arguments);
+        self.round_trip(&mut commands, deadline)?.next_value()
     }
 
     /// Sends `INFO`.
@@ -140,49 +199,112 @@ impl Connection {
 
     /// Sends `TIME`. Returns Unix milliseconds.
     pub(crate) fn time(&mut self, deadline: Instant) -> Result<i64, Error> {
-        match self.command("TIME", &[], deadline)? {
-            Value::Array(parts) => unix_ms(&parts).ok_or_else(|| ErrorKind::Protocol.into()),
-            _ => Err(ErrorKind::Protocol.into()),
-        }
+        let time = self.command("TIME", &[], deadline)?;
+        unix_ms(&time).ok_or_else(|| ErrorKind::Protocol.into())
     }
 
-    fn round_trip(&mut self, commands: &Commands, deadline: Instant) -> Result<Replies, Error> {
-        self.send(commands.as_bytes(), commands.len(), deadline)?;
-        let values = (0..commands.len())
-            .map(|_| self.receive(deadline))
-            .collect::<Result<_, _>>()?;
-        Ok(Replies::new(values))
+    fn round_trip(
+        &mut self,
+        commands: &mut Commands,
+        patience: impl Into<Patience>,
+    ) -> Result<Replies, Error> {
+        let patience = patience.into();
+        self.send(commands, patience)?;
+        self.receive_round(patience).map(Replies::new)
     }
 
-    /// Sends packed commands and expects `replies` replies. Fails if unexpected bytes are buffered: they
-    /// would be taken for the reply.
+    /// Sends a round of commands, and appends those that the connection itself needs. Fails if bytes have
+    /// come that nobody asked for: they would be taken for the replies.
     pub fn send(
         &mut self,
-        commands: &[u8],
-        replies: usize,
-        deadline: Instant,
+        commands: &mut Commands,
+        patience: impl Into<Patience>,
     ) -> Result<(), Error> {
-        if self.expected == 0 && self.has_buffered() {
-            return Err(ErrorKind::Protocol.into());
-        }
-        self.expected += replies;
-        self.stream.socket().set_deadline(deadline);
-        self.stream.write_all(commands)?;
-        self.stream.flush()?;
-        Ok(())
+        let reads_clock = self.logged_in && self.clock.age() >= CLOCK_INTERVAL;
+        self.send_round(commands, reads_clock, patience.into())
     }
 
-    /// Receives the next reply. An error reply is a value.
-    pub fn receive(&mut self, deadline: Instant) -> Result<Value, Error> {
-        self.stream.socket().set_deadline(deadline);
-        let reply = self.reader.next_reply(&mut self.stream)?;
-        self.expected = self.expected.saturating_sub(1);
-        Ok(reply)
+    fn send_round(
+        &mut self,
+        commands: &mut Commands,
+        reads_clock: bool,
+        patience: Patience,
+    ) -> Result<(), Error> {
+        if self.logged_in && self.rounds.is_empty() && self.has_unexpected()? {
+            return Err(self.fail(ErrorKind::Protocol));
+        }
+        let replies = commands.len();
+        if reads_clock {
+            push_keyless(commands, "TIME", &[]);
+        }
+        let nonce = self.nonce.as_mut().map(Nonce::next);
+        if let Some(nonce) = &nonce {
+            push_keyless(commands, "ECHO", &[nonce]);
+        }
+        self.rounds.push_back(Round {
+            replies,
+            sent_at: Instant::now(),
+            reads_clock,
+            nonce,
+        });
+        self.stream.set_patience(patience);
+        let written = self.stream.write_all(commands.as_bytes());
+        let flushed = written.and_then(|()| self.stream.flush());
+        flushed.map_err(|error| self.fail(error))
+    }
+
+    /// Whether something has come although no reply is outstanding.
+    fn has_unexpected(&mut self) -> Result<bool, Error> {
+        if self.reader.has_buffered() {
+            return Ok(true);
+        }
+        let unread = self.stream.has_unread();
+        unread.map_err(|error| self.fail(error))
+    }
+
+    /// Receives the replies to the first round without replies. An error reply is a value.
+    pub fn receive_round(&mut self, patience: impl Into<Patience>) -> Result<Vec<Value>, Error> {
+        let round = self.rounds.pop_front().ok_or(ErrorKind::Protocol)?;
+        self.stream.set_patience(patience.into());
+        let received = self.receive_replies(&round);
+        received.map_err(|error| self.fail(error))
+    }
+
+    fn receive_replies(&mut self, round: &Round) -> Result<Vec<Value>, Error> {
+        let replies = (0..round.replies)
+            .map(|_| self.reader.next_reply(&mut self.stream))
+            .collect::<Result<Vec<_>, _>>()?;
+        let time = if round.reads_clock {
+            Some(self.reader.next_reply(&mut self.stream)?)
+        } else {
+            None
+        };
+        if let Some(nonce) = &round.nonce {
+            match self.reader.next_reply(&mut self.stream)? {
+                Value::BulkString(echo) if echo == nonce.as_bytes() => {}
+                _ => return Err(ErrorKind::Protocol.into()),
+            }
+        }
+        if let Some(time) = time {
+            self.take_clock(&time, round.sent_at)?;
+        }
+        Ok(replies)
     }
 
     /// Whether a reply, or part of one, is buffered.
     pub fn has_buffered(&self) -> bool {
         self.reader.has_buffered()
+    }
+
+    /// Whether something was sent that has not been answered.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.logged_in && (self.failed || !self.rounds.is_empty())
+    }
+
+    /// Notes that the connection cannot be used any more.
+    fn fail(&mut self, error: impl Into<Error>) -> Error {
+        self.failed = true;
+        error.into()
     }
 
     /// The server's clock.
@@ -196,9 +318,40 @@ impl Connection {
     }
 }
 
-/// Whether the user may not run an optional command. Without any login, all commands fail.
-fn is_denied(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Server(code) if !code.requires_reconnect() && code.as_str() != "NOAUTH")
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.is_unfinished() {
+            // Without it, the fence alone has to do.
+            let _ = self.stream.socket().reset_on_close();
+            if let Some(id) = self.id.take() {
+                self.fence.add(id);
+            }
+        }
+    }
+}
+
+fn push_keyless(commands: &mut Commands, name: &str, arguments: &[&str]) {
+    commands.push_keyless(name, |command| {
+        command.arg(arguments);
+    });
+}
+
+/// The reply to a command that the user may lack permission for, or that the server may not know. Without
+/// any login, all commands fail.
+fn optional<T>(reply: Result<T, Error>) -> Result<Option<T>, Error> {
+    match reply {
+        Ok(reply) => Ok(Some(reply)),
+        Err(error) if error.is_denied() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The bulk string that such a command returns. A proxy may reply in another way.
+fn optional_bytes(reply: Result<Value, Error>) -> Result<Option<Vec<u8>>, Error> {
+    Ok(match optional(reply)? {
+        Some(Value::BulkString(bytes)) => Some(bytes),
+        _ => None,
+    })
 }
 
 /// Whether user and password do not match, or the server knows no users.
@@ -233,7 +386,7 @@ mod tests {
     }
 
     const GREETING: &[u8] =
-        b"$22\r\nredis_version:7.0.15\r\n\r\n*2\r\n$4\r\n1700\r\n$6\r\n500000\r\n";
+        b"$22\r\nredis_version:7.0.15\r\n\r\n-NOPERM client\r\n-NOPERM echo\r\n*2\r\n$4\r\n1700\r\n$6\r\n500000\r\n";
 
     #[test]
     fn reads_version_and_clock() {

@@ -1,6 +1,7 @@
 //! Dividing the time that is left.
 
-use std::time::Instant;
+use std::io;
+use std::time::{Duration, Instant};
 
 /// A deadline for one of several tries that share the time until `deadline`, so that one that hangs
 /// leaves time for the others.
@@ -10,10 +11,17 @@ pub(crate) fn share(deadline: Instant, tries: usize) -> Instant {
     now + deadline.saturating_duration_since(now) / tries
 }
 
+/// The remaining time; an error if there is none.
+pub(crate) fn left(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+        left => Ok(left),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn each_try_has_its_part() {

@@ -10,7 +10,10 @@ use redis::Value;
 pub struct ServerClock {
     unix_ms: i64,
     read_at: Instant,
+    /// When the server was last asked.
+    asked_at: Instant,
     round_trip: Duration,
+    is_local: bool,
 }
 
 impl ServerClock {
@@ -19,20 +22,42 @@ impl ServerClock {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        let unix_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
         Self {
-            unix_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX),
-            read_at: Instant::now(),
-            round_trip,
+            is_local: true,
+            ..Self::server(unix_ms, round_trip)
         }
     }
 
     /// A clock that the server has just read, in Unix milliseconds.
     pub fn server(unix_ms: i64, round_trip: Duration) -> Self {
+        let now = Instant::now();
         Self {
             unix_ms,
-            read_at: Instant::now(),
+            read_at: now,
+            asked_at: now,
             round_trip,
+            is_local: false,
         }
+    }
+
+    /// The same clock, when the server was asked and did not tell its time.
+    #[must_use]
+    pub(crate) fn kept(self) -> Self {
+        Self {
+            asked_at: Instant::now(),
+            ..self
+        }
+    }
+
+    /// How long ago the server was asked.
+    pub(crate) fn age(&self) -> Duration {
+        self.asked_at.elapsed()
+    }
+
+    /// Whether it is the host's own clock.
+    pub(crate) const fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// The time in Unix milliseconds.
@@ -48,12 +73,15 @@ impl ServerClock {
 }
 
 /// The reply to `TIME` in Unix milliseconds.
-pub(crate) fn unix_ms(time: &[Value]) -> Option<i64> {
+pub(crate) fn unix_ms(time: &Value) -> Option<i64> {
     let number = |value: &Value| match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?.parse::<i64>().ok(),
         _ => None,
     };
-    match time {
+    let Value::Array(parts) = time else {
+        return None;
+    };
+    match parts.as_slice() {
         [seconds, microseconds] => number(seconds)?
             .checked_mul(1_000)?
             .checked_add(number(microseconds)? / 1_000),

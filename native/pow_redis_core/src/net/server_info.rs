@@ -49,6 +49,11 @@ pub(crate) fn version(info: &[u8]) -> Option<String> {
     }
 }
 
+/// What identifies the server process.
+pub(crate) fn run_id(info: &[u8]) -> Option<&str> {
+    field(info, "run_id")
+}
+
 fn field<'i>(info: &'i [u8], name: &str) -> Option<&'i str> {
     let info = std::str::from_utf8(info).ok()?;
     info.lines()

@@ -1,24 +1,32 @@
 //! A socket on which all reads and writes share one deadline.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
+#[cfg(unix)]
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
+#[cfg(unix)]
+use socket2::{Domain, SockAddr, Type};
 
 use super::address::Address;
-
-/// A silent server is probed after this long.
-const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+use super::connect_race;
+use super::deadline::left;
+use super::lookup::resolve;
 
 /// A socket with a deadline.
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: Transport,
     deadline: Instant,
+    /// How long a single read or write may wait. A peer that is slow is waited for until the deadline, one
+    /// that is silent is not.
+    silence: Option<Duration>,
     read_timeout: Timeout,
     write_timeout: Timeout,
 }
@@ -27,6 +35,17 @@ pub(crate) struct Socket {
 /// short that waits would often end before the deadline.
 #[derive(Debug, Default)]
 struct Timeout(Option<Duration>);
+
+/// What a socket holds that has not been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Nothing.
+    Nothing,
+    /// Bytes.
+    Bytes,
+    /// The end: the peer has closed the connection.
+    End,
+}
 
 #[derive(Debug)]
 enum Transport {
@@ -39,10 +58,10 @@ impl Socket {
     pub(crate) fn open(address: &Address, deadline: Instant) -> io::Result<Self> {
         let stream = match address {
             Address::Tcp { host, port } => {
-                return Self::connect(&resolve(host, *port)?, deadline);
+                return Self::connect(&resolve(host, *port, deadline)?, deadline);
             }
             #[cfg(unix)]
-            Address::Unix(path) => Transport::Unix(UnixStream::connect(path)?),
+            Address::Unix(path) => Transport::Unix(connect_unix(path, deadline)?),
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
@@ -51,7 +70,7 @@ impl Socket {
 
     /// Connects to the first address that accepts.
     pub(crate) fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<Self> {
-        let stream = Transport::Tcp(connect(addresses, deadline)?);
+        let stream = Transport::Tcp(connect_race::connect(addresses, deadline)?);
         Ok(Self::over(stream, deadline))
     }
 
@@ -59,45 +78,73 @@ impl Socket {
         Self {
             stream,
             deadline,
+            silence: None,
             read_timeout: Timeout::default(),
             write_timeout: Timeout::default(),
         }
     }
 
+    /// All reads and writes end before `deadline`.
     pub(crate) const fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;
+        self.silence = None;
     }
-}
 
-/// The addresses of a host name. The system's lookup knows no deadline.
-pub(crate) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    (host, port).to_socket_addrs().map(Iterator::collect)
-}
+    /// All reads and writes end before `deadline`, and each of them waits at most for `silence`.
+    pub(crate) const fn set_patience(&mut self, deadline: Instant, silence: Duration) {
+        self.deadline = deadline;
+        self.silence = Some(silence);
+    }
 
-fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
-    let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        match TcpStream::connect_timeout(address, left(deadline)?) {
-            Ok(stream) => {
-                // Nagle's algorithm would make concurrent requests wait for a round trip.
-                stream.set_nodelay(true)?;
-                let keepalive = TcpKeepalive::new()
-                    .with_time(KEEPALIVE_TIME)
-                    .with_interval(KEEPALIVE_INTERVAL);
-                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                return Ok(stream);
-            }
-            Err(error) => failure = error,
+    /// When closed, the connection is reset, and the system drops what it has not delivered yet. By default
+    /// it would go on delivering.
+    pub(crate) fn reset_on_close(&self) -> io::Result<()> {
+        self.stream.as_socket().set_linger(Some(Duration::ZERO))
+    }
+
+    /// What has arrived and has not been read. Neither waits nor takes anything.
+    #[cfg(unix)]
+    pub(crate) fn unread(&self) -> io::Result<Unread> {
+        let mut byte = [MaybeUninit::uninit()];
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        loop {
+            let peeked = self.stream.as_socket().recv_with_flags(&mut byte, flags);
+            return match peeked {
+                Ok(0) => Ok(Unread::End),
+                Ok(_) => Ok(Unread::Bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Unread::Nothing),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
         }
     }
-    Err(failure)
+
+    /// Other systems have no flag for it.
+    #[cfg(not(unix))]
+    pub(crate) fn unread(&self) -> io::Result<Unread> {
+        Ok(Unread::Nothing)
+    }
+
+    /// The time that the next read or write may take; an error if there is none.
+    fn wait(&self, begin: Instant) -> io::Result<Duration> {
+        let silence = self.silence.map(|silence| begin + silence);
+        left(silence.map_or(self.deadline, |silence| silence.min(self.deadline)))
+    }
 }
 
-/// The remaining time; an error if there is none.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
+/// Connects to a Unix socket. While its backlog is full, `connect` waits as long as a write may.
+#[cfg(unix)]
+fn connect_unix(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = SockAddr::unix(path)?;
+    loop {
+        socket.set_write_timeout(Some(left(deadline)?))?;
+        match socket.connect(&address) {
+            Ok(()) => return Ok(socket.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -110,6 +157,14 @@ impl Timeout {
 }
 
 impl Transport {
+    fn as_socket(&self) -> SockRef<'_> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            #[cfg(unix)]
+            Self::Unix(stream) => SockRef::from(stream),
+        }
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
@@ -151,8 +206,9 @@ fn ended_early(outcome: &io::Result<usize>) -> bool {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let begin = Instant::now();
         loop {
-            if let Some(timeout) = self.read_timeout.for_wait(left(self.deadline)?) {
+            if let Some(timeout) = self.read_timeout.for_wait(self.wait(begin)?) {
                 self.stream.set_read_timeout(timeout)?;
                 self.read_timeout = Timeout(Some(timeout));
             }
@@ -166,8 +222,9 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let begin = Instant::now();
         loop {
-            if let Some(timeout) = self.write_timeout.for_wait(left(self.deadline)?) {
+            if let Some(timeout) = self.write_timeout.for_wait(self.wait(begin)?) {
                 self.stream.set_write_timeout(timeout)?;
                 self.write_timeout = Timeout(Some(timeout));
             }
@@ -180,5 +237,221 @@ impl Write for Socket {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(200);
+
+    fn tcp_pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = Socket::connect(&[address], Instant::now() + LONG).unwrap();
+        (socket, listener.accept().unwrap().0)
+    }
+
+    #[cfg(unix)]
+    fn unix_pair() -> (Socket, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let deadline = Instant::now() + LONG;
+        (Socket::over(Transport::Unix(ours), deadline), theirs)
+    }
+
+    /// Waits until something has arrived.
+    fn arrived(socket: &Socket) -> Unread {
+        loop {
+            match socket.unread().unwrap() {
+                Unread::Nothing => thread::yield_now(),
+                arrived => return arrived,
+            }
+        }
+    }
+
+    fn sees_what_is_unread(mut socket: Socket, mut peer: impl Read + Write) {
+        assert_eq!(socket.unread().unwrap(), Unread::Nothing);
+        peer.write_all(b"ab").unwrap();
+        assert_eq!(arrived(&socket), Unread::Bytes);
+        let mut bytes = [0; 2];
+        socket.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"ab");
+        assert_eq!(socket.unread().unwrap(), Unread::Nothing);
+        drop(peer);
+        assert_eq!(arrived(&socket), Unread::End);
+    }
+
+    #[test]
+    fn sees_what_is_unread_over_tcp() {
+        let (socket, peer) = tcp_pair();
+        sees_what_is_unread(socket, peer);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn sees_what_is_unread_over_a_unix_socket() {
+        let (socket, peer) = unix_pair();
+        sees_what_is_unread(socket, peer);
+    }
+
+    #[test]
+    fn a_reset_connection_is_an_error_to_its_peer() {
+        let (socket, mut peer) = tcp_pair();
+        socket.reset_on_close().unwrap();
+        drop(socket);
+        let error = peer.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_unix_socket_can_be_told_to_reset() {
+        let (socket, mut peer) = unix_pair();
+        socket.reset_on_close().unwrap();
+        drop(socket);
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn tcp_options_are_set() {
+        let (socket, _peer) = tcp_pair();
+        let options = socket.stream.as_socket();
+        assert!(options.tcp_nodelay().unwrap());
+        assert!(options.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert!(options.tcp_thin_linear_timeouts().unwrap());
+        assert_eq!(options.linger().unwrap(), None);
+    }
+
+    #[test]
+    fn a_read_waits_until_the_deadline() {
+        let (mut socket, _peer) = tcp_pair();
+        let begin = Instant::now();
+        socket.set_deadline(begin + SHORT);
+        let error = socket.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= SHORT);
+    }
+
+    #[test]
+    fn a_silent_peer_is_not_waited_for_until_the_deadline() {
+        let (mut socket, _peer) = tcp_pair();
+        let begin = Instant::now();
+        socket.set_patience(begin + LONG, SHORT);
+        let error = socket.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!((SHORT..LONG / 2).contains(&begin.elapsed()));
+    }
+
+    #[test]
+    fn a_silent_peer_is_waited_for_again_with_a_deadline_alone() {
+        let (mut socket, _peer) = tcp_pair();
+        let begin = Instant::now();
+        socket.set_patience(begin + LONG, Duration::ZERO);
+        socket.set_deadline(begin + SHORT);
+        socket.read(&mut [0]).unwrap_err();
+        assert!(begin.elapsed() >= SHORT);
+    }
+
+    #[test]
+    fn the_deadline_ends_the_patience() {
+        let (mut socket, _peer) = tcp_pair();
+        let begin = Instant::now();
+        socket.set_patience(begin + SHORT, LONG);
+        socket.read(&mut [0]).unwrap_err();
+        assert!((SHORT..LONG / 2).contains(&begin.elapsed()));
+    }
+
+    #[test]
+    fn a_slow_peer_is_not_silent() {
+        let (mut socket, mut peer) = tcp_pair();
+        let silence = Duration::from_secs(2);
+        socket.set_patience(Instant::now() + LONG, silence);
+        let writer = thread::spawn(move || {
+            for byte in b"slow".repeat(3) {
+                thread::sleep(silence / 8);
+                peer.write_all(&[byte]).unwrap();
+            }
+        });
+        let begin = Instant::now();
+        let mut bytes = [0; 12];
+        socket.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"slowslowslow");
+        assert!(begin.elapsed() >= silence);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_write_to_a_silent_peer_ends() {
+        let (mut socket, _peer) = tcp_pair();
+        let begin = Instant::now();
+        socket.set_patience(begin + LONG, SHORT);
+        let error = socket.write_all(&vec![0; 64 << 20]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!((SHORT..LONG / 2).contains(&begin.elapsed()));
+    }
+
+    /// The path of a Unix socket whose backlog is full, its listener, and the connections in the backlog.
+    #[cfg(target_os = "linux")]
+    fn full_unix_socket(
+        name: &str,
+    ) -> (Address, std::os::unix::net::UnixListener, Vec<UnixStream>) {
+        let name = format!("pow_redis_{name}_{}.sock", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(0).unwrap();
+        let fill = || connect_unix(&path, Instant::now() + SHORT);
+        let queued = std::iter::from_fn(|| fill().ok()).collect();
+        (Address::Unix(path), socket.into(), queued)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn remove(address: &Address) {
+        if let Address::Unix(path) = address {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn connecting_to_a_unix_socket_ends_at_the_deadline() {
+        let (address, _listener, _queued) = full_unix_socket("full");
+        let begin = Instant::now();
+        let error = Socket::open(&address, begin + SHORT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!((SHORT..LONG / 2).contains(&begin.elapsed()));
+        remove(&address);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_unix_socket_with_a_full_backlog_is_waited_for() {
+        let (address, listener, queued) = full_unix_socket("slow");
+        let connecting = {
+            let address = address.clone();
+            thread::spawn(move || Socket::open(&address, Instant::now() + LONG))
+        };
+        thread::sleep(SHORT);
+        for _ in queued {
+            listener.accept().unwrap();
+        }
+        let mut socket = connecting.join().unwrap().unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(b"a").unwrap();
+        assert_eq!(socket.read(&mut [0]).unwrap(), 1);
+        remove(&address);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_missing_unix_socket_is_an_error() {
+        let address = Address::Unix("/no/such/folder/redis.sock".into());
+        let error = Socket::open(&address, Instant::now() + LONG).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::address::Address;
 use super::endpoint::Endpoint;
-use super::socket::Socket;
+use super::patience::Patience;
+use super::socket::{Socket, Unread};
 use super::tls::TlsStream;
 use crate::error::Error;
 
@@ -37,6 +38,39 @@ impl Stream {
         match self {
             Self::Plain(_) => None,
             Self::Tls(stream) => Some(stream.conn.peer_certificates()?.first()?.to_vec()),
+        }
+    }
+
+    /// Sets how long reads and writes may take.
+    pub(crate) fn set_patience(&mut self, patience: Patience) {
+        let socket = self.socket();
+        match patience.silence {
+            Some(silence) => socket.set_patience(patience.deadline, silence),
+            None => socket.set_deadline(patience.deadline),
+        }
+    }
+
+    /// Whether bytes have arrived that have not been read. Does not block. Fails if the peer has closed the
+    /// stream.
+    pub(crate) fn has_unread(&mut self) -> io::Result<bool> {
+        loop {
+            match (self.socket().unread()?, &mut *self) {
+                (Unread::Nothing, _) => return Ok(false),
+                (Unread::End, _) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                (Unread::Bytes, Self::Plain(_)) => return Ok(true),
+                // A record may contain no data: TLS 1.3 sends session tickets.
+                (Unread::Bytes, Self::Tls(stream)) => {
+                    stream.conn.read_tls(&mut stream.sock)?;
+                    let state = stream.conn.process_new_packets();
+                    let state = state.map_err(io::Error::other)?;
+                    if state.plaintext_bytes_to_read() > 0 {
+                        return Ok(true);
+                    }
+                    if state.peer_has_closed() {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+            }
         }
     }
 

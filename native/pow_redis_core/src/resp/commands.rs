@@ -56,6 +56,15 @@ impl Commands {
         });
     }
 
+    /// Appends a command that is packed already, without its key.
+    pub(crate) fn push_packed(&mut self, command: &[u8]) {
+        self.bytes.extend_from_slice(command);
+        self.packed.push(Packed {
+            end: self.bytes.len(),
+            key: None,
+        });
+    }
+
     /// Packs the command. Returns its position.
     fn pack(&mut self) -> usize {
         let start = self.bytes.len();

@@ -6,10 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind};
 
+/// For how long after a call workers try to connect often.
+const DEMAND: Duration = Duration::from_secs(2);
+
 /// Whether Redis can be reached. Shared by the workers: it is up while one of them is connected.
 #[derive(Debug)]
 pub(crate) struct Availability {
     started: Instant,
+    /// Milliseconds from `started` to the last call while it was down, plus one.
+    asked: AtomicU64,
+    /// Milliseconds from `started` to the last failure of a connection, plus one.
+    last_failure: AtomicU64,
     /// Milliseconds from `started` to the moment it went down, plus one; 0 while it is up.
     down_since: AtomicU64,
     state: Mutex<State>,
@@ -28,6 +35,8 @@ impl Availability {
     pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
+            asked: AtomicU64::new(0),
+            last_failure: AtomicU64::new(0),
             down_since: AtomicU64::new(1),
             state: Mutex::default(),
         }
@@ -43,16 +52,38 @@ impl Availability {
         })
     }
 
-    /// A worker has lost its connection.
+    /// A worker's connection has failed. Those that have been idle since then may have failed as well.
+    pub(crate) fn suspect(&self) {
+        self.last_failure.store(self.stamp(), Ordering::Release);
+    }
+
+    /// A worker has no connection any more.
     pub(crate) fn lost(&self) {
         self.with(|state| {
             state.connected = state.connected.saturating_sub(1);
             if state.connected == 0 {
-                let elapsed = u64::try_from(self.started.elapsed().as_millis());
-                let since = elapsed.unwrap_or(u64::MAX).saturating_add(1);
-                self.down_since.store(since, Ordering::Release);
+                self.down_since.store(self.stamp(), Ordering::Release);
             }
         });
+    }
+
+    /// When a connection last failed.
+    pub(crate) fn last_failure(&self) -> Option<Instant> {
+        self.time(self.last_failure.load(Ordering::Acquire))
+    }
+
+    /// Notes that a caller has come while it is down. Returns whether others have come lately: the workers
+    /// are then trying to connect often.
+    pub(crate) fn ask(&self) -> bool {
+        let was_asked = self.is_asked();
+        self.asked.store(self.stamp(), Ordering::Release);
+        was_asked
+    }
+
+    /// Whether a caller has come lately while it is down.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.time(self.asked.load(Ordering::Acquire))
+            .is_some_and(|asked| asked.elapsed() < DEMAND)
     }
 
     /// A worker could not connect. Returns whether to report it.
@@ -78,12 +109,19 @@ impl Availability {
 
     /// How long it has been down.
     pub(crate) fn down_for(&self) -> Option<Duration> {
-        let since = self.down_since.load(Ordering::Acquire).checked_sub(1)?;
-        Some(
-            self.started
-                .elapsed()
-                .saturating_sub(Duration::from_millis(since)),
-        )
+        let since = self.time(self.down_since.load(Ordering::Acquire))?;
+        Some(since.elapsed())
+    }
+
+    /// The current time for an atomic. Never 0.
+    fn stamp(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis());
+        elapsed.unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn time(&self, stamp: u64) -> Option<Instant> {
+        let milliseconds = stamp.checked_sub(1)?;
+        Some(self.started + Duration::from_millis(milliseconds))
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -120,5 +158,25 @@ mod tests {
         assert_eq!(availability.failure(), Some(refused));
         assert!(availability.connected());
         assert_eq!(availability.failure(), None);
+    }
+
+    #[test]
+    fn knows_whether_callers_have_come_lately() {
+        let availability = Availability::new();
+        assert!(!availability.is_asked());
+        assert!(!availability.ask(), "the first caller");
+        assert!(availability.is_asked() && availability.ask());
+    }
+
+    #[test]
+    fn knows_when_a_connection_last_failed() {
+        let availability = Availability::new();
+        assert_eq!(availability.last_failure(), None);
+        availability.lost();
+        assert_eq!(availability.last_failure(), None);
+        let before = Instant::now() - Duration::from_millis(1);
+        availability.suspect();
+        let failure = availability.last_failure().unwrap();
+        assert!((before..=Instant::now()).contains(&failure));
     }
 }

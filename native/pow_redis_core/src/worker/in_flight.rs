@@ -49,7 +49,8 @@ impl InFlight {
         self.requests().map(Request::deadline).max()
     }
 
-    /// Takes requests from the backlog and appends their commands, up to about `batch_bytes`.
+    /// Takes requests from the backlog and appends their commands, up to about `batch_bytes`. A request that
+    /// may be the reason for a lost connection is sent alone, so that no other is lost with it again.
     pub(crate) fn write(
         &mut self,
         backlog: &mut Backlog,
@@ -63,10 +64,16 @@ impl InFlight {
         // Writes keep their order: a write of several rounds holds up those behind it.
         let mut holds_writes = self.sent.iter().any(Sent::is_long_write);
         let mut held = 0;
-        while self.bytes < MAX_BYTES && commands.as_bytes().len() < batch_bytes {
+        while !self.is_exclusive()
+            && self.bytes < MAX_BYTES
+            && commands.as_bytes().len() < batch_bytes
+        {
             let Some(request) = backlog.get(held) else {
                 break;
             };
+            if request.is_suspect() && !self.is_empty() {
+                break;
+            }
             if request.operation.is_write() && holds_writes {
                 held += 1;
                 continue;
@@ -94,6 +101,12 @@ impl InFlight {
         }
     }
 
+    /// Whether nothing may be sent beside what is in flight.
+    fn is_exclusive(&self) -> bool {
+        let first = self.sent.front();
+        first.is_some_and(|sent| sent.numbered.request.is_suspect())
+    }
+
     /// The request whose replies come next, and how many there are.
     pub(crate) fn front(&mut self) -> Option<(&mut Request, usize)> {
         let sent = self.sent.front_mut()?;
@@ -117,11 +130,18 @@ impl InFlight {
         }
     }
 
-    /// Puts all requests back into the backlog: no reply will come. Returns how many there were.
-    pub(crate) fn requeue_all(&mut self, backlog: &mut Backlog) -> usize {
+    /// Puts all requests back into the backlog: no reply will come. Returns how many there were. Those that
+    /// `keep` does not return are dropped.
+    pub(crate) fn requeue_all(
+        &mut self,
+        backlog: &mut Backlog,
+        mut keep: impl FnMut(Request) -> Option<Request>,
+    ) -> usize {
         let requests = self.len();
-        while !self.is_empty() {
-            self.requeue_front(backlog);
+        while let Some(NumberedRequest { number, request }) = self.take_front() {
+            if let Some(request) = keep(request) {
+                backlog.requeue(NumberedRequest { number, request });
+            }
         }
         requests
     }
@@ -221,7 +241,7 @@ mod tests {
         }
 
         fn requeue_all(&mut self) -> usize {
-            self.in_flight.requeue_all(&mut self.backlog)
+            self.in_flight.requeue_all(&mut self.backlog, Some)
         }
 
         fn len(&self) -> usize {

@@ -13,14 +13,15 @@ use super::rtt::MinRtt;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::net::client::Client;
+use crate::net::patience::Patience;
 use crate::operation::{Outcome, Step};
 use crate::resp::commands::Commands;
 use crate::resp::replies::RoundReplies;
 
 /// How long a connection may be idle before a heartbeat is sent.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// If the server does not reply within half of a call's timeout, and at least this long, the worker
-/// reconnects. The other half is for the next connection, perhaps to another primary.
+/// If the server is silent for half of a call's timeout, and at least this long, the worker reconnects. The
+/// other half is for the next connection, perhaps to another primary.
 const MIN_REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// With this many requests, more may arrive while the replies are on their way. One request has nothing
 /// to wait for, and more than these leave no time.
@@ -63,13 +64,25 @@ impl LiveConnection {
         self.last_used + HEARTBEAT_INTERVAL
     }
 
-    /// Reads the server's clock, if the connection has been idle for long enough.
-    pub(super) fn heartbeat(&mut self, timeout: Duration) -> Result<(), Error> {
+    /// Reads the server's clock, if the connection has been idle for long enough. A caller that comes
+    /// meanwhile waits no longer than for a reply.
+    pub(super) fn heartbeat(&mut self, shared: &Shared) -> Result<(), Error> {
         if self.heartbeat_due() > Instant::now() {
             return Ok(());
         }
         self.last_used = Instant::now();
-        self.client.read_clock(self.last_used + timeout)
+        let deadline = self.last_used + max_silence(shared);
+        self.client.read_clock(deadline.into())
+    }
+
+    /// Whether nothing has come over this connection since `time`, and nothing is under way.
+    pub(super) fn is_unused_since(&self, time: Instant) -> bool {
+        self.in_flight.is_empty() && self.last_used <= time
+    }
+
+    /// Whether something was sent that has not been answered.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.client.is_unfinished()
     }
 
     /// Whether requests may be sent. Not after a retryable error reply.
@@ -93,8 +106,8 @@ impl LiveConnection {
                 return Ok(());
             }
             around.shared.stats.batches.fetch_add(1, Ordering::Relaxed);
-            let deadline = self.reply_deadline(around.shared);
-            self.client.send(&self.commands, deadline)?;
+            let patience = self.patience(around.shared);
+            self.client.send(&mut self.commands, patience)?;
         }
     }
 
@@ -122,36 +135,38 @@ impl LiveConnection {
     }
 
     fn receive_arrived(&mut self, around: &mut Surroundings<'_>) -> Result<(), Error> {
-        let deadline = self.reply_deadline(around.shared);
+        let patience = self.patience(around.shared);
         if let Some(sent_at) = self.in_flight.front_sent_at() {
-            self.receive_front(around, deadline)?;
+            self.receive_front(around, patience)?;
             self.min_rtt.record(sent_at.elapsed());
         }
         while !self.in_flight.is_empty() && self.client.has_buffered() {
-            self.receive_front(around, deadline)?;
+            self.receive_front(around, patience)?;
         }
         Ok(())
     }
 
-    /// When to give up on the next reply.
-    fn reply_deadline(&self, shared: &Shared) -> Instant {
-        let timeout = (shared.options.timeout / 2).max(MIN_REPLY_TIMEOUT);
-        let deadline = Instant::now() + timeout;
+    /// How long to wait for the next reply.
+    fn patience(&self, shared: &Shared) -> Patience {
+        let silence = max_silence(shared);
         let last = self.in_flight.last_deadline();
-        last.map_or(deadline, |last| last.min(deadline))
+        Patience {
+            deadline: last.unwrap_or_else(|| Instant::now() + silence),
+            silence: Some(silence),
+        }
     }
 
     /// Receives the replies of the first request in flight, then advances or requeues it.
     fn receive_front(
         &mut self,
         around: &mut Surroundings<'_>,
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<(), Error> {
         let Some((request, replies)) = self.in_flight.front() else {
             return Ok(());
         };
         let values = (0..replies)
-            .map(|_| self.client.receive(deadline))
+            .map(|_| self.client.receive(patience))
             .collect::<Result<RoundReplies, _>>()?;
         let requeue = match values.iter().find_map(retryable_reply) {
             Some(error) if !request.operation.is_background() => {
@@ -208,6 +223,11 @@ impl LiveConnection {
         }
         connection
     }
+}
+
+/// How long the server may be silent while a reply is outstanding.
+fn max_silence(shared: &Shared) -> Duration {
+    (shared.options.timeout / 2).max(MIN_REPLY_TIMEOUT)
 }
 
 /// The error of a reply that another server, or the same one later, would not give.

@@ -4,6 +4,7 @@ mod availability;
 mod background;
 mod backlog;
 mod backoff;
+mod connector;
 mod in_flight;
 mod live_connection;
 pub(crate) mod queue;
@@ -15,20 +16,25 @@ pub(crate) mod shared;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::background::Background;
 use self::backlog::Backlog;
 use self::backoff::Backoff;
+use self::connector::Connector;
 use self::live_connection::{LiveConnection, Surroundings};
 use self::queue::Queue;
 use self::request::Request;
 use self::shared::Shared;
 use crate::error::{Error, ErrorKind};
-use crate::net::client::Client;
+use crate::net::fence::Fence;
 
 /// The most requests that a worker holds.
 const MAX_REQUESTS: usize = 4_096;
+/// A request that is under way while this many connections in a row are lost is the reason for it.
+const MAX_LOSSES: u32 = 2;
+/// How often a worker without a connection looks whether it should try to connect sooner.
+const DEMAND_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A thread that owns a connection to Redis and serves requests over it.
 pub(crate) struct Worker {
@@ -39,6 +45,7 @@ pub(crate) struct Worker {
     connection: Option<LiveConnection>,
     connected_before: bool,
     backoff: Backoff,
+    fence: Fence,
     /// Whether one of the requests lists many keys.
     is_listing: bool,
     /// What [`Worker::publish_load`] last published.
@@ -57,6 +64,7 @@ impl Worker {
             connection: None,
             connected_before: false,
             backoff: Backoff::new(),
+            fence: Fence::default(),
             is_listing: false,
             is_free: false,
         }
@@ -71,7 +79,7 @@ impl Worker {
                 Err(_) => self.recover(),
             }
         }
-        self.disconnect();
+        self.disconnect(&ErrorKind::Closed.into());
         self.publish_load();
     }
 
@@ -83,6 +91,7 @@ impl Worker {
         }
         self.push_due_background();
         self.drop_expired();
+        self.drop_suspected_connection();
         if self.connection.is_some() || self.connect() {
             match self.process() {
                 Ok(()) => {
@@ -99,12 +108,13 @@ impl Worker {
 
     /// After a panic, nothing is known about what was sent and received.
     fn recover(&mut self) {
-        self.disconnect();
+        let error = ErrorKind::WorkerPanicked.into();
+        self.disconnect(&error);
         self.backoff.failed();
         self.backlog.retain(|request| {
-            let error = Err(ErrorKind::WorkerPanicked.into());
+            let outcome = Err(error.clone());
             // If a reply callback panics, the other requests are still completed.
-            let _ = catch_unwind(AssertUnwindSafe(|| request.complete(error)));
+            let _ = catch_unwind(AssertUnwindSafe(|| request.complete(outcome)));
             None
         });
     }
@@ -184,7 +194,10 @@ impl Worker {
     fn next_due(&self) -> Instant {
         let connection = match &self.connection {
             Some(live) => live.heartbeat_due(),
-            None => self.backoff.next(false),
+            None => self
+                .backoff
+                .next(false)
+                .min(Instant::now() + DEMAND_INTERVAL),
         };
         let due = self.background.next_due();
         due.map_or(connection, |due| due.min(connection))
@@ -217,13 +230,14 @@ impl Worker {
     /// Connects if it is time to. Otherwise waits until then, or until a request's deadline.
     fn connect(&mut self) -> bool {
         let now = Instant::now();
-        let next = self.backoff.next(!self.backlog.is_empty());
+        let is_asked = !self.backlog.is_empty() || self.shared.availability.is_asked();
+        let next = self.backoff.next(is_asked);
         if next > now {
             self.wait_for_backoff(now, next);
             return false;
         }
         let config = &self.shared.options.connect;
-        match Client::connect(config, now + config.timeout) {
+        match Connector::new(config, &self.fence).connect(now + config.timeout) {
             Ok(client) => {
                 self.shared.connected(&client, self.connected_before);
                 self.connection = Some(LiveConnection::new(client));
@@ -252,11 +266,13 @@ impl Worker {
         }
     }
 
-    /// Completes the requests that cannot be retried, or not in time.
+    /// Completes the requests that cannot be retried, or not in time. After an outage of a call's timeout,
+    /// callers wait for one try only.
     fn fail_unretryable(&mut self, error: &Error) {
         let next = self.backoff.next(true);
+        let gives_up = !error.is_retryable() || self.shared.is_down();
         self.backlog.retain(|request| {
-            if !error.is_retryable() || request.deadline() <= next {
+            if gives_up || request.deadline() <= next {
                 request.complete(Err(error.clone()));
                 None
             } else {
@@ -273,7 +289,7 @@ impl Worker {
             return Ok(());
         };
         if idle {
-            return connection.heartbeat(self.shared.options.connect.timeout);
+            return connection.heartbeat(&self.shared);
         }
         if connection.is_accepting() {
             self.send()?;
@@ -303,10 +319,23 @@ impl Worker {
         }
     }
 
+    /// When another worker's connection has failed, one that has not been used since may have failed as well.
+    /// No request should have to find out.
+    fn drop_suspected_connection(&mut self) {
+        let failure = self.shared.availability.last_failure();
+        let connection = self.connection.as_ref().zip(failure);
+        if connection.is_some_and(|(live, failure)| live.is_unused_since(failure)) {
+            self.disconnect(&ErrorKind::Disconnected.into());
+        }
+    }
+
     /// After an error the position in the stream is unknown. Requests in flight are sent again over the
     /// next connection.
     fn on_connection_lost(&mut self, error: &Error) {
-        let requeued = self.disconnect();
+        if !error.keeps_connection() {
+            self.shared.availability.suspect();
+        }
+        let requeued = self.disconnect(error);
         self.backoff.failed();
         let retries = u64::try_from(requeued).unwrap_or(u64::MAX);
         self.shared
@@ -317,15 +346,24 @@ impl Worker {
         self.fail_unretryable(error);
     }
 
-    /// Drops the connection and requeues the requests in flight. Returns how many there were. The server
-    /// may have run their commands or not.
-    fn disconnect(&mut self) -> usize {
+    /// Drops the connection and requeues the requests in flight, but for those that were under way in too
+    /// many lost connections. Returns how many there were. The server may have run their commands or not.
+    fn disconnect(&mut self, error: &Error) -> usize {
         self.background.maintenance.forget();
         let Some(mut connection) = self.connection.take() else {
             return 0;
         };
         self.shared.availability.lost();
-        connection.in_flight.requeue_all(&mut self.backlog)
+        let was_under_way = connection.is_unfinished();
+        connection
+            .in_flight
+            .requeue_all(&mut self.backlog, |mut request| {
+                if was_under_way && request.lose_connection() >= MAX_LOSSES {
+                    request.complete(Err(reason_to_give_up(error)));
+                    return None;
+                }
+                Some(request)
+            })
     }
 
     fn complete_all(&mut self, error: &Error) {
@@ -333,5 +371,14 @@ impl Worker {
             request.complete(Err(error.clone()));
             None
         });
+    }
+}
+
+/// Why a request is given up that was under way in too many lost connections, the last one lost with
+/// `error`.
+fn reason_to_give_up(error: &Error) -> Error {
+    match error.kind() {
+        ErrorKind::Disconnected | ErrorKind::Timeout => ErrorKind::ConnectionLost.into(),
+        _ => error.clone(),
     }
 }

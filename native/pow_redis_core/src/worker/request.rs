@@ -51,6 +51,8 @@ pub struct Request {
     deadline: Instant,
     cancel_handle: Arc<CancelHandle>,
     reply: Option<Reply>,
+    /// How many connections in a row were lost while it was under way.
+    losses: u32,
     /// Its place in a queue.
     place: Option<Share>,
     /// Its bytes.
@@ -65,6 +67,7 @@ impl Request {
             deadline,
             cancel_handle: Arc::default(),
             reply: Some(reply),
+            losses: 0,
             place: None,
             bytes: None,
         }
@@ -95,6 +98,17 @@ impl Request {
     /// Whether the caller still waits.
     pub(crate) fn is_waiting(&self) -> bool {
         self.cancel_handle.is_waiting()
+    }
+
+    /// A connection was lost while it was under way. Returns how many in a row.
+    pub(crate) const fn lose_connection(&mut self) -> u32 {
+        self.losses += 1;
+        self.losses
+    }
+
+    /// Whether a connection was lost while it was under way. It may be the reason for that.
+    pub(crate) const fn is_suspect(&self) -> bool {
+        self.losses > 0
     }
 
     /// Sends the outcome.

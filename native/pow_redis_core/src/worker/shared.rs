@@ -1,7 +1,7 @@
 //! What the workers of a cache share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::availability::Availability;
@@ -21,6 +21,8 @@ pub enum Event {
     },
     /// Redis cannot be reached. Workers keep trying to connect.
     Disconnected(Error),
+    /// The server does not tell its time: this host's clock is used.
+    LocalClock,
     /// This many invalid values were read from Redis, and ignored.
     Invalid(usize),
     /// All workers have ended.
@@ -65,6 +67,7 @@ pub(crate) struct Shared {
     /// Address and version.
     server: Mutex<(Option<String>, Option<String>)>,
     observer: Observer,
+    has_reported_clock: AtomicBool,
     workers: AtomicUsize,
     /// The number of workers that are connected and not listing keys.
     free: AtomicUsize,
@@ -86,6 +89,7 @@ impl Shared {
             availability: Availability::new(),
             server: Mutex::default(),
             observer,
+            has_reported_clock: AtomicBool::new(false),
             workers: AtomicUsize::new(0),
             free: AtomicUsize::new(0),
         }
@@ -100,6 +104,9 @@ impl Shared {
         if self.availability.connected() {
             (self.observer)(Event::Connected { version });
         }
+        if client.clock().is_local() && !self.has_reported_clock.swap(true, Ordering::Relaxed) {
+            (self.observer)(Event::LocalClock);
+        }
     }
 
     pub(crate) fn failed(&self, error: &Error) {
@@ -112,6 +119,12 @@ impl Shared {
     pub(crate) fn timeout_error(&self) -> Error {
         let known = self.availability.failure();
         known.unwrap_or_else(|| ErrorKind::Timeout.into())
+    }
+
+    /// Whether Redis has been unreachable for longer than a call may take.
+    pub(crate) fn is_down(&self) -> bool {
+        let down_for = self.availability.down_for();
+        down_for.is_some_and(|duration| duration > self.options.timeout)
     }
 
     pub(crate) fn report_invalid(&self, outcome: &Outcome) {

@@ -80,41 +80,47 @@ impl Drop for FakeServer {
 fn serve(stream: TcpStream, number: usize, script: &Script) {
     let mut reader = BufReader::new(stream);
     while let Some(command) = read_command(&mut reader) {
-        let action = script(number, &command).unwrap_or(Action::Reply(usual_reply(&command)));
+        let name = command.first().map_or("", String::as_str);
         let stream = reader.get_mut();
-        match action {
-            Action::Reply(bytes) if stream.write_all(bytes).is_ok() => {}
-            Action::ReplyAndClose(bytes) => {
+        let written = match script(number, name) {
+            None => stream.write_all(&usual_reply(&command)),
+            Some(Action::Reply(bytes)) => stream.write_all(bytes),
+            Some(Action::Ignore) => Ok(()),
+            Some(Action::ReplyAndClose(bytes)) => {
                 let _ = stream.write_all(bytes);
                 return;
             }
-            Action::Ignore => {}
-            Action::Reply(_) => return,
+        };
+        if written.is_err() {
+            return;
         }
     }
 }
 
-fn usual_reply(command: &str) -> &'static [u8] {
-    match command {
-        "INFO" => b"$22\r\nredis_version:7.0.15\r\n\r\n",
-        "TIME" => b"*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n",
-        "GET" => b"$3\r\n\x83a\x07\r\n",
-        _ => b":1\r\n",
+fn usual_reply(command: &[String]) -> Vec<u8> {
+    let words: Vec<_> = command.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["INFO", ..] => b"$22\r\nredis_version:7.0.15\r\n\r\n".to_vec(),
+        ["TIME"] => b"*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n".to_vec(),
+        ["CLIENT", ..] => b"-ERR unknown command\r\n".to_vec(),
+        ["ECHO", word] => format!("${}\r\n{word}\r\n", word.len()).into_bytes(),
+        ["GET", ..] => b"$3\r\n\x83a\x07\r\n".to_vec(),
+        _ => b":1\r\n".to_vec(),
     }
 }
 
-/// Reads a command. Returns its name.
-fn read_command(reader: &mut impl BufRead) -> Option<String> {
+/// Reads a command.
+fn read_command(reader: &mut impl BufRead) -> Option<Vec<String>> {
     let words = read_number(reader, "*")?;
-    let mut name = None;
-    for _ in 0..words {
-        let length = read_number(reader, "$")?;
-        let mut word = vec![0; length + 2];
-        reader.read_exact(&mut word).ok()?;
-        word.truncate(length);
-        name = name.or_else(|| String::from_utf8(word).ok());
-    }
-    name
+    (0..words)
+        .map(|_| {
+            let length = read_number(reader, "$")?;
+            let mut word = vec![0; length + 2];
+            reader.read_exact(&mut word).ok()?;
+            word.truncate(length);
+            Some(String::from_utf8_lossy(&word).into_owned())
+        })
+        .collect()
 }
 
 fn read_number(reader: &mut impl BufRead, sign: &str) -> Option<usize> {

@@ -81,9 +81,10 @@ fn run_round(
     let deadline = Instant::now() + round_timeout;
     let mut commands = Commands::new();
     scan.write(&mut commands);
-    client.send(&commands, deadline)?;
-    let replies = (0..commands.len())
-        .map(|_| client.receive(deadline))
+    let replies = commands.len();
+    client.send(&mut commands, deadline.into())?;
+    let replies = (0..replies)
+        .map(|_| client.receive(deadline.into()))
         .collect::<Result<RoundReplies, _>>()?;
     scan.read(replies.into(), client.clock().now_ms())
 }

@@ -1,0 +1,56 @@
+//! The connection to one server, and its endpoint.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use redis::Value;
+
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::fence::Fence;
+use super::patience::Patience;
+use crate::error::{Error, ErrorKind};
+
+/// The connection to one server, and the replies that have been received and not yet taken.
+pub(crate) struct Standalone {
+    pub(super) endpoint: Endpoint,
+    pub(super) connection: Connection,
+    replies: VecDeque<Value>,
+}
+
+impl Standalone {
+    /// Connects, and ends what lost connections left behind.
+    pub(super) fn open(
+        endpoint: &Endpoint,
+        fence: &Fence,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
+        let mut connection = Connection::open(endpoint, deadline)?;
+        connection.fence(fence, deadline)?;
+        Ok(Self::new(endpoint.clone(), connection))
+    }
+
+    /// A connection that is logged in.
+    pub(crate) const fn new(endpoint: Endpoint, connection: Connection) -> Self {
+        Self {
+            endpoint,
+            connection,
+            replies: VecDeque::new(),
+        }
+    }
+
+    /// The next reply. Replies are received a round at a time.
+    pub(super) fn receive(&mut self, patience: Patience) -> Result<Value, Error> {
+        if self.replies.is_empty() {
+            self.replies = self.connection.receive_round(patience)?.into();
+        }
+        self.replies
+            .pop_front()
+            .ok_or_else(|| ErrorKind::Protocol.into())
+    }
+
+    /// Whether a reply, or part of one, is buffered.
+    pub(super) fn has_buffered(&self) -> bool {
+        !self.replies.is_empty() || self.connection.has_buffered()
+    }
+}
