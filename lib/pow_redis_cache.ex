@@ -154,8 +154,9 @@ defmodule PowRedisCache do
       `:fraction`, the scanned part of the database, from `0.0` to `1.0`. See
       `PowRedisCache.Progress`.
 
-  Returns `%{keys: scanned, indexed: added_to_the_index, renamed: renamed}`. Keys of other
-  applications are not counted. The scan may return a renamed key again, and then counts it twice.
+  Returns `%{keys: scanned, indexed: added_to_the_index, renamed: renamed, skipped: skipped}`. Keys
+  of other applications are not counted, but Redis keys with more than 64 parts or 16 kB are counted
+  as skipped. The scan may return a renamed key again, and then counts it twice.
 
   Raises `ArgumentError` if an option is invalid, and `PowRedisCache.Error`. After an error, run it
   again.
@@ -163,7 +164,8 @@ defmodule PowRedisCache do
   @spec reindex(keyword()) :: %{
           keys: non_neg_integer(),
           indexed: non_neg_integer(),
-          renamed: non_neg_integer()
+          renamed: non_neg_integer(),
+          skipped: non_neg_integer()
         }
   def reindex(options \\ []), do: Reindex.run(options)
 
@@ -184,9 +186,15 @@ defmodule PowRedisCache do
       end
 
       @doc false
-      def child_spec(options), do: options |> named() |> PowRedisCache.child_spec()
+      def child_spec(options) do
+        options |> PowRedisCache.Options.named(__MODULE__) |> PowRedisCache.child_spec()
+      end
+
       @doc false
-      def start_link(options), do: options |> named() |> PowRedisCache.start_link()
+      def start_link(options) do
+        options |> PowRedisCache.Options.named(__MODULE__) |> PowRedisCache.start_link()
+      end
+
       @doc false
       def put(config, records), do: config |> named() |> PowRedisCache.put(records)
       @doc false

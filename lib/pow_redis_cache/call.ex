@@ -5,8 +5,12 @@ defmodule PowRedisCache.Call do
 
   alias PowRedisCache.{Config, Error, Instance, Native, Telemetry}
 
-  # A put with more records runs on a dirty scheduler.
-  @max_records_on_scheduler 32
+  # Larger arguments of native functions are handled on a dirty scheduler, so that no call holds a
+  # normal one for more than a millisecond. `mix run bench/nif_time.exs` measures it.
+  @max_key_bytes 1_024
+  @max_record_bytes 16_384
+  # A key is encoded again, with index entries, which takes longer than checking a value.
+  @key_weight 8
 
   def put(_name, _config, []), do: :ok
 
@@ -17,10 +21,10 @@ defmodule PowRedisCache.Call do
     records = record_or_records |> List.wrap() |> Enum.map(&encode_record(namespace, &1))
 
     submit(name, instance, :put, writes(config, instance), fn reference ->
-      if length(records) <= @max_records_on_scheduler do
+      if small?(records, @max_record_bytes) do
         Native.put(instance.native, reference, records, ttl)
       else
-        Native.put_many(instance.native, reference, records, ttl)
+        Native.put_large(instance.native, reference, records, ttl)
       end
     end)
   end
@@ -30,7 +34,11 @@ defmodule PowRedisCache.Call do
     key = encode_key(namespace(config), key)
 
     submit(name, instance, :delete, writes(config, instance), fn reference ->
-      Native.delete(instance.native, reference, key)
+      if byte_size(key) <= @max_key_bytes do
+        Native.delete(instance.native, reference, key)
+      else
+        Native.delete_large(instance.native, reference, key)
+      end
     end)
   end
 
@@ -38,7 +46,15 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :get)
     key = encode_key(namespace(config), key)
 
-    case read(name, instance, :get, :not_found, &Native.get(instance.native, &1, key)) do
+    native = fn reference ->
+      if byte_size(key) <= @max_key_bytes do
+        Native.get(instance.native, reference, key)
+      else
+        Native.get_large(instance.native, reference, key)
+      end
+    end
+
+    case read(name, instance, :get, :not_found, native) do
       {:value, value} ->
         value
 
@@ -55,7 +71,15 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :all)
     pattern = encode_key(namespace(config), match)
 
-    case read(name, instance, :all, [], &Native.all(instance.native, &1, pattern)) do
+    native = fn reference ->
+      if byte_size(pattern) <= @max_key_bytes do
+        Native.all(instance.native, reference, pattern)
+      else
+        Native.all_large(instance.native, reference, pattern)
+      end
+    end
+
+    case read(name, instance, :all, [], native) do
       {:records, records, invalid} ->
         if invalid > 0, do: Instance.report(name, {:invalid_values, invalid})
 
@@ -77,6 +101,14 @@ defmodule PowRedisCache.Call do
     native = &Native.reindex(instance.native, &1, cursor, dry_run)
     {:page, page} = submit(name, instance, :reindex, :sync, native)
     page
+  end
+
+  # Whether the records have at most so many bytes. Looks at no more of them than necessary.
+  defp small?([], _bytes), do: true
+
+  defp small?([{key, value} | records], bytes) do
+    left = bytes - @key_weight * byte_size(key) - byte_size(value)
+    left >= 0 and small?(records, left)
   end
 
   # With `on_error: :miss`, a failed read counts as a miss.
@@ -106,7 +138,7 @@ defmodule PowRedisCache.Call do
 
   defp result(name, instance, operation, writes, native) do
     with {:error, reason} <- request(instance, writes, native) do
-      {:error, error(name, operation, reason)}
+      {:error, error(name, instance, operation, reason)}
     end
   end
 
@@ -137,14 +169,16 @@ defmodule PowRedisCache.Call do
     end
   end
 
-  defp error(name, operation, :not_started), do: Instance.not_started(name, operation)
+  defp error(name, _instance, operation, :not_started), do: Instance.not_started(name, operation)
 
-  defp error(_name, _operation, {reason, details})
+  defp error(_name, _instance, _operation, {reason, details})
        when reason in [:invalid_key, :invalid_value, :invalid_pattern] do
     ArgumentError.exception(invalid(reason, details))
   end
 
-  defp error(_name, operation, reason), do: Error.from_native(operation, reason)
+  defp error(_name, instance, operation, reason) do
+    Error.from_native(operation, reason, instance.topology)
+  end
 
   defp invalid(:invalid_key, %{problem: :not_a_list}),
     do: "expected the key to be a binary, an atom or a proper list, got: an improper list"
@@ -156,11 +190,28 @@ defmodule PowRedisCache.Call do
     what = %{invalid_key: "key", invalid_value: "value", invalid_pattern: "pattern"}[reason]
 
     case problem do
-      :function -> "expected a #{what} without functions: a function does not survive a deploy"
-      :depth -> "expected a #{what} nested at most 256 terms deep"
-      :malformed -> "expected a #{what} that can be encoded, got a term that is not supported"
+      :function ->
+        "expected a #{what} without functions: a function does not survive a deploy"
+
+      :depth ->
+        "expected a #{what} nested at most 256 terms deep"
+
+      :too_long ->
+        "expected a #{what} of at most #{length_limit(reason)}. Shorten it"
+
+      :too_large ->
+        "expected a #{what} that takes at most 128 MB of memory. Store less in it"
+
+      :too_many_atoms ->
+        "expected a #{what} with at most 8,192 different atoms. Use strings as keys of large maps"
+
+      :malformed ->
+        "expected a #{what} that can be encoded, got a term that is not supported"
     end
   end
+
+  defp length_limit(:invalid_value), do: "64 MB when encoded"
+  defp length_limit(_reason), do: "64 parts and 16 kB when encoded"
 
   defp namespace(config), do: Config.get(config, :namespace, "cache")
 

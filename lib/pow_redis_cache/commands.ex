@@ -21,6 +21,14 @@ defmodule PowRedisCache.Commands do
     ["ZSCORE", :set, "member"]
   ]
 
+  # Calls work without these, and without TIME. No connection has this id and address.
+  @optional [
+    ["CLIENT", "INFO"],
+    ["CLIENT", "KILL", "ID", "9223372036854775807", "ADDR", "127.0.0.1:0"],
+    ["ECHO", ""],
+    ["INFO", "server"]
+  ]
+
   # More commands, to find the primary or the slots.
   @topology %{
     standalone: [],
@@ -31,6 +39,9 @@ defmodule PowRedisCache.Commands do
   @doc "Names of the commands that every instance uses."
   def names, do: Enum.map(@used, &hd/1)
 
+  @doc "Names of the commands without which calls work."
+  def optional, do: ["TIME" | Enum.map(@optional, &name/1)]
+
   @doc "Names of the commands that take a key."
   def with_keys do
     for [name | arguments] <- @used, Enum.any?(arguments, &is_atom/1), do: name
@@ -38,15 +49,10 @@ defmodule PowRedisCache.Commands do
 
   @doc "ACL rules that permit all commands of a topology."
   def acl_rules(topology) do
-    for [name | arguments] <- used(topology) do
-      # Permits only the subcommand in use.
-      if name == "CLUSTER",
-        do: "+cluster|" <> String.downcase(hd(arguments)),
-        else: "+" <> String.downcase(name)
-    end
+    for command <- used(topology), do: "+" <> String.downcase(name(command))
   end
 
-  @doc "All commands of a topology, on a key and an index set that do not exist."
+  @doc "All commands of a topology with their names, on a key and an index set that do not exist."
   def probes(topology) do
     parts = ["pow_redis_cache", :crypto.strong_rand_bytes(16)]
 
@@ -56,13 +62,20 @@ defmodule PowRedisCache.Commands do
       end)
 
     for command <- used(topology) do
-      Enum.map(command, fn
-        :key -> key
-        :set -> "_index:" <> key
-        text -> text
-      end)
+      {name(command),
+       Enum.map(command, fn
+         :key -> key
+         :set -> "_index:" <> key
+         text -> text
+       end)}
     end
   end
 
-  defp used(topology), do: @used ++ Map.fetch!(@topology, topology)
+  defp used(topology), do: @used ++ @optional ++ Map.fetch!(@topology, topology)
+
+  # As rules permit it: with the subcommand, if there is one.
+  defp name([command, subcommand | _]) when command in ["CLIENT", "CLUSTER"],
+    do: "#{command}|#{subcommand}"
+
+  defp name([command | _]), do: command
 end

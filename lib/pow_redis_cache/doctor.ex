@@ -2,7 +2,7 @@ defmodule PowRedisCache.Doctor do
   @moduledoc """
   Checks everything between an app and its sessions in Redis, and reports how to fix problems: the
   native library, options, endpoint, DNS, connection, TLS, login, server version, role, latency,
-  memory, eviction, clients, permissions, clock, keys and index.
+  memory, eviction, persistence, clients, permissions, clock, keys and index.
 
   In a project, run `mix pow_redis_cache.doctor`. In a release:
 

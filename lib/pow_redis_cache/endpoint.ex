@@ -1,82 +1,136 @@
 defmodule PowRedisCache.Endpoint do
   @moduledoc false
-  # The URLs and credentials of Redis. `:url`, `:username` and `:password` may be functions.
+  # The endpoints of Redis: addresses, logins and TLS settings, for the native library. `:url`,
+  # `:username` and `:password` may be functions, whose answers are checked like options.
 
   require Logger
 
-  alias PowRedisCache.Native
+  alias PowRedisCache.{Native, Shape, Url}
 
-  @fields [:url, :sentinel, :cluster, :username, :password]
-
-  @doc "Returns URLs and credentials, or `nil` if the native library has to request them on each connect."
-  def credentials(options) do
-    fields = Map.take(options, @fields)
-    unless computed?(fields), do: resolve(fields)
+  @doc "Returns the endpoints, or `nil` if the native library has to request them on each connect."
+  def fixed(options) do
+    unless computed?(options) do
+      {:ok, endpoints} = endpoints(options)
+      endpoints
+    end
   end
 
-  @doc "Returns a function that resolves URLs and credentials, or `nil` if none of them is a function."
+  @doc "Returns a function that computes the endpoints, or `nil` if no option is a function."
   def provider(options) do
-    fields = Map.take(options, @fields)
     # A closure, so that `inspect` of the process state shows no password.
-    if computed?(fields), do: fn -> resolve(fields) end
+    if computed?(options), do: fn -> endpoints(options) end
   end
 
   @doc "Resolves a request of the native library in a new process, since user functions may be slow."
   def resolve(name, provider, request) do
-    spawn(fn -> Native.resolve(request, try_provider(name, provider)) end)
+    spawn(fn ->
+      case provider.() do
+        {:ok, endpoints} ->
+          Native.resolve(request, endpoints)
+
+        {:error, reason, problem} ->
+          Logger.error("#{inspect(name)}: #{problem}")
+          Native.resolve(request, reason)
+      end
+    end)
+
     :ok
   end
 
-  defp try_provider(name, provider) do
-    provider.()
-  rescue
-    # The exception's message may hold a password.
-    error -> log_failure(name, inspect(error.__struct__))
-  catch
-    kind, _reason -> log_failure(name, inspect(kind))
+  @doc "Returns the sentinels as endpoints."
+  def sentinels(nil), do: []
+
+  def sentinels(options) do
+    {:ok, endpoints} = endpoints(options.sentinels, options, options.username, options.password)
+    endpoints
   end
 
-  defp log_failure(name, reason) do
-    Logger.error(
-      "#{inspect(name)}: the function for :url, :username or :password failed (#{reason}). Check " <>
-        "that it returns a string"
-    )
-
-    nil
+  defp computed?(options) do
+    Enum.any?([options.url, options.username, options.password], &function?/1)
   end
-
-  defp computed?(fields),
-    do: Enum.any?([fields.url, fields.username, fields.password], &function?/1)
 
   defp function?(value), do: is_function(value) or is_tuple(value)
 
-  defp resolve(fields) do
-    %{
-      urls: urls(fields),
-      username: string!(fields.username, :username),
-      password: string!(fields.password, :password)
-    }
-  end
-
-  defp urls(%{cluster: [_ | _] = urls}), do: urls
-  # The sentinels report the address. This URL only carries the default credentials.
-  defp urls(%{sentinel: %{}}), do: ["redis://localhost"]
-  defp urls(%{url: url}), do: [string!(url, :url)]
-
-  defp string!(value, name) do
-    case call(value) do
-      string when is_binary(string) ->
-        string
-
-      nil when name != :url ->
-        nil
-
-      _ ->
-        raise ArgumentError, "expected the function for #{inspect(name)} to return a string"
+  defp endpoints(options) do
+    with {:ok, username} <- value(options, :username),
+         {:ok, password} <- value(options, :password),
+         {:ok, urls} <- urls(options) do
+      endpoints(urls, options, username, password)
     end
   end
 
-  defp call(function) when is_function(function), do: function.()
-  defp call({module, function, arguments}), do: apply(module, function, arguments)
-  defp call(value), do: value
+  defp endpoints(urls, options, username, password) do
+    servers = Enum.map(urls, &Url.parse/1)
+
+    case List.keyfind(servers, :error, 0) do
+      nil ->
+        {:ok, for({:ok, server} <- servers, do: endpoint(server, options, username, password))}
+
+      {:error, problem} ->
+        {:error, :invalid_url, "expected the function for :url to return a URL, got: #{problem}"}
+    end
+  end
+
+  # The options take precedence over the URL.
+  defp endpoint(server, options, username, password) do
+    %{
+      server
+      | username: username || server.username,
+        password: password || server.password,
+        database: Map.get(options, :database) || server.database,
+        tls: if(either(options.tls, server.tls), do: tls(options))
+    }
+  end
+
+  defp either(nil, scheme), do: scheme
+  defp either(option, _scheme), do: option
+
+  defp tls(options) do
+    options
+    |> Map.take([:cacertfile, :certfile, :keyfile])
+    |> Map.put(:verify, options.verify == :verify_peer)
+  end
+
+  defp urls(%{cluster: [_ | _] = urls}), do: {:ok, urls}
+
+  # The sentinels report the address; this URL is the default one.
+  defp urls(options) do
+    with {:ok, url} <- value(options, :url), do: {:ok, [url]}
+  end
+
+  defp value(options, name) do
+    case call(options[name]) do
+      {:ok, string} when is_binary(string) and string != "" ->
+        {:ok, string}
+
+      {:ok, nil} when name != :url ->
+        {:ok, nil}
+
+      {:ok, other} ->
+        {:error, :endpoint_unavailable,
+         "expected the function for #{inspect(name)} to return a string, got: #{Shape.of(other)}"}
+
+      {:failed, reason} ->
+        {:error, :endpoint_unavailable,
+         "the function for #{inspect(name)} failed (#{reason}). Run it in IEx for the details, " <>
+           "which may hold a password"}
+    end
+  end
+
+  defp call(function) when is_function(function), do: guarded(function)
+
+  defp call({module, function, arguments}) do
+    guarded(fn -> apply(module, function, arguments) end)
+  end
+
+  defp call(value), do: {:ok, value}
+
+  # The message of an exception, and what is thrown, may hold a password.
+  defp guarded(function) do
+    {:ok, function.()}
+  rescue
+    error -> {:failed, inspect(error.__struct__)}
+  catch
+    kind, _reason -> {:failed, inspect(kind)}
+  end
 end

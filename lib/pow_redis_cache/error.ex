@@ -3,11 +3,13 @@ defmodule PowRedisCache.Error do
   Raised when a call fails. It never contains a key, value or password.
 
   `:operation` is `:put`, `:delete`, `:get`, `:all`, `:ping`, `:info`, `:reindex` or `:start`.
-  `:code` is the first word of the error reply, if Redis returned one. `:reason` is one of:
+  If Redis returned an error, `:code` is the first word of its reply, and `:reply` is the reply: one
+  line of printable ASCII, shortened before anything that may be an argument of a command. `:address`
+  is the address of the server if connecting to it failed. `:reason` is one of:
 
     * `:not_started` - the instance is not running.
     * `:nif_not_loaded` - the native library could not be loaded.
-    * `:busy` - the queue of the instance is full (`:max_queue`).
+    * `:busy` - the queue of the instance is full (`:max_queue`, `:max_queue_bytes`).
     * `:timeout` - Redis did not reply within `:timeout`.
     * `:disconnected` - Redis is unreachable.
     * `:connection_lost` - two connections in a row were lost while the call was under way.
@@ -18,48 +20,52 @@ defmodule PowRedisCache.Error do
     * `:not_permitted` - the user may not run the command or access the key (`NOPERM`).
     * `:wrong_type` - the key holds a value of another type (`WRONGTYPE`).
     * `:server` - any other error reply.
-    * `:tls` - TLS failed; `:code` is the cause: `"unknown_ca"`, `"expired"`, `"wrong_host"`,
-      `"certificate_file"` or `"handshake"`.
+    * `:tls` - TLS failed; `:code` is the cause. About the server's certificate: `"unknown_ca"`,
+      `"no_authorities"`, `"ca_certificate"`, `"expired"`, `"not_yet_valid"`, `"wrong_host"`,
+      `"no_names"`, `"invalid_host"`, `"old_certificate"`, `"wrong_purpose"` or
+      `"bad_certificate"`. About files: `"certificate_file"`, `"encrypted_key"` or
+      `"key_mismatch"`. About the handshake: `"not_tls"`, `"tls_required"`,
+      `"no_common_version"`, `"client_certificate_required"`, `"client_certificate_rejected"` or
+      `"handshake"`.
     * `:no_primary` - the sentinels report no primary for the group.
     * `:endpoint_unavailable` - the function for `:url`, `:username` or `:password` failed or did
       not return a string.
     * `:cluster_unsupported` - the operation is not supported on a cluster.
     * `:invalid_url` - the function for `:url` returned an invalid URL.
     * `:protocol` - unexpected reply: not a Redis server?
+    * `:result_too_large` - the records that match a pattern take more than 512 MB.
     * `:worker_panicked` - a worker thread panicked. Please report it.
   """
 
-  alias PowRedisCache.Commands
+  alias PowRedisCache.Error.{Connection, Reply, Tls}
 
-  defexception [:reason, :operation, :code, :detail]
+  defexception [:reason, :operation, :code, :reply, :address, :detail]
 
   @type t :: %__MODULE__{
           reason: atom(),
           operation: atom(),
           code: String.t() | nil,
-          detail: String.t() | nil
+          reply: String.t() | nil,
+          address: String.t() | nil,
+          detail: term()
         }
 
-  @codes %{
-    "OOM" => :out_of_memory,
-    "READONLY" => :read_only,
-    "NOAUTH" => :unauthenticated,
-    "WRONGPASS" => :unauthenticated,
-    "NOPERM" => :not_permitted,
-    "WRONGTYPE" => :wrong_type
-  }
-
   @doc false
-  def from_native(operation, {:server, %{code: code}}) do
-    %__MODULE__{reason: Map.get(@codes, code, :server), operation: operation, code: code}
-  end
+  # The details of the native library and the topology are what the message depends on.
+  def from_native(operation, {reason, details}, topology \\ :standalone) do
+    error = %__MODULE__{
+      operation: operation,
+      reason: reason,
+      reply: details[:reply],
+      address: details[:address],
+      detail: Map.put(details, :topology, topology)
+    }
 
-  def from_native(operation, {:tls, %{code: code}}) do
-    %__MODULE__{reason: :tls, operation: operation, code: Atom.to_string(code)}
-  end
-
-  def from_native(operation, {reason, _details}) do
-    %__MODULE__{reason: reason, operation: operation}
+    case {reason, details} do
+      {:server, %{code: code}} -> %{error | reason: Reply.reason(code, error.reply), code: code}
+      {:tls, %{code: code}} -> %{error | code: Atom.to_string(code)}
+      _ -> error
+    end
   end
 
   @impl true
@@ -81,15 +87,12 @@ defmodule PowRedisCache.Error do
   end
 
   defp explain(%{reason: :busy}) do
-    "the queue is full. Redis cannot keep up with the app: see `:max_queue` and `:pool_size`"
+    "the queue is full. Redis cannot keep up with the app: see `:max_queue`, `:max_queue_bytes` and " <>
+      "`:pool_size`"
   end
 
-  defp explain(%{reason: :timeout}) do
-    "no reply from Redis within `:timeout`. Is the server overloaded or the network slow?"
-  end
-
-  defp explain(%{reason: :disconnected}) do
-    "Redis is unreachable. Check that it is running and that `:url` is correct"
+  defp explain(%{reason: reason, detail: detail}) when reason in [:timeout, :disconnected] do
+    Connection.explain(reason, detail || %{})
   end
 
   defp explain(%{reason: :connection_lost}) do
@@ -99,57 +102,7 @@ defmodule PowRedisCache.Error do
 
   defp explain(%{reason: :closed}), do: "the instance is stopping"
 
-  defp explain(%{reason: :out_of_memory}) do
-    "Redis is out of memory (OOM). Raise its `maxmemory`"
-  end
-
-  defp explain(%{reason: :read_only}) do
-    "the server is a read-only replica (READONLY). Point `:url` at the primary"
-  end
-
-  defp explain(%{reason: :unauthenticated, code: code}) do
-    "Redis rejected the username or password (#{code}). Check the credentials in `:url`, " <>
-      "`:username` and `:password`"
-  end
-
-  defp explain(%{reason: :not_permitted}) do
-    {names, [last]} = Enum.split(Commands.names(), -1)
-
-    "the Redis user lacks a permission (NOPERM). Grant it access to the keys and to the commands " <>
-      "#{Enum.join(names, ", ")} and #{last}"
-  end
-
-  defp explain(%{reason: :wrong_type}) do
-    "the key or index set holds a value of another type (WRONGTYPE). Use a separate database for " <>
-      "sessions"
-  end
-
-  defp explain(%{reason: :server, code: code}), do: "Redis returned an error (#{code})"
-
-  defp explain(%{reason: :tls, code: "unknown_ca"}) do
-    "the certificate is signed by an unknown authority. Set `:cacertfile` to the authority's " <>
-      "certificate, or disable verification with `verify: :verify_none`"
-  end
-
-  defp explain(%{reason: :tls, code: "expired"}) do
-    "the certificate has expired or is not valid yet. Renew it, or disable verification with " <>
-      "`verify: :verify_none`"
-  end
-
-  defp explain(%{reason: :tls, code: "wrong_host"}) do
-    "the certificate does not match the host name. Use the certificate's host name in `:url`, or " <>
-      "disable verification with `verify: :verify_none`"
-  end
-
-  defp explain(%{reason: :tls, code: "certificate_file"}) do
-    "cannot read the file of `:cacertfile`, `:certfile` or `:keyfile`. Check that it exists and " <>
-      "is in PEM format"
-  end
-
-  defp explain(%{reason: :tls}) do
-    "the TLS handshake failed. Does the port in `:url` use TLS, and does the server require a " <>
-      "client certificate (`:certfile`, `:keyfile`)?"
-  end
+  defp explain(%{reason: :tls, code: code, detail: detail}), do: Tls.explain(code, detail)
 
   defp explain(%{reason: :no_primary}) do
     "the sentinels report no primary for the group. Check `:sentinels` and `:group`"
@@ -168,11 +121,25 @@ defmodule PowRedisCache.Error do
     "not supported on a cluster: keys cannot be renamed across slots. Run it on a standalone server"
   end
 
-  defp explain(%{reason: :protocol}) do
-    "unexpected reply: not a Redis server? Check `:url`"
+  defp explain(%{reason: :protocol, detail: detail, address: address}) do
+    from = if address, do: " from #{address}", else: ""
+    "unexpected reply#{from}: not a Redis server? Check #{Connection.option(detail)}"
+  end
+
+  defp explain(%{reason: :result_too_large}) do
+    "the matching records take more than 512 MB. Use a pattern that matches fewer records"
+  end
+
+  defp explain(%{reason: :result_too_large}) do
+    "the matching records take more than 512 MB. Use a pattern that matches fewer records"
   end
 
   defp explain(%{reason: :worker_panicked}) do
     "a worker thread panicked and recovered. Please report this, with the panic message from stderr"
+  end
+
+  # The others are replies of Redis.
+  defp explain(%{reason: reason, code: code, reply: reply, detail: detail}) do
+    Reply.explain(reason, code, reply, detail || %{})
   end
 end

@@ -10,9 +10,9 @@ defmodule PowRedisCache.Events do
   @quiet 1_000
 
   # `quiet` maps a kind of event to the end of its quiet period and the number of suppressed lines.
-  defstruct [:name, quiet: %{}]
+  defstruct [:name, :topology, quiet: %{}]
 
-  def new(name), do: %__MODULE__{name: name}
+  def new(name, topology), do: %__MODULE__{name: name, topology: topology}
 
   def handle(events, {:connected, version}) do
     Telemetry.execute([:connection, :connected], %{}, %{name: events.name})
@@ -20,8 +20,17 @@ defmodule PowRedisCache.Events do
     events
   end
 
+  def handle(events, :user_ignored) do
+    Logger.warning(
+      "#{inspect(events.name)}: the user h does not exist. Its password is the default user's, who " <>
+        "is logged in. Remove the user from :url or :username"
+    )
+
+    events
+  end
+
   def handle(events, {:disconnected, reason}) do
-    error = Error.from_native(:connect, reason)
+    error = Error.from_native(:connect, reason, events.topology)
 
     Telemetry.execute([:connection, :disconnected], %{}, %{
       name: events.name,
@@ -53,7 +62,7 @@ defmodule PowRedisCache.Events do
   end
 
   def handle(events, {:write_failed, operation, reason}) do
-    error = Error.from_native(operation, reason)
+    error = Error.from_native(operation, reason, events.topology)
     metadata = %{name: events.name, operation: operation, reason: error.reason}
     Telemetry.execute([:write, :failed], %{count: 1}, metadata)
     log(events, :write_failed, :error, fn -> "asynchronous #{Exception.message(error)}" end)

@@ -5,17 +5,21 @@ defmodule PowRedisCache.Instance do
   # `:native` is a weak reference that does not keep the instance running. A term that a killed owner
   # left behind is therefore harmless.
 
-  alias PowRedisCache.{Error, Telemetry}
+  alias PowRedisCache.{Error, Options, Telemetry}
 
   @options [:timeout, :writes, :on_error, :default_ttl]
-  @enforce_keys [:native, :telemetry? | @options]
+  @enforce_keys [:native, :telemetry?, :topology | @options]
   defstruct @enforce_keys
 
   def put(name, native, options) do
     fields =
       options
       |> Map.take(@options)
-      |> Map.merge(%{native: native, telemetry?: Telemetry.present?()})
+      |> Map.merge(%{
+        native: native,
+        telemetry?: Telemetry.present?(),
+        topology: Options.topology(options)
+      })
 
     :persistent_term.put(key(name), struct!(__MODULE__, fields))
   end

@@ -6,6 +6,8 @@ defmodule PowRedisCache.Native do
   # caller, or returns {:error, {reason, details}} and sends nothing. With :async as the reference, only
   # failures are reported, to the process that started the instance. doctor/4 needs no instance and
   # returns :ok instead of a handle.
+  #
+  # Those that end in _large run on a dirty scheduler, see PowRedisCache.Call.
 
   @on_load :load
 
@@ -46,14 +48,17 @@ defmodule PowRedisCache.Native do
   end
 
   def start(_options), do: not_loaded()
-  def resolve(_request, _credentials), do: not_loaded()
+  def resolve(_request, _answer), do: not_loaded()
   def stop(_handle), do: not_loaded()
   def info(_instance), do: not_loaded()
   def get(_instance, _reference, _key), do: not_loaded()
+  def get_large(_instance, _reference, _key), do: not_loaded()
   def all(_instance, _reference, _pattern), do: not_loaded()
+  def all_large(_instance, _reference, _pattern), do: not_loaded()
   def put(_instance, _reference, _records, _ttl), do: not_loaded()
-  def put_many(_instance, _reference, _records, _ttl), do: not_loaded()
+  def put_large(_instance, _reference, _records, _ttl), do: not_loaded()
   def delete(_instance, _reference, _key), do: not_loaded()
+  def delete_large(_instance, _reference, _key), do: not_loaded()
   def ping(_instance, _reference), do: not_loaded()
   def reindex(_instance, _reference, _cursor, _dry_run), do: not_loaded()
   def doctor(_options, _probes, _count_timeout, _reference), do: not_loaded()

@@ -2,7 +2,7 @@ defmodule PowRedisCache.Options do
   @moduledoc false
   # The options of an instance, declared once: validation, defaults and docs are derived from here.
 
-  alias PowRedisCache.Endpoint
+  alias PowRedisCache.{Endpoint, Shape, Url}
 
   # The TLS options, which apply to servers and, separately, to sentinels.
   @tls [
@@ -35,7 +35,7 @@ defmodule PowRedisCache.Options do
   @sentinel [
               sentinels: [type: :urls, default: nil, doc: "the sentinels' URLs."],
               group: [
-                type: :string,
+                type: :text,
                 default: nil,
                 doc: "the name of the monitored primary, for example `\"mymaster\"`."
               ],
@@ -58,8 +58,12 @@ defmodule PowRedisCache.Options do
                    doc:
                      "the URL of Redis: `redis://[[user]:password@]host[:port][/database]`, " <>
                        "`rediss://…` for TLS, or `unix:///path/to/socket[?db=…&user=…&pass=…]`. " <>
-                       "A function without arguments or `{module, function, arguments}` is " <>
-                       "called on each connect."
+                       "Other query parts are refused. In the user and password, percent-encode " <>
+                       "all but letters, digits and `-._~`, as " <>
+                       "`URI.encode(password, &URI.char_unreserved?/1)` does, or use `:username` " <>
+                       "and `:password`. `valkey://` and `valkeys://` mean the same. A function " <>
+                       "without arguments or `{module, function, arguments}` is called on each " <>
+                       "connect."
                  ],
                  sentinel: [
                    type: :sentinel,
@@ -77,12 +81,15 @@ defmodule PowRedisCache.Options do
                  username: [
                    type: :secret,
                    default: nil,
-                   doc: "the username, overrides the URL's. May be a function, like `:url`."
+                   doc:
+                     "the username, overrides the URL's. May be a function, like `:url`. Without a " <>
+                       "password, the login has an empty one."
                  ],
                  password: [
                    type: :secret,
                    default: nil,
-                   doc: "the password, overrides the URL's. May be a function, like `:url`."
+                   doc:
+                     "the password, any bytes; overrides the URL's. May be a function, like `:url`."
                  ],
                  database: [
                    type: :database,
@@ -109,6 +116,14 @@ defmodule PowRedisCache.Options do
                      doc:
                        "the maximum number of queued reads, and of queued writes. Further calls fail " <>
                          "with `:busy`."
+                   ],
+                   max_queue_bytes: [
+                     type: :positive,
+                     default: 64 * 1_024 * 1_024,
+                     doc:
+                       "the maximum number of bytes of pending reads, and of pending writes: their " <>
+                         "keys, values and index entries. Further calls fail with `:busy`. A larger " <>
+                         "write is accepted while no other is pending."
                    ],
                    timeout: [
                      type: :positive,
@@ -188,7 +203,7 @@ defmodule PowRedisCache.Options do
   # Validates the options, or the nested options of one option.
   defp validate!(options, declaration, option) do
     unless Keyword.keyword?(options) do
-      raise ArgumentError, "expected the options to be a keyword list, got: #{inspect(options)}"
+      raise ArgumentError, "expected the options to be a keyword list, got: #{Shape.of(options)}"
     end
 
     of = if option, do: " of #{inspect(option)}", else: ""
@@ -208,10 +223,9 @@ defmodule PowRedisCache.Options do
     Map.new(declaration, fn {name, declared} ->
       value = Keyword.get(options, name, declared[:default])
 
-      unless valid?(declared[:type], value) do
+      if problem = problem(declared[:type], value) do
         raise ArgumentError,
-              "expected #{inspect(name)}#{of} to be #{expected(declared[:type])}, got: " <>
-                shown(declared[:type], value)
+              "expected #{inspect(name)}#{of} to be #{expected(declared[:type])}, got: #{problem}"
       end
 
       {name, expand(declared[:type], value)}
@@ -230,6 +244,11 @@ defmodule PowRedisCache.Options do
     end
   end
 
+  @doc "Sets the name of an instance. Leaves what is no keyword list for `validate!/1` to refuse."
+  def named(options, name) do
+    if Keyword.keyword?(options), do: Keyword.put(options, :name, name), else: options
+  end
+
   @doc "Returns `:standalone`, `:sentinel` or `:cluster`."
   def topology(%{sentinel: %{}}), do: :sentinel
   def topology(%{cluster: [_ | _]}), do: :cluster
@@ -237,30 +256,15 @@ defmodule PowRedisCache.Options do
 
   @doc "Converts validated options for the native library."
   def to_native(options) do
-    sentinel = options.sentinel || %{sentinels: [], group: nil}
-
     options
-    |> Map.take([:database, :tls, :index, :decode])
-    |> Map.merge(Map.take(options, [:pool_size, :max_queue, :timeout, :connect_timeout]))
+    |> Map.take([:pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout])
+    |> Map.merge(Map.take(options, [:index, :decode]))
     |> Map.merge(%{
-      credentials: Endpoint.credentials(options),
+      endpoints: Endpoint.fixed(options),
       topology: topology(options),
-      tls_config: tls_config(options),
-      sentinels: Enum.map(sentinel.sentinels, &sentinel_to_native(&1, sentinel)),
-      group: sentinel.group
+      sentinels: Endpoint.sentinels(options.sentinel),
+      group: options.sentinel && options.sentinel.group
     })
-  end
-
-  defp sentinel_to_native(url, options) do
-    options
-    |> Map.take([:username, :password, :tls])
-    |> Map.merge(%{url: url, tls_config: tls_config(options)})
-  end
-
-  defp tls_config(options) do
-    options
-    |> Map.take([:cacertfile, :certfile, :keyfile])
-    |> Map.put(:verify, options.verify == :verify_peer)
   end
 
   @doc "Returns the docs of the options as a Markdown list."
@@ -271,19 +275,45 @@ defmodule PowRedisCache.Options do
     end)
   end
 
-  defp valid?(:url, value) when is_binary(value), do: url?(value, ["redis", "rediss", "unix"])
-  defp valid?(:url, value), do: function?(value)
-  defp valid?(:maybe_urls, value), do: is_nil(value) or valid?(:urls, value)
-
-  defp valid?(:urls, value) do
-    is_list(value) and value != [] and
-      Enum.all?(value, &(is_binary(&1) and url?(&1, ["redis", "rediss"])))
+  # What is wrong with a value, or nil. Never shows a value that may hold a password.
+  defp problem(:url, value) when is_binary(value) and value != "" do
+    with {:ok, _server} <- Url.parse(value), do: nil, else: ({:error, problem} -> problem)
   end
 
+  defp problem(:maybe_urls, nil), do: nil
+  defp problem(:maybe_urls, value), do: problem(:urls, value)
+
+  defp problem(:urls, value) do
+    if value != [] and Shape.list?(value) do
+      value |> Enum.with_index(1) |> Enum.find_value(&element_problem/1)
+    else
+      Shape.of(value)
+    end
+  end
+
+  defp problem(type, value) do
+    unless valid?(type, value), do: shown(type, value)
+  end
+
+  defp element_problem({url, position}) do
+    case is_binary(url) && Url.parse(url) do
+      {:ok, %{address: {_host, _port}}} -> nil
+      {:ok, _unix} -> "a list in which element #{position} is a unix:// URL"
+      {:error, problem} -> "a list in which element #{position} is #{problem}"
+      false -> "a list in which element #{position} is #{Shape.of(url)}"
+    end
+  end
+
+  defp valid?(:url, value), do: function?(value)
   defp valid?(:secret, value), do: valid?(:maybe_string, value) or function?(value)
   defp valid?(:maybe_string, value), do: is_nil(value) or valid?(:string, value)
   defp valid?(:string, value), do: is_binary(value) and value != ""
-  defp valid?(:path, value), do: valid?(:maybe_string, value)
+  defp valid?(:text, value), do: valid?(:string, value) and String.valid?(value)
+
+  defp valid?(:path, value) do
+    is_nil(value) or (valid?(:string, value) and not String.contains?(value, <<0>>))
+  end
+
   defp valid?(:database, value), do: is_nil(value) or (is_integer(value) and value in 0..65_535)
   defp valid?(:sentinel, value), do: is_nil(value) or Keyword.keyword?(value)
   defp valid?(:name, value), do: is_atom(value) and value not in [nil, true, false]
@@ -291,16 +321,8 @@ defmodule PowRedisCache.Options do
   defp valid?({:one_of, values}, value), do: value in values
   defp valid?(:ttl, value), do: value in [nil, :infinity] or ttl?(value)
 
-  defp url?(value, schemes) do
-    case URI.new(value) do
-      {:ok, %URI{scheme: "unix", path: path}} -> "unix" in schemes and path not in [nil, "", "/"]
-      {:ok, %URI{scheme: scheme, host: host}} -> scheme in schemes and host not in [nil, ""]
-      {:error, _part} -> false
-    end
-  end
-
   defp function?({module, function, arguments}) do
-    is_atom(module) and is_atom(function) and is_list(arguments)
+    is_atom(module) and is_atom(function) and Shape.list?(arguments)
   end
 
   defp function?(value), do: is_function(value, 0)
@@ -315,7 +337,7 @@ defmodule PowRedisCache.Options do
   defp expected(:urls), do: ~s(a list of URLs like "redis://localhost:6379")
   defp expected(:maybe_urls), do: expected(:urls)
   defp expected(:secret), do: "a string or a function"
-  defp expected(:string), do: "a string"
+  defp expected(type) when type in [:string, :text], do: "a string"
   defp expected(:maybe_string), do: "a string"
   defp expected(:path), do: "a file path"
   defp expected(:database), do: "a database number"
@@ -325,17 +347,18 @@ defmodule PowRedisCache.Options do
   defp expected(:ttl), do: "a positive integer (milliseconds), :infinity or nil"
   defp expected({:one_of, values}), do: Enum.map_join(values, " or ", &inspect/1)
 
-  # Never shows a value that may hold a password.
-  defp shown(:url, value) when is_binary(value) do
-    case String.split(value, "://", parts: 2) do
-      [scheme, _] -> ~s(a "#{scheme}://" URL)
-      [_] -> ~s(a string without "://")
-    end
+  defp shown(:text, value) when is_binary(value) and value != "", do: "a string that is not UTF-8"
+
+  defp shown(:path, value) when is_binary(value) and value != "" do
+    "a string with a NUL byte"
   end
 
-  defp shown(type, _value) when type in [:url, :urls, :maybe_urls, :secret, :sentinel] do
-    "another value"
+  # Atoms and numbers where no password is expected.
+  defp shown(type, value)
+       when (is_atom(value) or is_integer(value)) and
+              type not in [:url, :secret, :sentinel, :text, :path, :maybe_string, :string] do
+    inspect(value)
   end
 
-  defp shown(_type, value), do: inspect(value)
+  defp shown(_type, value), do: Shape.of(value)
 end

@@ -4,7 +4,7 @@ defmodule PowRedisCache.Reindex do
 
   alias PowRedisCache.Call
 
-  @zero %{keys: 0, indexed: 0, renamed: 0}
+  @zero %{keys: 0, indexed: 0, renamed: 0, skipped: 0}
 
   def run(options) do
     options = validate!(options)

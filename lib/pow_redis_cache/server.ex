@@ -16,14 +16,16 @@ defmodule PowRedisCache.Server do
       raise Error, reason: :nif_not_loaded, operation: :start, detail: error
     end
 
-    GenServer.start_link(__MODULE__, options, name: options.name)
+    # Wrapped in a function, so that no report of the start shows a password.
+    GenServer.start_link(__MODULE__, fn -> options end, name: options.name)
   end
 
   @doc "Returns a function that returns the options of an instance: they may hold a password."
   def options(name), do: GenServer.call(name, :options)
 
   @impl true
-  def init(options) do
+  def init(wrapped) do
+    options = wrapped.()
     Process.flag(:trap_exit, true)
     # In interactive mode, :telemetry is not loaded before its first use.
     Code.ensure_loaded?(:telemetry)
@@ -37,14 +39,10 @@ defmodule PowRedisCache.Server do
          %{
            handle: handle,
            timeout: options.timeout,
-           # Wrapped in a function, so that `inspect` of the state shows no password.
-           options: fn -> options end,
+           options: wrapped,
            provider: Endpoint.provider(options),
-           events: Events.new(options.name)
+           events: Events.new(options.name, Options.topology(options))
          }}
-
-      {:error, {:invalid_url, _details}} ->
-        {:stop, ArgumentError.exception("expected :url to be a valid Redis URL")}
 
       {:error, reason} ->
         {:stop, reason}

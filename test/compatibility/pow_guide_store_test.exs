@@ -111,7 +111,13 @@ defmodule PowRedisCache.PowGuideStoreTest do
       PowGuideStore.put(legacy, [ns, "token"], 3, @ttl)
       PowRedisCache.put(config, {session("s2"), :newer})
 
-      assert PowRedisCache.reindex(name: config[:name]) == %{keys: 4, indexed: 1, renamed: 2}
+      assert PowRedisCache.reindex(name: config[:name]) == %{
+               keys: 4,
+               indexed: 1,
+               renamed: 2,
+               skipped: 0
+             }
+
       assert PowGuideStore.get(pow_store, [ns | session("s1")]) == 1
       assert PowGuideStore.get(pow_store, [ns | session("s2")]) == :newer
       assert PowGuideStore.get(legacy, [ns | session("s1")]) == :not_found
@@ -129,7 +135,12 @@ defmodule PowRedisCache.PowGuideStoreTest do
                {session("s2"), :newer}
              ]
 
-      assert PowRedisCache.reindex(name: config[:name]) == %{keys: 3, indexed: 0, renamed: 0}
+      assert PowRedisCache.reindex(name: config[:name]) == %{
+               keys: 3,
+               indexed: 0,
+               renamed: 0,
+               skipped: 0
+             }
     end
 
     test "indexes the records of v1 page by page", %{
@@ -146,7 +157,7 @@ defmodule PowRedisCache.PowGuideStoreTest do
 
       test = self()
       numbers = PowRedisCache.reindex(name: config[:name], progress: &send(test, {:progress, &1}))
-      assert numbers == %{keys: 2_000, indexed: 2_000, renamed: 0}
+      assert numbers == %{keys: 2_000, indexed: 2_000, renamed: 0, skipped: 0}
       assert_received {:progress, %{keys: keys}} when keys < 2_000
       all = Map.put(numbers, :fraction, 1.0)
       assert_received {:progress, ^all}

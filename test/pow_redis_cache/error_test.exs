@@ -6,7 +6,7 @@ defmodule PowRedisCache.ErrorTest do
   # Reason and details from the native library; reason of the error; message.
   @messages [
     {{:busy, %{}}, :busy,
-     "get failed: the queue is full. Redis cannot keep up with the app: see `:max_queue` and `:pool_size`"},
+     "get failed: the queue is full. Redis cannot keep up with the app: see `:max_queue`, `:max_queue_bytes` and `:pool_size`"},
     {{:timeout, %{}}, :timeout,
      "get failed: no reply from Redis within `:timeout`. Is the server overloaded or the network slow?"},
     {{:disconnected, %{}}, :disconnected,

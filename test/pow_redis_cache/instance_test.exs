@@ -52,7 +52,7 @@ defmodule PowRedisCache.InstanceTest do
       assert AdminSessions.delete(admin, "key") == :ok
       assert AdminSessions.ping() == :ok
       assert %{calls: 5} = AdminSessions.info()
-      assert AdminSessions.reindex() == %{keys: 0, indexed: 0, renamed: 0}
+      assert AdminSessions.reindex() == %{keys: 0, indexed: 0, renamed: 0, skipped: 0}
     end
 
     test "stops if its owner is killed", %{server: server} do

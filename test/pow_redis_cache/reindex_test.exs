@@ -40,14 +40,14 @@ defmodule PowRedisCache.ReindexTest do
       before = state(client)
 
       numbers = PowRedisCache.reindex(name: name, dry_run: true)
-      assert numbers == %{keys: 3_500, indexed: 3_001, renamed: 3_000}
+      assert numbers == %{keys: 3_500, indexed: 3_001, renamed: 3_000, skipped: 0}
       assert state(client) == before
 
       assert %{indexed: 3_001, renamed: 3_000} = PowRedisCache.reindex(name: name)
       refute state(client) == before
 
       numbers = PowRedisCache.reindex(name: name, dry_run: true)
-      assert numbers == %{keys: 3_500, indexed: 0, renamed: 0}
+      assert numbers == %{keys: 3_500, indexed: 0, renamed: 0, skipped: 0}
     end
 
     @tag instance: [index: false]
@@ -55,17 +55,17 @@ defmodule PowRedisCache.ReindexTest do
       write_legacy(context, [1, 2])
       PowRedisCache.put(config, {["ours", 1], 1})
       before = state(context.client)
-      numbers = %{keys: 3, indexed: 0, renamed: 2}
+      numbers = %{keys: 3, indexed: 0, renamed: 2, skipped: 0}
       assert PowRedisCache.reindex(name: name, dry_run: true) == numbers
       assert state(context.client) == before
       assert %{indexed: 0, renamed: 2} = PowRedisCache.reindex(name: name)
-      assert PowRedisCache.reindex(name: name) == %{keys: 3, indexed: 0, renamed: 0}
+      assert PowRedisCache.reindex(name: name) == %{keys: 3, indexed: 0, renamed: 0, skipped: 0}
     end
 
     test "works on a read-only replica", %{client: client, name: name} = context do
       write_legacy(context, [1])
       "OK" = RedisClient.command!(client, ["REPLICAOF", "127.0.0.1", Ports.free()])
-      numbers = %{keys: 1, indexed: 1, renamed: 1}
+      numbers = %{keys: 1, indexed: 1, renamed: 1, skipped: 0}
       assert PowRedisCache.reindex(name: name, dry_run: true) == numbers
     end
   end
@@ -96,7 +96,7 @@ defmodule PowRedisCache.ReindexTest do
     end
 
     test "of an empty database is 1.0", %{name: name} do
-      assert collect(name, []) == [%{keys: 0, indexed: 0, renamed: 0, fraction: 1.0}]
+      assert collect(name, []) == [%{keys: 0, indexed: 0, renamed: 0, skipped: 0, fraction: 1.0}]
     end
 
     # The counts after each page. The fraction never decreases.

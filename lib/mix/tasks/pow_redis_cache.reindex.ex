@@ -130,8 +130,13 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
     end
   end
 
-  defp summary(%{keys: keys, indexed: indexed, renamed: renamed}, dry_run) do
+  defp summary(%{keys: keys, indexed: indexed, renamed: renamed} = numbers, dry_run) do
     {were, note} = if dry_run, do: {"would be", ". Nothing was written"}, else: {"were", ""}
-    "Scanned #{keys} keys: #{indexed} #{were} indexed, #{renamed} #{were} renamed#{note}"
+
+    "Scanned #{keys} keys: #{indexed} #{were} indexed, #{renamed} #{were} renamed" <>
+      skipped(numbers.skipped) <> note
   end
+
+  defp skipped(0), do: ""
+  defp skipped(number), do: ". Skipped #{number} with more than 64 parts or 16 kB"
 end

@@ -2,7 +2,7 @@ defmodule PowRedisCache.Doctor.Checks do
   @moduledoc false
   # Turns the report of the native library into checks, each with advice.
 
-  import PowRedisCache.Doctor.Failure, only: [failure: 2, unknown: 2]
+  import PowRedisCache.Doctor.Failure, only: [failure: 3, unknown: 2]
 
   alias PowRedisCache.{Native, Options}
   alias PowRedisCache.Doctor.{Check, ConnectReport, Denied, Failure, KeyspaceStats, ServerInfo}
@@ -22,6 +22,7 @@ defmodule PowRedisCache.Doctor.Checks do
     "latency",
     "memory",
     "eviction",
+    "persistence",
     "clients",
     "permissions",
     "clock",
@@ -47,8 +48,8 @@ defmodule PowRedisCache.Doctor.Checks do
     checks
   end
 
-  def all(_options, {:error, reason}) do
-    {detail, advice} = Failure.explain(reason)
+  def all(options, {:error, reason}) do
+    {detail, advice} = Failure.explain(reason, Options.topology(options))
     failed_at("configuration", detail, advice)
   end
 
@@ -108,7 +109,8 @@ defmodule PowRedisCache.Doctor.Checks do
     ConnectReport.check(name, report)
   end
 
-  defp check(name, report) when name in ["server", "role", "memory", "eviction", "clients"] do
+  defp check(name, report)
+       when name in ["server", "role", "memory", "eviction", "persistence", "clients"] do
     ServerInfo.check(name, report)
   end
 
@@ -127,8 +129,8 @@ defmodule PowRedisCache.Doctor.Checks do
     Denied.check(denied, report.connect.user, Options.topology(report.options))
   end
 
-  defp check("permissions", %{denied: {:error, reason}}),
-    do: failure("could not be tested", reason)
+  defp check("permissions", %{denied: {:error, reason}} = report),
+    do: failure("could not be tested", reason, report)
 
   defp check("clock", %{clock_skew_ms: {:ok, skew}}) when abs(skew) >= @clock_skew do
     {:warning,

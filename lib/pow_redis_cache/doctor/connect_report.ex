@@ -2,33 +2,53 @@ defmodule PowRedisCache.Doctor.ConnectReport do
   @moduledoc false
   # The checks of a connect, from the endpoint to the login.
 
-  import PowRedisCache.Doctor.Failure, only: [failure: 2]
+  import PowRedisCache.Doctor.Failure, only: [failure: 3]
 
-  alias PowRedisCache.Doctor.Certificate
+  alias PowRedisCache.Doctor.{Certificate, Failure}
+  alias PowRedisCache.Error.Connection
   alias PowRedisCache.Options
+
+  # The TLS problems that are about the server's certificate.
+  @certificate_codes [
+    :unknown_ca,
+    :ca_certificate,
+    :expired,
+    :not_yet_valid,
+    :wrong_host,
+    :no_names,
+    :old_certificate,
+    :wrong_purpose,
+    :bad_certificate
+  ]
 
   # A certificate that expires in fewer days is a warning.
   @min_days_left 14
 
   @doc "Returns the result of a check, or `nil` if it did not run."
-  def check("endpoint", %{endpoints: {:error, reason}, options: options}) do
+  def check("endpoint", %{endpoints: {:error, reason}, options: options} = report) do
     what = %{
       standalone: "cannot resolve the address of Redis",
       sentinel: "no sentinel reports the address of the primary",
       cluster: "cannot resolve the addresses of the cluster"
     }
 
-    topology = Options.topology(options)
-    result = failure(what[topology], reason)
+    case {Options.topology(options), report.unreachable} do
+      {:sentinel, [_ | _] = sentinels} ->
+        {:error, Enum.join([what.sentinel | causes(sentinels)], "; "),
+         "Check :sentinels and :group, and that the sentinels are running."}
 
-    # The advice of an error is about :url.
-    if topology == :sentinel,
-      do: put_elem(result, 2, "Check :sentinels and :group, and that the sentinels are running."),
-      else: result
+      {topology, _} ->
+        failure(what[topology], reason, report)
+    end
   end
 
-  def check("endpoint", %{primaries: {:error, reason}}) do
-    failure("the node does not report its slots", reason)
+  def check("endpoint", %{primaries: {:error, reason}} = report) do
+    failure("the node does not report its slots", reason, report)
+  end
+
+  def check("endpoint", %{unreachable_primaries: [_ | _] = nodes} = report) do
+    {:error, Enum.join([one_node(report) | causes(nodes)], "; "),
+     sentence(Connection.advice(%{topology: :cluster, announced: true}))}
   end
 
   def check("endpoint", %{connect: connect} = report) do
@@ -38,11 +58,17 @@ defmodule PowRedisCache.Doctor.ConnectReport do
       {:standalone, _} ->
         {:ok, address}
 
-      {:sentinel, %{options: options}} ->
-        {:ok, "#{address}, the primary of #{options.sentinel.group}"}
+      {:sentinel, %{unreachable: []}} ->
+        {:ok, primary(report)}
+
+      {:sentinel, %{unreachable: sentinels}} ->
+        {:warning, Enum.join([primary(report) | causes(sentinels)], "; "),
+         "Start these sentinels, or remove them from :sentinels."}
 
       {:cluster, %{unreachable: [_ | _] = others}} ->
-        {:warning, one_node(report) <> "; cannot connect to #{Enum.join(others, ", ")}",
+        addresses = Enum.map_join(others, ", ", &elem(&1, 0))
+
+        {:warning, one_node(report) <> "; cannot connect to #{addresses}",
          "Start these nodes, or remove them from :cluster."}
 
       {:cluster, _} ->
@@ -68,7 +94,8 @@ defmodule PowRedisCache.Doctor.ConnectReport do
       end
 
     {:error, what,
-     "Correct the host in :url. `getent hosts #{host}` shows how this host resolves it."}
+     address_advice(options, "Correct the host in #{option(options)}.") <>
+       " `getent hosts #{host}` shows how this host resolves it."}
   end
 
   def check("connection", %{connect: %{connect: {:ok, took}, address: address}}) do
@@ -80,12 +107,23 @@ defmodule PowRedisCache.Doctor.ConnectReport do
         options: options
       }) do
     {:error, "no reply from #{connect.address} within #{options.connect_timeout} ms",
-     "Allow this host to reach that port in your firewall or security group, or correct :url."}
+     address_advice(
+       options,
+       "Allow this host to reach that port in your firewall or security group, or correct " <>
+         "#{option(options)}."
+     )}
   end
 
-  def check("connection", %{connect: %{connect: {:error, _reason}, address: address}}) do
-    {:error, "#{address} refused the connection or is unreachable",
-     "Start Redis there, or correct the host and port in :url. In a container, localhost is the container."}
+  def check("connection", %{
+        connect: %{connect: {:error, {_reason, details}}, address: address},
+        options: options
+      }) do
+    {:error, Connection.what(details[:cause], address),
+     address_advice(
+       options,
+       "Start Redis there, or correct the host and port in #{option(options)}. In a container, " <>
+         "localhost is the container."
+     )}
   end
 
   def check("TLS", %{connect: %{handshake: nil}}), do: nil
@@ -99,12 +137,18 @@ defmodule PowRedisCache.Doctor.ConnectReport do
     }
 
     {:error, what[reason],
-     "Check that the port in :url uses TLS. If it does not, use `redis://` or `tls: false`."}
+     "Check that the port in #{option(options)} uses TLS. If it does not, use `redis://` or " <>
+       "`tls: false`."}
   end
 
-  def check("TLS", %{connect: %{handshake: {:error, reason}, certificate: der}}) do
-    {:error, what, advice} = failure("rejected", reason)
-    {:error, what <> shown(Certificate.read(der)), advice}
+  def check("TLS", %{connect: %{handshake: {:error, {:tls, %{code: code}} = reason}}} = report)
+      when code in @certificate_codes do
+    {:error, what, advice} = failure("rejected", reason, report)
+    {:error, what <> shown(Certificate.read(report.connect.certificate)), advice}
+  end
+
+  def check("TLS", %{connect: %{handshake: {:error, reason}}} = report) do
+    failure("failed", reason, report)
   end
 
   def check("TLS", %{connect: %{certificate: der}, options: %{verify: :verify_none}}) do
@@ -128,10 +172,12 @@ defmodule PowRedisCache.Doctor.ConnectReport do
 
   def check("login", %{connect: %{login: {:ok, _}, user: user}}), do: {:ok, "as #{user}"}
 
-  def check("login", %{connect: %{login: {:error, _reason}, database_refused: true}}) do
-    {:error, "username and password are correct, but SELECT of the database failed",
-     "Set the database in :url or :database to one that exists (`databases` in the server's " <>
-       "configuration) and that the user may SELECT."}
+  def check("login", %{
+        connect: %{login: {:error, reason}, database_refused: true},
+        options: options
+      }) do
+    {_cause, advice} = Failure.explain(reason, Options.topology(options))
+    {:error, "username and password are correct, but SELECT of the database failed", advice}
   end
 
   def check("login", %{connect: %{login: {:error, {:disconnected, _}}}}) do
@@ -144,18 +190,44 @@ defmodule PowRedisCache.Doctor.ConnectReport do
      "Check whether the server hangs, and whether the port uses TLS (`rediss://`)."}
   end
 
-  def check("login", %{connect: %{login: {:error, {:server, %{code: "ERR"}}}, user: user}}) do
-    {:error, "as #{user}: Redis returned an error (ERR)",
-     "Remove the password from :url if the server has none. Otherwise, check the log of the server."}
-  end
-
-  def check("login", %{connect: %{login: {:error, reason}, user: user}}),
-    do: failure("as #{user}", reason)
+  def check("login", %{connect: %{login: {:error, reason}, user: user}} = report),
+    do: failure("as #{user}", reason, report)
 
   def check(_name, _report), do: nil
 
   @doc "Formats microseconds as milliseconds."
   def milliseconds(microseconds), do: "#{Float.round(microseconds / 1_000, 2)} ms"
+
+  # What to do about an address: what `advice` says, unless the sentinels named it.
+  defp address_advice(options, advice) do
+    case Options.topology(options) do
+      :sentinel -> sentence(Connection.advice(%{topology: :sentinel, announced: true}))
+      _ -> advice
+    end
+  end
+
+  defp sentence(<<first::utf8, rest::binary>>), do: String.upcase(<<first::utf8>>) <> rest <> "."
+
+  # The option that has the address.
+  defp option(options) do
+    String.trim(Connection.option(%{topology: Options.topology(options)}), "`")
+  end
+
+  # Why each of these servers cannot be used.
+  defp causes(servers) do
+    for {address, reason} <- servers do
+      case reason do
+        {:disconnected, details} -> Connection.what(details[:cause], address)
+        {:timeout, _details} -> Connection.what(nil, address)
+        {:no_primary, _details} -> "#{address} reports no primary for the group"
+        _ -> "#{address}: #{elem(Failure.explain(reason, :sentinel), 0)}"
+      end
+    end
+  end
+
+  defp primary(%{connect: connect, options: options}) do
+    "#{connect.address}, the primary of #{options.sentinel.group}"
+  end
 
   defp one_node(%{connect: connect, primaries: primaries}) do
     cluster =

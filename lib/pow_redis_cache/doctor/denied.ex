@@ -1,30 +1,78 @@
 defmodule PowRedisCache.Doctor.Denied do
   @moduledoc false
-  # The commands and keys that are denied to the Redis user, and the ACL line that permits them.
+  # The commands and keys that the server refuses to the Redis user, and what permits them.
 
   alias PowRedisCache.Commands
+  alias PowRedisCache.Doctor.Failure
 
-  @doc "Returns the result of the check, given the commands denied by name and those denied by key."
-  def check(%{commands: [], keys: []}, user, _topology) do
+  @doc "Returns the result of the check, given the refused commands and keys."
+  def check(%{writes: reason}, _user, topology) when reason != nil do
+    {cause, advice} = Failure.explain(reason, topology)
+    {:error, cause, advice}
+  end
+
+  def check(%{commands: [], keys: [], missing: []}, user, _topology) do
     {:ok, "#{user} may run all required commands"}
   end
 
-  def check(denied, user, topology) do
-    {:error, "#{user} may not #{Enum.join(commands(denied) ++ keys(denied), ", or ")}",
-     "Run on the server: `#{line(denied, user, topology)}`"}
+  def check(refused, user, topology) do
+    status = if required?(refused), do: :error, else: :warning
+    {status, detail(refused, user), Enum.join(advice(refused, user, topology, status), " ")}
   end
 
-  defp commands(%{commands: []}), do: []
-  defp commands(%{commands: names}), do: ["run #{Enum.join(names, ", ")}"]
+  defp required?(refused) do
+    refused.keys != [] or (refused.commands ++ refused.missing) -- Commands.optional() != []
+  end
 
-  defp keys(%{keys: []}), do: []
-  defp keys(%{keys: _names}), do: ["access the keys"]
+  defp detail(refused, user) do
+    denied = denied(refused.commands) ++ if(refused.keys == [], do: [], else: ["access the keys"])
+    denied = if denied == [], do: [], else: ["#{user} may not #{Enum.join(denied, ", or ")}"]
 
-  defp line(denied, user, topology) do
-    Enum.join(
-      ["ACL SETUSER", user] ++ patterns(denied) ++ Commands.acl_rules(topology),
-      " "
-    )
+    missing =
+      if refused.missing == [],
+        do: [],
+        else: ["the server refuses #{Enum.join(refused.missing, ", ")}"]
+
+    Enum.join(denied ++ missing, "; ")
+  end
+
+  defp denied([]), do: []
+  defp denied(names), do: ["run #{Enum.join(names, ", ")}"]
+
+  defp advice(refused, user, topology, status) do
+    weaker(refused, status) ++ permit(refused, user, topology) ++ rename(refused.missing)
+  end
+
+  defp weaker(_refused, :error), do: []
+
+  defp weaker(refused, :warning) do
+    refused = refused.commands ++ refused.missing
+
+    for {names, consequence} <- [
+          {["TIME"], "Without TIME, the clock of this host is used."},
+          {["ECHO"], "Without ECHO, a reply too many or too few may go unnoticed."},
+          {["INFO", "CLIENT|INFO", "CLIENT|KILL"],
+           "Without INFO, CLIENT|INFO and CLIENT|KILL, a write of a lost connection may be " <>
+             "executed late: a deleted session may come back."}
+        ],
+        Enum.any?(names, &(&1 in refused)),
+        do: consequence
+  end
+
+  defp permit(%{commands: [], keys: []}, _user, _topology), do: []
+
+  defp permit(denied, user, topology) do
+    rules = ["ACL SETUSER", user] ++ patterns(denied) ++ Commands.acl_rules(topology)
+    ["Run on the server: `#{Enum.join(rules, " ")}`"]
+  end
+
+  defp rename([]), do: []
+
+  defp rename(_missing) do
+    [
+      "Remove these commands from `rename-command` in the server's configuration. If a proxy refuses " <>
+        "them, connect without it."
+    ]
   end
 
   # Every key starts with the version byte of the external term format, which is "g" in Base64. Redis

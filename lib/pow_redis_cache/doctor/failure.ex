@@ -2,7 +2,7 @@ defmodule PowRedisCache.Doctor.Failure do
   @moduledoc false
   # Turns an error of the native library into the result of a check.
 
-  alias PowRedisCache.Error
+  alias PowRedisCache.{Error, Options}
 
   @doc "The result of a check whose optional command failed, often for lack of a permission."
   def unknown({:server, %{code: "NOPERM"}}, %{connect: connect}) do
@@ -10,21 +10,27 @@ defmodule PowRedisCache.Doctor.Failure do
      "To enable this check, run on the server: `ACL SETUSER #{connect.user} +info +ping +time`"}
   end
 
-  def unknown(reason, _report), do: failure("unknown", reason)
+  def unknown({:server, %{code: "ERR"}}, _report) do
+    {:warning, "unknown: the server refuses the command",
+     "To enable this check, remove INFO, PING and TIME from `rename-command` in the server's " <>
+       "configuration."}
+  end
+
+  def unknown(reason, report), do: failure("unknown", reason, report)
 
   @doc "The result of a failed check."
-  def failure(what, reason) do
-    {cause, advice} = explain(reason)
+  def failure(what, reason, %{options: options}) do
+    {cause, advice} = explain(reason, Options.topology(options))
     {:error, "#{what}: #{cause}", advice}
   end
 
   @doc "Returns cause and advice: the first sentence of the error message, and the rest."
-  def explain({:start_failed, _details}) do
+  def explain({:start_failed, _details}, _topology) do
     {"the operating system could not start a thread", "Raise the thread limit of this host."}
   end
 
-  def explain(reason) do
-    message = Exception.message(Error.from_native(:doctor, reason))
+  def explain(reason, topology) do
+    message = Exception.message(Error.from_native(:doctor, reason, topology))
 
     case message
          |> String.replace_prefix("doctor failed: ", "")

@@ -21,7 +21,9 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
     plain =
       for({_namespace, _indexed, plain} <- keyspace_stats.namespaces, do: plain) |> Enum.sum()
 
-    detail = namespaces(keyspace_stats.namespaces) <> scanned(keyspace_stats)
+    detail =
+      namespaces(keyspace_stats.namespaces) <>
+        scanned(keyspace_stats) <> skipped(keyspace_stats.too_long)
 
     case keyspace_stats.end do
       {:error, reason} ->
@@ -113,4 +115,7 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
 
   defp scanned(%{end: {:error, _reason}, keys: keys}),
     do: "; scanned #{keys} keys, then failed"
+
+  defp skipped(0), do: ""
+  defp skipped(number), do: "; skipped #{number} with more than 64 parts or 16 kB"
 end

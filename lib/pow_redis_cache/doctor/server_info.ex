@@ -84,6 +84,26 @@ defmodule PowRedisCache.Doctor.ServerInfo do
      "`CONFIG SET maxmemory-policy noeviction`, or set it at your provider."}
   end
 
+  def check("persistence", %{info: {:ok, %{saves_succeed: false}}}) do
+    {:error, "the last attempt to write to the disk failed",
+     "Check the space on the disk, the permissions of the folder, and the log of Redis. Until it " <>
+       "succeeds, Redis may refuse writes (MISCONF), and a restart may lose sessions."}
+  end
+
+  def check("persistence", %{info: {:ok, %{appends_to_file: true}}}),
+    do: {:ok, "Redis appends writes to a file"}
+
+  def check("persistence", %{info: {:ok, _info}, snapshots: {:ok, true}}),
+    do: {:ok, "Redis saves snapshots"}
+
+  def check("persistence", %{info: {:ok, _info}, snapshots: {:ok, false}}) do
+    {:warning, "Redis keeps nothing on disk: after a restart, all users are logged out",
+     "Set `appendonly yes` or `save` in the server's configuration, or enable persistence at your " <>
+       "provider."}
+  end
+
+  def check("persistence", %{info: {:ok, _info}}), do: {:ok, @not_reported}
+
   def check("clients", %{
         info: {:ok, %{connected_clients: used, maxclients: limit}},
         options: options

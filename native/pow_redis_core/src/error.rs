@@ -1,15 +1,58 @@
 //! The error of a failed call.
 
+mod reply_line;
+mod tls_problem;
+
+use std::path::Path;
 use std::{fmt, io};
 
-use rustls::CertificateError;
+use redis::ServerError;
 
+use self::reply_line::reply_line;
+pub use self::tls_problem::{FileProblem, PemFile, TlsProblem};
 use crate::etf;
 
-/// The error of a failed call. Contains no key, value or password.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What Redis said is left out if it has this many bytes in common with a secret.
+const SECRET_BYTES: usize = 8;
+
+/// The error of a failed call. Contains no key, value or password. Errors of the same kind are equal.
+#[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
+    details: Box<Details>,
+}
+
+/// What else is known about an error.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Details {
+    /// What Redis said: printable ASCII, one line, without arguments of commands.
+    pub reply: Option<String>,
+    /// The address of the server, if connecting to it or logging in failed.
+    pub address: Option<String>,
+    /// Whether a sentinel or a node of the cluster named that address.
+    pub is_announced: bool,
+    /// Why the connection failed.
+    pub cause: Option<ConnectFailure>,
+    /// The file that cannot be used.
+    pub file: Option<String>,
+}
+
+/// Why a connection failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// The host name has no address.
+    Unresolved,
+    /// Nothing listens at the address.
+    Refused,
+    /// There is no route to the address.
+    NoRoute,
+    /// This process may not connect.
+    NotPermitted,
+    /// There is no such Unix socket.
+    NoSuchSocket,
+    /// The server closed the connection.
+    Closed,
 }
 
 /// The kind of an [`Error`].
@@ -60,21 +103,6 @@ pub enum ErrorKind {
     Url,
 }
 
-/// The reason why TLS failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsProblem {
-    /// The certificate is signed by an unknown authority.
-    UnknownCa,
-    /// The certificate has expired or is not valid yet.
-    Expired,
-    /// The certificate is for another host.
-    WrongHost,
-    /// A certificate file cannot be read.
-    CertificateFile,
-    /// Any other failure of the handshake.
-    Handshake,
-}
-
 /// The code of an error reply: its first word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCode(String);
@@ -117,15 +145,61 @@ impl ServerCode {
 }
 
 impl Error {
+    /// The error of an error reply.
+    pub(crate) fn from_reply(reply: &ServerError) -> Self {
+        let code = ServerCode::new(reply.code());
+        let text = [reply.code(), reply.details().unwrap_or_default()].join(" ");
+        let mut error = Self::from(ErrorKind::Server(code));
+        error.details.reply = Some(reply_line(text.trim_end()));
+        error
+    }
+
+    /// A file that TLS cannot use.
+    pub(crate) fn from_file(problem: TlsProblem, path: &Path) -> Self {
+        let mut error = Self::from(ErrorKind::Tls(problem));
+        error.details.file = Some(printable(&path.to_string_lossy()));
+        error
+    }
+
     /// The kind of error.
     pub const fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
+    /// What else is known about it.
+    pub const fn details(&self) -> &Details {
+        &self.details
+    }
+
+    /// The same error, while connecting to this address.
+    #[must_use]
+    pub(crate) fn at(mut self, address: impl fmt::Display) -> Self {
+        self.details.address = Some(printable(&address.to_string()));
+        self
+    }
+
+    /// The same error, at an address that a sentinel or a node of the cluster named.
+    #[must_use]
+    pub(crate) fn announced(mut self) -> Self {
+        self.details.is_announced = true;
+        self
+    }
+
+    /// The same error. What Redis said is left out if it may contain the secret.
+    #[must_use]
+    pub(crate) fn without(mut self, secret: &[u8]) -> Self {
+        let window = secret.len().min(SECRET_BYTES);
+        self.details.reply = self.details.reply.filter(|reply| {
+            let mut windows = reply.as_bytes().windows(window.max(1));
+            window == 0 || !windows.any(|bytes| is_part_of(bytes, secret))
+        });
+        self
+    }
+
     /// Whether a retry over this or another connection may succeed.
     pub(crate) fn is_retryable(&self) -> bool {
         match &self.kind {
-            ErrorKind::Server(code) => code.requires_reconnect(),
+            ErrorKind::Server(code) => code.requires_reconnect() || self.is_closing_for_now(),
             ErrorKind::Busy
             | ErrorKind::Closed
             | ErrorKind::ConnectionLost
@@ -150,8 +224,37 @@ impl Error {
     }
 
     /// Whether the connection can still be used after it.
-    pub(crate) const fn keeps_connection(&self) -> bool {
-        matches!(self.kind, ErrorKind::Server(_) | ErrorKind::ResultTooLarge)
+    pub(crate) fn keeps_connection(&self) -> bool {
+        let is_kept = matches!(self.kind, ErrorKind::Server(_) | ErrorKind::ResultTooLarge);
+        is_kept && !self.ends_connection()
+    }
+
+    /// Whether Redis closes the connection after this reply.
+    pub(crate) fn ends_connection(&self) -> bool {
+        self.has_code("DENIED") || self.is_closing_for_now()
+    }
+
+    /// Whether it says why the server closed the connection.
+    pub(crate) fn explains_close(&self) -> bool {
+        self.ends_connection() || matches!(self.kind, ErrorKind::Tls(_))
+    }
+
+    /// Whether Redis closes the connection, but may accept another one.
+    fn is_closing_for_now(&self) -> bool {
+        let closes = |reply: &str| {
+            reply.starts_with("ERR max number of clients")
+                || reply.starts_with("ERR Protocol error")
+        };
+        self.details.reply.as_deref().is_some_and(closes)
+    }
+
+    /// The error to report while no server can be reached: a server that does not answer is unreachable.
+    #[must_use]
+    pub(crate) fn or_unreachable(mut self) -> Self {
+        if self.kind == ErrorKind::Timeout && self.details.address.is_some() {
+            self.kind = ErrorKind::Disconnected;
+        }
+        self
     }
 
     /// Whether the command is for another type of Redis key.
@@ -174,41 +277,72 @@ impl Error {
     }
 }
 
-impl From<ErrorKind> for Error {
-    fn from(kind: ErrorKind) -> Self {
-        Self { kind }
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
     }
 }
 
-/// The error of a failed read or write.
+impl Eq for Error {}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self {
+            kind,
+            details: Box::default(),
+        }
+    }
+}
+
+/// The error of a failed lookup, connect, read or write.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
-        match (tls_problem(&error), error.kind()) {
+        let kind = match (TlsProblem::of(&error), error.kind()) {
             (Some(problem), _) => ErrorKind::Tls(problem),
             (None, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => ErrorKind::Timeout,
             (None, _) => ErrorKind::Disconnected,
-        }
-        .into()
+        };
+        let mut disconnected = Self::from(kind);
+        disconnected.details.cause = connect_failure(&error);
+        disconnected
     }
 }
 
-/// The reason why TLS failed, if the error is from TLS.
-fn tls_problem(error: &io::Error) -> Option<TlsProblem> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(match error {
-        rustls::Error::InvalidCertificate(error) => match error {
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => TlsProblem::Expired,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                TlsProblem::WrongHost
-            }
-            CertificateError::UnknownIssuer => TlsProblem::UnknownCa,
-            _ => TlsProblem::Handshake,
-        },
-        _ => TlsProblem::Handshake,
+fn connect_failure(error: &io::Error) -> Option<ConnectFailure> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            ConnectFailure::NoRoute
+        }
+        io::ErrorKind::PermissionDenied => ConnectFailure::NotPermitted,
+        io::ErrorKind::NotFound => ConnectFailure::NoSuchSocket,
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => ConnectFailure::Closed,
+        // The standard library has no kind for it.
+        _ if error.to_string().starts_with("failed to lookup address") => {
+            ConnectFailure::Unresolved
+        }
+        _ => return None,
     })
+}
+
+/// Replaces characters that are not printable.
+pub(crate) fn printable(text: &str) -> String {
+    let replace = |character: char| {
+        if character.is_control() {
+            '?'
+        } else {
+            character
+        }
+    };
+    text.chars().map(replace).collect()
+}
+
+/// Whether the bytes occur in the secret.
+fn is_part_of(bytes: &[u8], secret: &[u8]) -> bool {
+    secret.windows(bytes.len()).any(|window| window == bytes)
 }
 
 impl fmt::Display for Error {
@@ -247,23 +381,13 @@ impl fmt::Display for Error {
     }
 }
 
-impl fmt::Display for TlsProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UnknownCa => "the certificate is signed by an unknown authority",
-            Self::Expired => "the certificate has expired or is not valid yet",
-            Self::WrongHost => "the certificate is for another host",
-            Self::CertificateFile => "a certificate file cannot be read",
-            Self::Handshake => "the handshake failed",
-        })
-    }
-}
-
 impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use rustls::CertificateError;
 
     #[test]
     fn keeps_only_codes_of_error_replies() {
@@ -291,6 +415,117 @@ mod tests {
             let name = format!("{error:?}");
             assert_eq!(Error::from(error), kind.into(), "{name}");
         }
+    }
+
+    #[test]
+    fn distinguishes_failed_connects() {
+        let lookup = "failed to lookup address information: Name or service not known";
+        for (error, cause) in [
+            (
+                io::ErrorKind::ConnectionRefused.into(),
+                Some(ConnectFailure::Refused),
+            ),
+            (
+                io::ErrorKind::HostUnreachable.into(),
+                Some(ConnectFailure::NoRoute),
+            ),
+            (
+                io::ErrorKind::PermissionDenied.into(),
+                Some(ConnectFailure::NotPermitted),
+            ),
+            (
+                io::ErrorKind::NotFound.into(),
+                Some(ConnectFailure::NoSuchSocket),
+            ),
+            (
+                io::ErrorKind::UnexpectedEof.into(),
+                Some(ConnectFailure::Closed),
+            ),
+            (io::Error::other(lookup), Some(ConnectFailure::Unresolved)),
+            (io::Error::other("other"), None),
+            (io::ErrorKind::TimedOut.into(), None),
+        ] {
+            let name = format!("{error:?}");
+            assert_eq!(Error::from(error).details().cause, cause, "{name}");
+        }
+    }
+
+    fn reply(line: &str) -> Error {
+        match redis::parse_redis_value(format!("-{line}\r\n").as_bytes()) {
+            Ok(redis::Value::ServerError(error)) => Error::from_reply(&error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn keeps_what_redis_said() {
+        for (line, code, said) in [
+            (
+                "LOADING Redis is loading",
+                "LOADING",
+                "LOADING Redis is loading",
+            ),
+            (
+                "ERR unknown command 'g2w'",
+                "ERR",
+                "ERR unknown command ...",
+            ),
+            ("upstream failure", "ERR", "upstream failure"),
+            ("NOAUTH", "NOAUTH", "NOAUTH"),
+        ] {
+            let error = reply(line);
+            assert!(error.has_code(code), "{line}");
+            assert_eq!(error.details().reply.as_deref(), Some(said));
+        }
+    }
+
+    #[test]
+    fn leaves_out_what_may_contain_a_secret() {
+        let said = |secret: &str| {
+            reply("ERR no tomorrow for us")
+                .without(secret.as_bytes())
+                .details
+                .reply
+        };
+        for secret in ["tomorrow", "no tomorrow", "xx tomorrow xx", "us"] {
+            assert_eq!(said(secret), None, "{secret}");
+        }
+        for secret in ["", "tomorow", "yesterday", "no tomo-row"] {
+            assert!(said(secret).is_some(), "{secret}");
+        }
+    }
+
+    #[test]
+    fn knows_which_replies_to_wait_for() {
+        for (line, is_retryable, keeps_connection) in [
+            ("BUSY Redis is busy running a script", true, true),
+            ("NOREPLICAS Not enough good replicas to write.", true, true),
+            ("ERR max number of clients reached", true, false),
+            ("ERR Protocol error: invalid bulk length", true, false),
+            ("DENIED Redis is running in protected mode", false, false),
+            ("MISCONF Errors writing to the AOF file", false, true),
+            ("NOPERM No permissions", false, true),
+            ("OOM command not allowed", false, true),
+            ("ERR DB index is out of range", false, true),
+        ] {
+            let error = reply(line);
+            assert_eq!(error.is_retryable(), is_retryable, "{line}");
+            assert_eq!(error.keeps_connection(), keeps_connection, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_silent_server_is_unreachable() {
+        let timeout = || Error::from(ErrorKind::Timeout);
+        let silent = timeout().at("10.0.0.1:6379").or_unreachable();
+        assert_eq!(silent, ErrorKind::Disconnected.into());
+        assert_eq!(silent.details().address.as_deref(), Some("10.0.0.1:6379"));
+        assert_eq!(timeout().or_unreachable(), timeout());
+    }
+
+    #[test]
+    fn shows_no_control_characters() {
+        assert_eq!(printable("8\u{1b}[2Jä\n"), "8?[2Jä?");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::keyspace::layout::Layout;
 use crate::net::config::ConnectConfig;
+use crate::net::endpoint::Endpoint;
 
 /// How a cache is set up.
 #[derive(Clone, Debug)]
@@ -24,10 +25,10 @@ pub struct Options {
 
 impl Options {
     /// One server, two workers, five seconds.
-    pub fn for_url(url: &str) -> Self {
+    pub fn for_endpoint(endpoint: Endpoint) -> Self {
         let timeout = Duration::from_secs(5);
         Self {
-            connect: ConnectConfig::for_url(url, timeout),
+            connect: ConnectConfig::for_endpoint(endpoint, timeout),
             pool_size: 2,
             max_queue: 10_000,
             max_queue_bytes: 64 << 20,

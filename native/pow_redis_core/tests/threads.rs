@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pow_redis_core::cache::Cache;
+use pow_redis_core::net::address::Address;
 use pow_redis_core::net::config::ConnectConfig;
+use pow_redis_core::net::endpoint::Endpoint;
 use pow_redis_core::operation::{Operation, Ping};
 use pow_redis_core::options::Options;
 
@@ -34,18 +36,22 @@ fn wait_for_workers(count: usize) {
 fn worker_threads_end_with_the_cache() {
     // Accepts connections, but never replies.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let silent = format!("redis://{}", listener.local_addr().unwrap());
+    let silent = listener.local_addr().unwrap().port();
     let refusing = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("redis://{}", listener.local_addr().unwrap())
+        listener.local_addr().unwrap().port()
     };
-    for url in [silent, refusing] {
+    for port in [silent, refusing] {
+        let endpoint = Endpoint::new(Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port,
+        });
         let options = Options {
             pool_size: 4,
             max_queue: 16,
             timeout: Duration::from_secs(30),
-            connect: ConnectConfig::for_url(&url, Duration::from_millis(500)),
-            ..Options::for_url(&url)
+            connect: ConnectConfig::for_endpoint(endpoint.clone(), Duration::from_millis(500)),
+            ..Options::for_endpoint(endpoint)
         };
         let cache = Cache::start(options, Box::new(|_| ())).unwrap();
         wait_for_workers(4);

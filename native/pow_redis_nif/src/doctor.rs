@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use pow_redis_core::doctor::keyspace_stats::{KeyspaceStats, ScanEnd};
-use pow_redis_core::doctor::{ConnectReport, Denied, Doctor, Latency, Report, StepResult};
+use pow_redis_core::doctor::{ConnectReport, Denied, Doctor, Latency, Probe, Report, StepResult};
 use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::net::config::ConnectConfig;
 use pow_redis_core::net::server_info::ServerInfo;
@@ -22,11 +22,15 @@ pub(crate) fn examine(
     caller: LocalPid,
     reference: Term<'_>,
     config: ConnectConfig,
-    probes: Vec<Vec<String>>,
+    probes: Vec<(String, Vec<String>)>,
     count_timeout: Duration,
 ) -> std::io::Result<()> {
     let mut message = OwnedEnv::new();
     let reference = message.save(reference);
+    let probes: Vec<_> = probes
+        .into_iter()
+        .map(|(name, command)| Probe { name, command })
+        .collect();
     thread::Builder::new()
         .name("pow_redis_doc".to_owned())
         .spawn(move || {
@@ -48,13 +52,15 @@ pub(crate) fn examine(
 #[derive(NifMap)]
 struct ReportMap<'a> {
     endpoints: Term<'a>,
-    unreachable: Vec<String>,
+    unreachable: Vec<(String, Term<'a>)>,
     connect: Option<ConnectReportMap<'a>>,
     info: Term<'a>,
     latency: Term<'a>,
     clock_skew_ms: Term<'a>,
     denied: Term<'a>,
+    snapshots: Term<'a>,
     primaries: Term<'a>,
+    unreachable_primaries: Vec<(String, Term<'a>)>,
     keyspace_stats: Option<KeyspaceStatsMap<'a>>,
 }
 
@@ -87,6 +93,8 @@ struct InfoMap {
     eviction_policy: Option<String>,
     connected_clients: Option<u64>,
     maxclients: Option<u64>,
+    appends_to_file: Option<bool>,
+    saves_succeed: Option<bool>,
 }
 
 #[derive(NifMap)]
@@ -97,9 +105,11 @@ struct LatencyMap {
 }
 
 #[derive(NifMap)]
-struct DeniedMap {
+struct DeniedMap<'a> {
     commands: Vec<String>,
     keys: Vec<String>,
+    missing: Vec<String>,
+    writes: Option<Term<'a>>,
 }
 
 #[derive(NifMap)]
@@ -108,6 +118,7 @@ struct KeyspaceStatsMap<'a> {
     keys: u64,
     namespaces: Vec<(Term<'a>, u64, u64)>,
     legacy: u64,
+    too_long: u64,
     sets: u64,
     members: u64,
     expired: u64,
@@ -134,13 +145,15 @@ fn report_map<'a>(env: Env<'a>, report: &Report) -> Term<'a> {
     let keyspace_stats = report.keyspace_stats.as_ref();
     ReportMap {
         endpoints: step(env, &report.endpoints, done),
-        unreachable: report.unreachable.clone(),
+        unreachable: failures(env, &report.unreachable),
         connect: connect.map(|connect| connect_map(env, connect)),
         info: step(env, &report.info, info_map),
         latency: step(env, &report.latency, latency_map),
         clock_skew_ms: step(env, &report.clock_skew_ms, |skew| *skew),
-        denied: step(env, &report.denied, denied_map),
+        denied: step(env, &report.denied, |denied| denied_map(env, denied)),
+        snapshots: step(env, &report.snapshots, |snapshots| *snapshots),
         primaries: step(env, &report.primaries, |primaries| *primaries),
+        unreachable_primaries: failures(env, &report.unreachable_primaries),
         keyspace_stats: keyspace_stats.map(|(stats, end)| keyspace_stats_map(env, stats, end)),
     }
     .encode(env)
@@ -176,6 +189,8 @@ fn info_map(info: &ServerInfo) -> InfoMap {
         eviction_policy: info.eviction_policy.clone(),
         connected_clients: info.connected_clients,
         maxclients: info.maxclients,
+        appends_to_file: info.appends_to_file,
+        saves_succeed: info.saves_succeed,
     }
 }
 
@@ -187,10 +202,20 @@ fn latency_map(latency: &Latency) -> LatencyMap {
     }
 }
 
-fn denied_map(denied: &Denied) -> DeniedMap {
+/// Addresses, each with the reason why it cannot be used.
+fn failures<'a>(env: Env<'a>, failures: &[(String, Error)]) -> Vec<(String, Term<'a>)> {
+    failures
+        .iter()
+        .map(|(address, error)| (address.clone(), reason(env, error)))
+        .collect()
+}
+
+fn denied_map<'a>(env: Env<'a>, denied: &Denied) -> DeniedMap<'a> {
     DeniedMap {
         commands: denied.commands.clone(),
         keys: denied.keys.clone(),
+        missing: denied.missing.clone(),
+        writes: denied.writes.as_ref().map(|error| reason(env, error)),
     }
 }
 
@@ -213,6 +238,7 @@ fn keyspace_stats_map<'a>(
         keys: stats.keys,
         namespaces: namespaces.collect(),
         legacy: stats.legacy,
+        too_long: stats.too_long,
         sets: stats.sets,
         members: stats.members,
         expired: stats.expired,

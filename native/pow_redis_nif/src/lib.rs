@@ -4,6 +4,10 @@
 //! `{Reference, Result}` to the caller, or returns `{error, Reason}` and sends nothing. With the atom
 //! `async` as the reference, only a failure is reported, to the owner of the instance. `doctor` needs no
 //! instance, and returns `ok` instead of the handle.
+//!
+//! Invariant: no function holds a normal scheduler for more than a millisecond. Those whose time depends on
+//! their arguments exist twice. The caller decides by the arguments' bytes, and takes the one that ends in
+//! `_large`, which runs on a dirty scheduler, for all but small ones.
 
 mod doctor;
 mod error;
@@ -25,7 +29,7 @@ use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term}
 
 use crate::error::reason;
 use crate::instance::{CancelHandle, Handle, Instance, InstanceRef};
-use crate::options::{CredentialsMap, EndpointRequest, StartOptions};
+use crate::options::{EndpointRequest, StartOptions};
 
 mod atoms {
     rustler::atoms! {
@@ -44,9 +48,11 @@ mod atoms {
         completed,
         // options
         safe,
+        invalid_url,
         // events
         pow_redis_cache,
         connected,
+        user_ignored,
         disconnected,
         invalid_values,
         local_clock,
@@ -69,23 +75,29 @@ rustler::init!("Elixir.PowRedisCache.Native");
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-#[rustler::nif]
-fn start<'a>(env: Env<'a>, options: StartOptions) -> Term<'a> {
+/// Starts threads, which takes longer than a normal scheduler may be held.
+#[rustler::nif(schedule = "DirtyIo")]
+fn start<'a>(env: Env<'a>, options: Term<'a>) -> Term<'a> {
+    let Some(options) = start_options(options) else {
+        return env.error_tuple(atoms::start_failed());
+    };
     let decoding = options.decoding();
-    let started = options
-        .into_options(env.pid())
-        .map(|options| Instance::start(env.pid(), options, decoding));
-    match started {
-        Ok(Ok((handle, instance))) => (atoms::ok(), handle, instance).encode(env),
-        Ok(Err(_)) => env.error_tuple(atoms::start_failed()),
-        Err(error) => failure(env, &error),
+    match Instance::start(env.pid(), options.into_options(env.pid()), decoding) {
+        Ok((handle, instance)) => (atoms::ok(), handle, instance).encode(env),
+        Err(_) => env.error_tuple(atoms::start_failed()),
     }
+}
+
+/// Decodes options. Elixir has validated them, but not even a fault there may show a password: if rustler
+/// decoded the argument, its `badarg` would put the argument into the stack trace.
+fn start_options(options: Term<'_>) -> Option<StartOptions<'_>> {
+    options.decode().ok()
 }
 
 /// Answers an endpoint request of a worker.
 #[rustler::nif]
-fn resolve(request: ResourceArc<EndpointRequest>, credentials: Option<CredentialsMap>) -> Atom {
-    request.resolve(credentials.map(Into::into));
+fn resolve<'a>(request: ResourceArc<EndpointRequest>, answer: Term<'a>) -> Atom {
+    request.resolve(answer);
     atoms::ok()
 }
 
@@ -110,8 +122,27 @@ fn get<'a>(
     reference: Term<'a>,
     key: Binary<'a>,
 ) -> Term<'a> {
-    submit(env, &instance, reference, |_| {
-        Ok(Operation::Get(Get::new(Key::from_external(&key)?)))
+    submit_get(env, &instance, reference, &key)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn get_large<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    key: Binary<'a>,
+) -> Term<'a> {
+    submit_get(env, &instance, reference, &key)
+}
+
+fn submit_get<'a>(
+    env: Env<'a>,
+    instance: &InstanceRef,
+    reference: Term<'a>,
+    key: &[u8],
+) -> Term<'a> {
+    submit(env, instance, reference, |_| {
+        Ok(Operation::Get(Get::new(Key::from_external(key)?)))
     })
 }
 
@@ -122,8 +153,27 @@ fn all<'a>(
     reference: Term<'a>,
     pattern: Binary<'a>,
 ) -> Term<'a> {
-    submit(env, &instance, reference, |cache| {
-        let pattern = Pattern::from_external(&pattern)?;
+    submit_all(env, &instance, reference, &pattern)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn all_large<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    pattern: Binary<'a>,
+) -> Term<'a> {
+    submit_all(env, &instance, reference, &pattern)
+}
+
+fn submit_all<'a>(
+    env: Env<'a>,
+    instance: &InstanceRef,
+    reference: Term<'a>,
+    pattern: &[u8],
+) -> Term<'a> {
+    submit(env, instance, reference, |cache| {
+        let pattern = Pattern::from_external(pattern)?;
         Ok(Operation::All(Box::new(All::new(pattern, cache.layout()))))
     })
 }
@@ -139,9 +189,8 @@ fn put<'a>(
     submit_put(env, &instance, reference, records, ttl)
 }
 
-/// The same for many records, which would hold a normal scheduler for too long.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn put_many<'a>(
+fn put_large<'a>(
     env: Env<'a>,
     instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
@@ -174,8 +223,27 @@ fn delete<'a>(
     reference: Term<'a>,
     key: Binary<'a>,
 ) -> Term<'a> {
-    submit(env, &instance, reference, |cache| {
-        let key = Key::from_external(&key)?;
+    submit_delete(env, &instance, reference, &key)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn delete_large<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    key: Binary<'a>,
+) -> Term<'a> {
+    submit_delete(env, &instance, reference, &key)
+}
+
+fn submit_delete<'a>(
+    env: Env<'a>,
+    instance: &InstanceRef,
+    reference: Term<'a>,
+    key: &[u8],
+) -> Term<'a> {
+    submit(env, instance, reference, |cache| {
+        let key = Key::from_external(key)?;
         Ok(Operation::Delete(Delete::new(&key, cache.layout())))
     })
 }
@@ -211,23 +279,23 @@ fn reindex<'a>(
 }
 
 /// Runs the doctor on a thread of its own.
-#[rustler::nif(name = "doctor")]
+#[rustler::nif(name = "doctor", schedule = "DirtyIo")]
 fn run_doctor<'a>(
     env: Env<'a>,
-    options: StartOptions,
-    probes: Vec<Vec<String>>,
+    options: Term<'a>,
+    probes: Vec<(String, Vec<String>)>,
     count_timeout: u64,
     reference: Term<'a>,
 ) -> Term<'a> {
     let count_timeout = Duration::from_millis(count_timeout);
-    let started = options.into_options(env.pid()).map(|options| {
-        let config = options.connect;
-        doctor::examine(env.pid(), reference, config, probes, count_timeout)
+    let started = start_options(options).is_some_and(|options| {
+        let config = options.into_options(env.pid()).connect;
+        doctor::examine(env.pid(), reference, config, probes, count_timeout).is_ok()
     });
-    match started {
-        Ok(Ok(())) => atoms::ok().encode(env),
-        Ok(Err(_)) => env.error_tuple((atoms::start_failed(), Term::map_new(env))),
-        Err(error) => failure(env, &error),
+    if started {
+        atoms::ok().encode(env)
+    } else {
+        env.error_tuple((atoms::start_failed(), Term::map_new(env)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The options of an instance, as Elixir passes them.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -7,27 +9,28 @@ use std::time::{Duration, Instant};
 
 use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::keyspace::layout::Layout;
-use pow_redis_core::net::config::{ConnectConfig, Credentials, EndpointProvider, Topology};
+use pow_redis_core::net::address::Address;
+use pow_redis_core::net::config::{ConnectConfig, EndpointProvider, Topology};
 use pow_redis_core::net::endpoint::Endpoint;
 use pow_redis_core::net::tls::TlsConfig;
 use pow_redis_core::options::Options;
-use rustler::{Atom, Encoder, LocalPid, NifMap, Resource, ResourceArc};
+use rustler::{
+    Atom, Binary, Encoder, LocalPid, NifMap, NifUntaggedEnum, Resource, ResourceArc, Term,
+};
 
 use crate::term::Decoding;
 use crate::{atoms, reply};
 
 #[derive(NifMap)]
-pub(crate) struct StartOptions {
+pub(crate) struct StartOptions<'a> {
     /// `nil` if the owner is to be asked at each connect.
-    credentials: Option<CredentialsMap>,
+    endpoints: Option<Vec<EndpointMap<'a>>>,
     topology: Atom,
-    sentinels: Vec<SentinelMap>,
+    sentinels: Vec<EndpointMap<'a>>,
     group: Option<String>,
-    database: Option<i64>,
-    tls: Option<bool>,
-    tls_config: TlsConfigMap,
     pool_size: usize,
     max_queue: usize,
+    max_queue_bytes: usize,
     timeout: u64,
     connect_timeout: u64,
     index: bool,
@@ -35,30 +38,30 @@ pub(crate) struct StartOptions {
 }
 
 #[derive(NifMap)]
-pub(crate) struct CredentialsMap {
-    urls: Vec<String>,
-    username: Option<String>,
-    password: Option<String>,
+pub(crate) struct EndpointMap<'a> {
+    address: AddressTerm<'a>,
+    username: Option<Binary<'a>>,
+    password: Option<Binary<'a>>,
+    database: i64,
+    tls: Option<TlsConfigMap<'a>>,
+}
+
+/// `{Host, Port}`, or the path of a Unix socket.
+#[derive(NifUntaggedEnum)]
+enum AddressTerm<'a> {
+    Tcp((String, u16)),
+    Unix(Binary<'a>),
 }
 
 #[derive(NifMap)]
-struct SentinelMap {
-    url: String,
-    username: Option<String>,
-    password: Option<String>,
-    tls: Option<bool>,
-    tls_config: TlsConfigMap,
-}
-
-#[derive(NifMap)]
-struct TlsConfigMap {
+struct TlsConfigMap<'a> {
     verify: bool,
-    cacertfile: Option<String>,
-    certfile: Option<String>,
-    keyfile: Option<String>,
+    cacertfile: Option<Binary<'a>>,
+    certfile: Option<Binary<'a>>,
+    keyfile: Option<Binary<'a>>,
 }
 
-impl StartOptions {
+impl StartOptions<'_> {
     pub(crate) fn decoding(&self) -> Decoding {
         if self.decode == atoms::safe() {
             Decoding::Safe
@@ -67,14 +70,10 @@ impl StartOptions {
         }
     }
 
-    pub(crate) fn into_options(self, owner: LocalPid) -> Result<Options, Error> {
+    pub(crate) fn into_options(self, owner: LocalPid) -> Options {
         let topology = if self.topology == atoms::sentinel() {
             Topology::Sentinel {
-                sentinels: self
-                    .sentinels
-                    .into_iter()
-                    .map(SentinelMap::into_endpoint)
-                    .collect::<Result<_, _>>()?,
+                sentinels: endpoints(self.sentinels),
                 group: self.group.unwrap_or_default(),
             }
         } else if self.topology == atoms::cluster() {
@@ -82,81 +81,93 @@ impl StartOptions {
         } else {
             Topology::Standalone
         };
-        let provider = match self.credentials {
-            Some(credentials) => {
-                let credentials = Credentials::from(credentials);
-                for url in &credentials.urls {
-                    Endpoint::from_url(url)?;
-                }
-                EndpointProvider::fixed(credentials)
-            }
-            None => EndpointProvider::new(move |deadline| ask_owner(owner, deadline)),
-        };
-        Ok(Options {
+        let provider = self.endpoints.map_or_else(
+            || EndpointProvider::new(move |deadline| ask_owner(owner, deadline)),
+            |fixed| EndpointProvider::fixed(endpoints(fixed)),
+        );
+        Options {
             connect: ConnectConfig {
                 provider,
                 topology,
-                database: self.database,
-                tls: self.tls,
-                tls_config: self.tls_config.into(),
                 timeout: Duration::from_millis(self.connect_timeout),
             },
             pool_size: self.pool_size,
             max_queue: self.max_queue,
+            max_queue_bytes: self.max_queue_bytes,
             timeout: Duration::from_millis(self.timeout),
             layout: if self.index {
                 Layout::Indexed
             } else {
                 Layout::Plain
             },
-        })
+        }
     }
 }
 
-impl SentinelMap {
-    fn into_endpoint(self) -> Result<Endpoint, Error> {
-        let endpoint = Endpoint::from_url(&self.url)?;
-        let tls = self.tls.unwrap_or(endpoint.uses_tls());
-        Ok(endpoint
-            .with_credentials(self.username, self.password)
-            .with_tls(tls.then(|| self.tls_config.into())))
+fn endpoints(maps: Vec<EndpointMap<'_>>) -> Vec<Endpoint> {
+    maps.into_iter().map(Into::into).collect()
+}
+
+impl From<EndpointMap<'_>> for Endpoint {
+    fn from(map: EndpointMap<'_>) -> Self {
+        let bytes = |binary: Binary<'_>| binary.to_vec();
+        Self {
+            username: map.username.map(bytes),
+            password: map.password.map(bytes),
+            database: map.database,
+            tls: map.tls.map(Into::into),
+            ..Self::new(map.address.into())
+        }
     }
 }
 
-impl From<TlsConfigMap> for TlsConfig {
-    fn from(map: TlsConfigMap) -> Self {
+impl From<AddressTerm<'_>> for Address {
+    fn from(term: AddressTerm<'_>) -> Self {
+        match term {
+            AddressTerm::Tcp((host, port)) => Self::Tcp { host, port },
+            AddressTerm::Unix(path) => Self::Unix(file(path)),
+        }
+    }
+}
+
+/// A file name is bytes, of any encoding.
+fn file(name: Binary<'_>) -> PathBuf {
+    OsString::from_vec(name.to_vec()).into()
+}
+
+impl From<TlsConfigMap<'_>> for TlsConfig {
+    fn from(map: TlsConfigMap<'_>) -> Self {
         Self {
             verify: map.verify,
-            cacertfile: map.cacertfile.map(PathBuf::from),
+            cacertfile: map.cacertfile.map(file),
             client: map
                 .certfile
                 .zip(map.keyfile)
-                .map(|(certificate, key)| (certificate.into(), key.into())),
+                .map(|(certificate, key)| (file(certificate), file(key))),
         }
     }
 }
 
-impl From<CredentialsMap> for Credentials {
-    fn from(map: CredentialsMap) -> Self {
-        Self {
-            urls: map.urls,
-            username: map.username,
-            password: map.password,
-        }
-    }
-}
+/// A worker asks the owner for the endpoints. If the request is dropped unanswered, connecting fails.
+pub(crate) struct EndpointRequest(Mutex<Option<Sender<Answer>>>);
 
-/// A worker asks the owner for URLs and credentials. If the request is dropped unanswered, connecting
-/// fails.
-pub(crate) struct EndpointRequest(Mutex<Option<Sender<Option<Credentials>>>>);
+type Answer = Result<Vec<Endpoint>, Error>;
 
 impl EndpointRequest {
-    /// Answers the request. Only the first answer counts.
-    pub(crate) fn resolve(&self, credentials: Option<Credentials>) {
+    /// Answers the request: a list of endpoints, or the atom of the reason why there are none. Only the
+    /// first answer counts.
+    pub(crate) fn resolve(&self, answer: Term<'_>) {
+        let answer = match answer.decode() {
+            Ok(maps) => Ok(endpoints(maps)),
+            Err(_) if answer == atoms::invalid_url().to_term(answer.get_env()) => {
+                Err(ErrorKind::Url.into())
+            }
+            Err(_) => Err(ErrorKind::EndpointUnavailable.into()),
+        };
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
             // After the deadline there is no receiver.
-            let _ = sender.send(credentials);
+            let _ = sender.send(answer);
         }
     }
 }
@@ -164,13 +175,11 @@ impl EndpointRequest {
 #[rustler::resource_impl]
 impl Resource for EndpointRequest {}
 
-fn ask_owner(owner: LocalPid, deadline: Instant) -> Result<Credentials, Error> {
+fn ask_owner(owner: LocalPid, deadline: Instant) -> Answer {
     let (sender, receiver) = channel();
     let request = ResourceArc::new(EndpointRequest(Mutex::new(Some(sender))));
     reply::send_event(owner, |env| (atoms::resolve(), request).encode(env));
     let left = deadline.saturating_duration_since(Instant::now());
-    match receiver.recv_timeout(left) {
-        Ok(Some(credentials)) => Ok(credentials),
-        _ => Err(ErrorKind::EndpointUnavailable.into()),
-    }
+    let unavailable = |_| Err(ErrorKind::EndpointUnavailable.into());
+    receiver.recv_timeout(left).unwrap_or_else(unavailable)
 }

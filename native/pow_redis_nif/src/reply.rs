@@ -52,6 +52,7 @@ pub(crate) fn send_event(owner: LocalPid, event: impl for<'a> FnOnce(Env<'a>) ->
 fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
     match event {
         Event::Connected { version } => (atoms::connected(), version).encode(env),
+        Event::UserIgnored => atoms::user_ignored().encode(env),
         Event::Disconnected(error) => (atoms::disconnected(), reason(env, error)).encode(env),
         Event::LocalClock => atoms::local_clock().encode(env),
         Event::Invalid(number) => (atoms::invalid_values(), number).encode(env),
@@ -77,12 +78,14 @@ fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding
             keys,
             indexed,
             renamed,
+            skipped,
         }) => {
             let page = Page {
                 cursor: *cursor,
                 keys: *keys,
                 indexed: *indexed,
                 renamed: *renamed,
+                skipped: *skipped,
             };
             (atoms::page(), page).encode(env)
         }
@@ -115,6 +118,7 @@ struct Page {
     keys: u64,
     indexed: u64,
     renamed: u64,
+    skipped: u64,
 }
 
 /// The cache in numbers, as a map.
@@ -127,6 +131,7 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
         workers: usize,
         topology: Atom,
         queue: usize,
+        queue_bytes: usize,
         calls: u64,
         batches: u64,
         reconnects: u64,
@@ -143,6 +148,7 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
             Topology::Cluster => atoms::cluster(),
         },
         queue: info.queue,
+        queue_bytes: info.queue_bytes,
         calls: info.calls,
         batches: info.batches,
         reconnects: info.reconnects,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use super::StepResult;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::net::address::Address;
 use crate::net::connection::Connection;
 use crate::net::endpoint::Endpoint;
@@ -49,8 +49,23 @@ impl ConnectReport {
             certificate: None,
             login: None,
             database_refused: false,
-            user: endpoint.username.as_deref().unwrap_or("default").to_owned(),
+            user: String::from_utf8_lossy(endpoint.username.as_deref().unwrap_or(b"default"))
+                .into_owned(),
         }
+    }
+
+    /// Why the server could not be used.
+    pub(super) fn failure(&self) -> Option<Error> {
+        let resolution = self
+            .resolution
+            .as_ref()
+            .and_then(|step| step.as_ref().err());
+        let connect = self.connect.as_ref().and_then(|step| step.as_ref().err());
+        let steps = [&self.handshake, &self.login];
+        let later = steps
+            .into_iter()
+            .find_map(|step| step.as_ref()?.as_ref().err());
+        resolution.or(connect).or(later).cloned()
     }
 
     /// Connects, and stores the result of each step.

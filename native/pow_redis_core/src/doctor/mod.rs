@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 pub use self::connect_report::ConnectReport;
 use self::keyspace_stats::{KeyspaceStats, ScanEnd};
-pub use self::measure::{Denied, Latency};
+pub use self::measure::{Denied, Latency, Probe};
 use crate::error::{Error, ErrorKind};
+use crate::net::address::Address;
 use crate::net::client::Client;
 use crate::net::cluster::Cluster;
 use crate::net::config::{ConnectConfig, Topology};
@@ -23,6 +24,9 @@ use crate::net::sentinel;
 use crate::net::server_info::ServerInfo;
 use crate::net::standalone::Standalone;
 
+/// The most unreachable primaries to look for: each may take the connect timeout.
+const MAX_UNREACHABLE: usize = 5;
+
 /// The result of a step; `None` if it was not reached.
 pub type StepResult<T> = Option<Result<T, Error>>;
 
@@ -31,8 +35,9 @@ pub type StepResult<T> = Option<Result<T, Error>>;
 pub struct Report {
     /// Whether the endpoints could be resolved.
     pub endpoints: StepResult<()>,
-    /// The nodes of a cluster that could not be reached before this one.
-    pub unreachable: Vec<String>,
+    /// The sentinels that do not name a primary, or the nodes of a cluster that could not be reached before
+    /// this one. Each with the reason.
+    pub unreachable: Vec<(String, Error)>,
     /// The connection to the server.
     pub connect: Option<ConnectReport>,
     /// The fields of `INFO`.
@@ -41,10 +46,14 @@ pub struct Report {
     pub latency: StepResult<Latency>,
     /// How far the server's clock is ahead of this host's, in milliseconds.
     pub clock_skew_ms: StepResult<i64>,
-    /// The commands that the user may not run.
+    /// The commands that the server refuses.
     pub denied: StepResult<Denied>,
+    /// Whether the server saves snapshots, if it tells.
+    pub snapshots: StepResult<Option<bool>>,
     /// The number of primaries of a cluster.
     pub primaries: StepResult<usize>,
+    /// The primaries of a cluster that cannot be reached at the addresses that it names.
+    pub unreachable_primaries: Vec<(String, Error)>,
     /// The keys of the database, and how counting them ended.
     pub keyspace_stats: Option<(KeyspaceStats, ScanEnd)>,
 }
@@ -54,8 +63,8 @@ pub struct Report {
 pub struct Doctor<'c> {
     /// How to connect.
     pub config: &'c ConnectConfig,
-    /// The commands to try: a name, and arguments that change nothing.
-    pub probes: &'c [Vec<String>],
+    /// The commands to try.
+    pub probes: &'c [Probe],
     /// How long counting keys may take.
     pub count_timeout: Duration,
 }
@@ -88,7 +97,7 @@ impl Doctor<'_> {
 
     /// Connects to the first server that can be reached, and logs in.
     fn find_server(&self, report: &mut Report) -> Option<(Endpoint, Connection)> {
-        let endpoints = match self.resolve() {
+        let endpoints = match self.resolve(report) {
             Ok(endpoints) => endpoints,
             Err(error) => {
                 report.endpoints = Some(Err(error));
@@ -100,7 +109,8 @@ impl Doctor<'_> {
             let mut connect = ConnectReport::new(&endpoint);
             let connection = connect.connect(&endpoint, || self.deadline());
             if let Some(failed) = report.connect.replace(connect) {
-                report.unreachable.push(failed.address.to_string());
+                let error = failed.failure().unwrap_or(ErrorKind::Disconnected.into());
+                report.unreachable.push((failed.address.to_string(), error));
             }
             if let Some(connection) = connection {
                 return Some((endpoint, connection));
@@ -110,13 +120,14 @@ impl Doctor<'_> {
     }
 
     /// The servers to try, in turn.
-    fn resolve(&self) -> Result<Vec<Endpoint>, Error> {
+    fn resolve(&self, report: &mut Report) -> Result<Vec<Endpoint>, Error> {
         let mut endpoints = self.config.endpoints(self.deadline())?;
         match &self.config.topology {
             Topology::Cluster => {}
             Topology::Standalone => endpoints.truncate(1),
             Topology::Sentinel { sentinels, group } => {
                 let template = endpoints.first().ok_or(ErrorKind::Url)?;
+                report.unreachable = self.silent_sentinels(sentinels, group, template);
                 endpoints = vec![sentinel::find_primary(
                     sentinels,
                     group,
@@ -128,6 +139,21 @@ impl Doctor<'_> {
         Ok(endpoints)
     }
 
+    /// The sentinels that do not name a primary.
+    fn silent_sentinels(
+        &self,
+        sentinels: &[Endpoint],
+        group: &str,
+        template: &Endpoint,
+    ) -> Vec<(String, Error)> {
+        let ask = |endpoint: &Endpoint| {
+            let only = std::slice::from_ref(endpoint);
+            let error = sentinel::find_primary(only, group, template, self.deadline()).err()?;
+            Some((endpoint.address.to_string(), error))
+        };
+        sentinels.iter().filter_map(ask).collect()
+    }
+
     /// Takes the steps that need no keys.
     fn measure(&self, connection: &mut Connection, report: &mut Report) -> Option<()> {
         let info = connection.info(self.deadline());
@@ -137,7 +163,9 @@ impl Doctor<'_> {
         let skew = measure::clock_skew_ms(connection, self.deadline());
         store(&mut report.clock_skew_ms, skew)?;
         let denied = Denied::probe(self.probes, connection, self.deadline());
-        store(&mut report.denied, denied)
+        store(&mut report.denied, denied)?;
+        let snapshots = measure::saves_snapshots(connection, self.deadline());
+        store(&mut report.snapshots, snapshots)
     }
 
     fn count_keys(
@@ -149,10 +177,19 @@ impl Doctor<'_> {
         let mut client = if matches!(self.config.topology, Topology::Cluster) {
             // The index sets of one node's keys may be on another.
             drop(connection);
-            let cluster = Cluster::open(&[endpoint], &Fence::default(), self.deadline());
-            let primaries = cluster.as_ref().map(Cluster::primaries);
+            let cluster = Cluster::open(
+                std::slice::from_ref(&endpoint),
+                &Fence::default(),
+                self.deadline(),
+            );
+            let primaries = cluster.as_ref().map(|cluster| cluster.primaries().len());
             report.primaries = Some(primaries.map_err(Clone::clone));
-            Client::Cluster(Box::new(cluster.ok()?))
+            let cluster = cluster.ok()?;
+            report.unreachable_primaries = self.unreachable_primaries(&cluster, &endpoint);
+            if !report.unreachable_primaries.is_empty() {
+                return None;
+            }
+            Client::Cluster(Box::new(cluster))
         } else {
             Client::Standalone(Box::new(Standalone::new(endpoint, connection)))
         };
@@ -162,5 +199,27 @@ impl Doctor<'_> {
             self.config.timeout,
             deadline,
         ))
+    }
+
+    /// The primaries that cannot be reached at the addresses that the cluster names.
+    fn unreachable_primaries(
+        &self,
+        cluster: &Cluster,
+        template: &Endpoint,
+    ) -> Vec<(String, Error)> {
+        let connect = |address: &Address| {
+            let endpoint = Endpoint {
+                address: address.clone(),
+                ..template.clone()
+            };
+            let error = Connection::open(&endpoint, self.deadline()).err()?;
+            Some((address.to_string(), error.announced()))
+        };
+        cluster
+            .primaries()
+            .into_iter()
+            .filter_map(connect)
+            .take(MAX_UNREACHABLE)
+            .collect()
     }
 }

@@ -120,6 +120,14 @@ impl Client {
         }
     }
 
+    /// Whether the login is the default user's, though the endpoint names another.
+    pub(crate) fn user_is_ignored(&self) -> bool {
+        match self {
+            Self::Standalone(server) => server.connection.user_is_ignored(),
+            Self::Cluster(cluster) => cluster.user_is_ignored(),
+        }
+    }
+
     /// The server's address; on a cluster, the address of one node.
     pub(crate) fn address(&self) -> &Address {
         match self {

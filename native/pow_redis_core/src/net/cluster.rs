@@ -3,7 +3,7 @@
 //! Redirections are described in the
 //! [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 use std::vec;
 
@@ -198,7 +198,7 @@ impl Cluster {
             };
             // A node that accepts and stays silent must leave time for its successor.
             let deadline = share(deadline, 2);
-            let mut connection = Connection::open(&endpoint, deadline)?;
+            let mut connection = Connection::open(&endpoint, deadline).map_err(Error::announced)?;
             connection.fence(&self.fence, deadline)?;
             self.nodes.insert(node.clone(), connection);
         }
@@ -247,13 +247,19 @@ impl Cluster {
         self.nodes.get(&self.first)?.version()
     }
 
-    /// The number of primaries that have slots.
-    pub(crate) fn primaries(&self) -> usize {
+    /// The primaries that have slots.
+    pub(crate) fn primaries(&self) -> HashSet<&Address> {
         self.slots.primaries()
     }
 
     pub(crate) const fn address(&self) -> &Address {
         &self.first
+    }
+
+    /// Whether the login at the first node is the default user's, though the endpoint names another.
+    pub(crate) fn user_is_ignored(&self) -> bool {
+        let node = self.nodes.get(&self.first);
+        node.is_some_and(Connection::user_is_ignored)
     }
 }
 
@@ -330,8 +336,7 @@ mod tests {
                 (&stream).write_all(reply.as_bytes()).unwrap();
             }
         });
-        let url = format!("redis://127.0.0.1:{port}");
-        (Endpoint::from_url(&url).unwrap(), handle)
+        (Endpoint::new(address("127.0.0.1", port)), handle)
     }
 
     #[test]

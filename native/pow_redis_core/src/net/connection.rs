@@ -20,6 +20,8 @@ use crate::resp::replies::Replies;
 
 /// The server's clock is read again when the last reading is this old.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(3);
+/// How long to wait for what the server said before it closed the connection. It has arrived with the close.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A connection, logged in. After any error its position in the stream is unknown: drop it.
 ///
@@ -42,6 +44,8 @@ pub struct Connection {
     /// `None` if the server does not tell it.
     id: Option<ConnectionId>,
     fence: Fence,
+    /// Whether the server knows no user of that name, and the password alone was right.
+    user_is_ignored: bool,
 }
 
 /// Commands that were sent together.
@@ -54,12 +58,18 @@ struct Round {
     nonce: Option<String>,
 }
 
+/// The user in old URLs of Heroku. It does not exist.
+const DUMMY_USER: &[u8] = b"h";
+
 impl Connection {
     /// Connects, logs in, selects the database and reads the clock.
     pub fn open(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Error> {
-        let mut connection = Self::over(Stream::open(endpoint, deadline)?);
-        connection.log_in(endpoint, deadline)?;
-        Ok(connection)
+        let connection = Stream::open(endpoint, deadline).and_then(|stream| {
+            let mut connection = Self::over(stream);
+            connection.log_in(endpoint, deadline)?;
+            Ok(connection)
+        });
+        connection.map_err(|error| error.at(&endpoint.address))
     }
 
     /// A connection that is not logged in yet.
@@ -75,29 +85,36 @@ impl Connection {
             version: None,
             id: None,
             fence: Fence::default(),
+            user_is_ignored: false,
         }
     }
 
     /// Logs in, selects the database and reads the clock.
     pub(crate) fn log_in(&mut self, endpoint: &Endpoint, deadline: Instant) -> Result<(), Error> {
-        match self.log_in_as(endpoint, endpoint.username.as_deref(), deadline) {
-            // Old URLs of Heroku name a user that does not exist.
-            Err(error) if endpoint.username.is_some() && is_wrong_pair(&error) => {
+        let username = endpoint.username.as_deref();
+        let outcome = match self.log_in_as(endpoint, username, deadline) {
+            Err(error) if is_default_user(username) && is_wrong_pair(&error) => {
                 // If that fails too, the first error is the one to report.
-                self.log_in_as(endpoint, None, deadline).or(Err(error))
+                let outcome = self.log_in_as(endpoint, None, deadline);
+                self.user_is_ignored = outcome.is_ok() && username == Some(DUMMY_USER);
+                outcome.or(Err(error))
             }
             outcome => outcome,
-        }
+        };
+        let password = endpoint.password.as_deref().unwrap_or_default();
+        outcome.map_err(|error| error.without(password))
     }
 
     fn log_in_as(
         &mut self,
         endpoint: &Endpoint,
-        username: Option<&str>,
+        username: Option<&[u8]>,
         deadline: Instant,
     ) -> Result<(), Error> {
         let mut commands = Commands::new();
-        if let Some(password) = &endpoint.password {
+        // A user without a password is one that Redis asks for none.
+        let password = endpoint.password.as_deref();
+        if let Some(password) = password.or(username.and(Some(b""))) {
             commands.push_keyless("AUTH", |command| {
                 command.arg(username).arg(password);
             });
@@ -224,6 +241,19 @@ impl Connection {
         self.send_round(commands, reads_clock, patience.into())
     }
 
+    /// Why the server has closed the connection, if it said so. Or else `error`, with which a write failed.
+    fn last_words(&mut self, error: Error) -> Error {
+        self.stream
+            .set_patience((Instant::now() + LAST_WORDS_TIMEOUT).into());
+        loop {
+            match self.reader.next_reply(&mut self.stream) {
+                Ok(_) => {}
+                Err(said) if said.explains_close() => return said,
+                Err(_) => return error,
+            }
+        }
+    }
+
     fn send_round(
         &mut self,
         commands: &mut Commands,
@@ -250,7 +280,10 @@ impl Connection {
         self.stream.set_patience(patience);
         let written = self.stream.write_all(commands.as_bytes());
         let flushed = written.and_then(|()| self.stream.flush());
-        flushed.map_err(|error| self.fail(error))
+        flushed.map_err(|error| {
+            let error = self.fail(error);
+            self.last_words(error)
+        })
     }
 
     /// Whether something has come although no reply is outstanding.
@@ -316,6 +349,11 @@ impl Connection {
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
+
+    /// Whether the login is the default user's, though the endpoint names another.
+    pub(crate) const fn user_is_ignored(&self) -> bool {
+        self.user_is_ignored
+    }
 }
 
 impl Drop for Connection {
@@ -354,6 +392,11 @@ fn optional_bytes(reply: Result<Value, Error>) -> Result<Option<Vec<u8>>, Error>
     })
 }
 
+/// Whether a user stands for the default user. Servers before Redis 6 know no other, and no names.
+fn is_default_user(username: Option<&[u8]>) -> bool {
+    matches!(username, Some(name) if name == DUMMY_USER || name == b"default")
+}
+
 /// Whether user and password do not match, or the server knows no users.
 fn is_wrong_pair(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Server(code) if matches!(code.as_str(), "WRONGPASS" | "ERR"))
@@ -361,6 +404,7 @@ fn is_wrong_pair(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::address::Address;
     use super::*;
     use std::io::Read;
     use std::net::TcpListener;
@@ -370,7 +414,10 @@ mod tests {
     /// Accepts one connection and writes `script` slowly.
     fn serve(script: &'static [u8], pause: Duration) -> (Endpoint, thread::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let address = Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+        };
         let handle = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             for byte in script {
@@ -382,7 +429,7 @@ mod tests {
             // Keeps the connection until the client closes it.
             let _ = stream.read_to_end(&mut Vec::new());
         });
-        (Endpoint::from_url(&url).unwrap(), handle)
+        (Endpoint::new(address), handle)
     }
 
     const GREETING: &[u8] =

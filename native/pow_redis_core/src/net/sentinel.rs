@@ -39,7 +39,8 @@ pub(crate) fn connect_to_primary(
 ) -> Result<(Endpoint, Connection), Error> {
     let endpoint = find_primary(sentinels, group, template, deadline)?;
     // A primary that accepts and stays silent must leave time to ask again for its successor.
-    let connection = open_primary(&endpoint, share(deadline, PRIMARY_TRIES))?;
+    let connection =
+        open_primary(&endpoint, share(deadline, PRIMARY_TRIES)).map_err(Error::announced)?;
     Ok((endpoint, connection))
 }
 

@@ -1,5 +1,7 @@
 //! The fields of `INFO`.
 
+use crate::error::printable;
+
 /// The fields of `INFO`. Fields that the server does not report are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {
@@ -19,13 +21,18 @@ pub struct ServerInfo {
     pub connected_clients: Option<u64>,
     /// The limit on connected clients.
     pub maxclients: Option<u64>,
+    /// Whether each write is appended to a file.
+    pub appends_to_file: Option<bool>,
+    /// Whether the last snapshot, and the last write to the file, succeeded.
+    pub saves_succeed: Option<bool>,
 }
 
 impl ServerInfo {
     /// Parses the reply to `INFO`.
     pub(crate) fn parse(info: &[u8]) -> Self {
-        let text = |name| field(info, name).map(str::to_owned);
+        let text = |name| field(info, name).map(printable);
         let number = |name| field(info, name)?.parse().ok();
+        let succeeded = |name| field(info, name).map(|status| status == "ok");
         Self {
             version: version(info),
             // Valkey calls it `server_mode`.
@@ -36,13 +43,18 @@ impl ServerInfo {
             eviction_policy: text("maxmemory_policy"),
             connected_clients: number("connected_clients"),
             maxclients: number("maxclients"),
+            appends_to_file: text("aof_enabled").map(|enabled| enabled == "1"),
+            saves_succeed: succeeded("rdb_last_bgsave_status")
+                .zip(succeeded("aof_last_write_status"))
+                .map(|(snapshot, append)| snapshot && append),
         }
     }
 }
 
 /// Product and version.
 pub(crate) fn version(info: &[u8]) -> Option<String> {
-    match (field(info, "valkey_version"), field(info, "redis_version")) {
+    let text = |name| field(info, name).map(printable);
+    match (text("valkey_version"), text("redis_version")) {
         (Some(version), _) => Some(format!("Valkey {version}")),
         (None, Some(version)) => Some(format!("Redis {version}")),
         (None, None) => None,
@@ -73,6 +85,8 @@ mod tests {
         let valkey = b"redis_version:7.2.4\r\nvalkey_version:8.1.1\r\n";
         assert_eq!(version(valkey).as_deref(), Some("Valkey 8.1.1"));
         assert_eq!(version(b""), None);
+        let escapes = b"redis_version:8\x1b[2J\r\n";
+        assert_eq!(version(escapes).as_deref(), Some("Redis 8?[2J"));
     }
 
     #[test]

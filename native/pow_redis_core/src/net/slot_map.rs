@@ -63,10 +63,9 @@ impl SlotMap {
         });
     }
 
-    /// The number of primaries that have slots.
-    pub(crate) fn primaries(&self) -> usize {
-        let primaries: HashSet<_> = self.ranges.iter().map(|range| &range.primary).collect();
-        primaries.len()
+    /// The primaries that have slots.
+    pub(crate) fn primaries(&self) -> HashSet<&Address> {
+        self.ranges.iter().map(|range| &range.primary).collect()
     }
 }
 
@@ -158,13 +157,13 @@ mod tests {
         let mut slots = SlotMap::parse(&reply, &address(9)).unwrap();
         assert_eq!(slots.node_for(b""), Some(&address(1)));
         assert_eq!(slots.node_for(b"foo"), Some(&address(2)));
-        assert_eq!(slots.primaries(), 2);
+        assert_eq!(slots.primaries().len(), 2);
 
         slots.update_slot(12_182, &address(3));
         assert_eq!(slots.node_for(b"foo"), Some(&address(3)));
         slots.update_slot(12_182, &address(4));
         assert_eq!(slots.node_for(b"foo"), Some(&address(4)));
-        assert_eq!((slots.primaries(), slots.ranges.len()), (3, 3));
+        assert_eq!((slots.primaries().len(), slots.ranges.len()), (3, 3));
     }
 
     #[test]

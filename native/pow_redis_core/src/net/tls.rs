@@ -1,5 +1,7 @@
 //! TLS connections.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use rustls::{
 };
 
 use super::socket::Socket;
-use crate::error::{Error, ErrorKind, TlsProblem};
+use crate::error::{Error, ErrorKind, FileProblem, PemFile, TlsProblem};
 
 /// The cryptography, set up once.
 static PROVIDER: Lazy<Arc<CryptoProvider>> = Lazy::new(|| Arc::new(ring::default_provider()));
@@ -57,7 +59,8 @@ impl TlsConfig {
 
     /// Performs the handshake. Reads the files again, so that renewed certificates are used.
     pub(crate) fn connect(&self, host: &str, mut socket: Socket) -> Result<TlsStream, Error> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| handshake_failed())?;
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| ErrorKind::Tls(TlsProblem::InvalidHost))?;
         let config = Arc::new(self.config()?);
         let mut connection = ClientConnection::new(config, name).map_err(|_| handshake_failed())?;
         while connection.is_handshaking() {
@@ -80,11 +83,15 @@ impl TlsConfig {
         match &self.client {
             None => Ok(builder.with_no_client_auth()),
             Some((certificate, key)) => {
-                let chain = read_certificates(certificate)?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|_| certificate_file())?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|_| certificate_file())
+                let chain = read_certificates(PemFile::Certificate, certificate)?;
+                let der = read_key(key)?;
+                builder.with_client_auth_cert(chain, der).map_err(|error| {
+                    let problem = match error {
+                        rustls::Error::InconsistentKeys(_) => TlsProblem::KeyMismatch,
+                        _ => TlsProblem::File(PemFile::Key, FileProblem::Invalid),
+                    };
+                    Error::from_file(problem, key)
+                })
             }
         }
     }
@@ -92,23 +99,29 @@ impl TlsConfig {
     /// The trusted authorities.
     fn roots(&self) -> Result<Arc<RootCertStore>, Error> {
         match &self.cacertfile {
-            Some(file) => Ok(Arc::new(root_store(read_certificates(file)?))),
-            None => Ok(system_roots()),
+            Some(file) => {
+                let roots = root_store(read_certificates(PemFile::Authorities, file)?);
+                if roots.is_empty() {
+                    return Err(invalid_file(PemFile::Authorities, file));
+                }
+                Ok(Arc::new(roots))
+            }
+            None => system_roots(),
         }
     }
 }
 
 /// The system's authorities. If there are none, the next connect tries again.
-fn system_roots() -> Arc<RootCertStore> {
+fn system_roots() -> Result<Arc<RootCertStore>, Error> {
     let loaded = SYSTEM_ROOTS.get_or_try_init(|| {
-        let roots = Arc::new(root_store(rustls_native_certs::load_native_certs().certs));
+        let roots = root_store(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
-            Err(roots)
+            Err(ErrorKind::Tls(TlsProblem::NoAuthorities))
         } else {
-            Ok(roots)
+            Ok(Arc::new(roots))
         }
     });
-    loaded.cloned().unwrap_or_else(|empty| empty)
+    Ok(Arc::clone(loaded?))
 }
 
 fn root_store(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
@@ -121,18 +134,41 @@ fn handshake_failed() -> Error {
     ErrorKind::Tls(TlsProblem::Handshake).into()
 }
 
-fn certificate_file() -> Error {
-    ErrorKind::Tls(TlsProblem::CertificateFile).into()
+fn invalid_file(file: PemFile, path: &Path) -> Error {
+    Error::from_file(TlsProblem::File(file, FileProblem::Invalid), path)
 }
 
-fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|_| certificate_file())?;
-    if certificates.is_empty() {
-        return Err(certificate_file());
+fn read_file(file: PemFile, path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| {
+        let problem = match error.kind() {
+            io::ErrorKind::NotFound => FileProblem::Missing,
+            _ => FileProblem::Unreadable,
+        };
+        Error::from_file(TlsProblem::File(file, problem), path)
+    })
+}
+
+fn read_certificates(file: PemFile, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let pem = read_file(file, path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    certificates
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or_else(|| invalid_file(file, path))
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let pem = read_file(PemFile::Key, path)?;
+    if is_encrypted(&pem) {
+        return Err(Error::from_file(TlsProblem::EncryptedKey, path));
     }
-    Ok(certificates)
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| invalid_file(PemFile::Key, path))
+}
+
+/// Whether the key has a passphrase, in the format of PKCS #8 or in the older one.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let contains = |text: &[u8]| pem.windows(text.len()).any(|bytes| bytes == text);
+    contains(b"BEGIN ENCRYPTED PRIVATE KEY") || contains(b"Proc-Type: 4,ENCRYPTED")
 }
 
 /// Accepts any certificate, as long as the server has its key.

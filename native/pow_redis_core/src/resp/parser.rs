@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, TlsProblem};
 use crate::etf::MAX_VALUE_LEN;
 
 /// The longest string that Redis stores: 512 MB. No server announces a longer one.
@@ -240,6 +240,8 @@ fn split_line<'b>(rest: &mut &'b [u8], searched: &mut usize) -> Result<Option<&'
             *searched = bytes.len().saturating_sub(1);
             Ok(None)
         }
+        // An alert: the server has expected a TLS handshake.
+        (None, [21, 3, ..]) => Err(ErrorKind::Tls(TlsProblem::TlsRequired).into()),
         _ => Err(protocol()),
     }
 }

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read};
 
-use redis::Value;
+use redis::{ServerError, Value};
 
 use super::parser::ReplyParser;
 use crate::error::Error;
@@ -36,7 +36,7 @@ impl ReplyReader {
         self.start < self.end || self.parser.has_begun()
     }
 
-    /// Reads the next reply.
+    /// Reads the next reply. An error reply is a value, unless the server closes the connection after it.
     pub(crate) fn next_reply(&mut self, stream: &mut impl Read) -> Result<Value, Error> {
         loop {
             let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
@@ -48,7 +48,10 @@ impl ReplyReader {
                     self.buffer = Vec::new();
                     (self.start, self.end) = (0, 0);
                 }
-                return Ok(reply);
+                return match &reply {
+                    Value::ServerError(error) => unless_last(error).map(|()| reply),
+                    _ => Ok(reply),
+                };
             }
             self.fill(stream)?;
         }
@@ -72,6 +75,15 @@ impl ReplyReader {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
+    }
+}
+
+/// Fails if the server closes the connection after an error reply.
+fn unless_last(reply: &ServerError) -> Result<(), Error> {
+    let error = Error::from_reply(reply);
+    match error.ends_connection() {
+        true => Err(error),
+        false => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::error::{Error, ErrorKind, ServerCode};
+use crate::error::{Error, ErrorKind};
 
 /// The most memory of the result of one operation: 512 MB.
 pub(crate) const MAX_RESULT_MEMORY: usize = 512 << 20;
@@ -81,9 +81,7 @@ impl Replies {
     /// Reads the next reply. Fails on an error reply.
     pub fn next_value(&mut self) -> Result<Value, Error> {
         match self.values.next() {
-            Some(Value::ServerError(error)) => {
-                Err(ErrorKind::Server(ServerCode::new(error.code())).into())
-            }
+            Some(Value::ServerError(error)) => Err(Error::from_reply(&error)),
             Some(value) => Ok(value),
             None => Err(self.end.clone().into()),
         }

@@ -100,6 +100,7 @@ impl Availability {
     /// Why no worker can connect, if there is a reason.
     pub(crate) fn failure(&self) -> Option<Error> {
         self.with(|state| state.failure.clone())
+            .map(Error::or_unreachable)
             .filter(|error| *error.kind() != ErrorKind::Timeout)
     }
 

@@ -11,7 +11,7 @@ use super::backlog::Backlog;
 use super::in_flight::InFlight;
 use super::rtt::MinRtt;
 use super::shared::Shared;
-use crate::error::{Error, ErrorKind, ServerCode};
+use crate::error::Error;
 use crate::net::client::Client;
 use crate::net::patience::Patience;
 use crate::operation::{Outcome, Step};
@@ -235,7 +235,6 @@ fn retryable_reply(reply: &Value) -> Option<Error> {
     let Value::ServerError(error) = reply else {
         return None;
     };
-    let code = ServerCode::new(error.code());
-    code.requires_reconnect()
-        .then(|| ErrorKind::Server(code).into())
+    let error = Error::from_reply(error);
+    error.is_retryable().then_some(error)
 }

@@ -19,6 +19,8 @@ pub enum Event {
         /// The server's product and version, if it reports them.
         version: Option<String>,
     },
+    /// The server knows no user of that name, and the password alone was right.
+    UserIgnored,
     /// Redis cannot be reached. Workers keep trying to connect.
     Disconnected(Error),
     /// The server does not tell its time: this host's clock is used.
@@ -103,6 +105,9 @@ impl Shared {
         *self.server() = (Some(client.address().to_string()), version.clone());
         if self.availability.connected() {
             (self.observer)(Event::Connected { version });
+            if client.user_is_ignored() {
+                (self.observer)(Event::UserIgnored);
+            }
         }
         if client.clock().is_local() && !self.has_reported_clock.swap(true, Ordering::Relaxed) {
             (self.observer)(Event::LocalClock);

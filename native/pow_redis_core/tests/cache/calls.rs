@@ -9,8 +9,11 @@ use pow_redis_core::keyspace::key::Key;
 use pow_redis_core::keyspace::layout::Layout;
 use pow_redis_core::keyspace::pattern::Pattern;
 use pow_redis_core::keyspace::ttl::Ttl;
+use pow_redis_core::net::address::Address;
+use pow_redis_core::net::endpoint::Endpoint;
 use pow_redis_core::operation::{All, Delete, Get, Operation, Outcome, Put};
 use pow_redis_core::options::Options;
+use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use crate::redis_server::DEADLINE;
 
@@ -27,7 +30,28 @@ pub fn options(url: &str) -> Options {
         pool_size: 1,
         max_queue: 4_096,
         timeout: DEADLINE,
-        ..Options::for_url(url)
+        ..Options::for_endpoint(endpoint(url))
+    }
+}
+
+/// The endpoint of a test server's URL.
+fn endpoint(url: &str) -> Endpoint {
+    let info = url.into_connection_info().unwrap();
+    let address = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => Address::Tcp {
+            host: host.clone(),
+            port: *port,
+        },
+        ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
+        other => panic!("no test server listens at {other}"),
+    };
+    let settings = info.redis_settings();
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    Endpoint {
+        username: settings.username().map(bytes),
+        password: settings.password().map(bytes),
+        database: settings.db(),
+        ..Endpoint::new(address)
     }
 }
 

@@ -8,7 +8,7 @@ use crossbeam_channel::{bounded, unbounded};
 use pow_redis_core::cache::Cache;
 use pow_redis_core::error::ErrorKind;
 use pow_redis_core::keyspace::layout::Layout;
-use pow_redis_core::operation::{Operation, Ping};
+use pow_redis_core::operation::{Operation, Ping, Put};
 
 use crate::calls::*;
 use crate::fake_server::FakeServer;
@@ -123,6 +123,96 @@ fn rejects_requests_if_the_queue_is_full() {
         assert_eq!(value_of(&cache, 1), Some(number(1)));
         wait_done(&send(&cache, delete(1)));
     }
+}
+
+/// A put of a value of this many bytes.
+fn put_bytes(id: u32, bytes: u32) -> Operation {
+    let zeros = vec![0; bytes.try_into().unwrap()];
+    let value = [&[131, 109][..], &bytes.to_be_bytes(), &zeros].concat();
+    let records = vec![(numbered_key(id), value)];
+    Operation::Put(Put::new(records, HOUR, Layout::Indexed).unwrap())
+}
+
+fn error_of_submitting(cache: &Cache, operation: Operation) -> Option<ErrorKind> {
+    submit(cache, operation)
+        .err()
+        .map(|error| error.kind().clone())
+}
+
+#[test]
+fn rejects_writes_whose_bytes_exceed_the_limit() {
+    const VALUE: u32 = 100_000;
+    let put = |id| put_bytes(id, VALUE);
+    let put_len = put(1).byte_len();
+    let server = RedisServer::start();
+    let mut options = options(&server.url());
+    options.max_queue_bytes = 3 * put_len;
+    let (cache, _events) = start(options);
+    assert_eq!(value_of(&cache, 9), None);
+
+    server.pause_writes();
+    // Also those count that have been sent or received from the queue.
+    let batches = cache.info().batches;
+    let mut pending = vec![send(&cache, put(1))];
+    wait_until("the put is sent", || cache.info().batches == batches + 1);
+    pending.extend([2, 3].map(|id| send(&cache, put(id))));
+    assert_eq!(cache.info().queue_bytes, 3 * put_len);
+    assert_eq!(error_of_submitting(&cache, put(4)), Some(ErrorKind::Busy));
+    assert_eq!(cache.info().queue_bytes, 3 * put_len);
+    // Reads have bytes of their own.
+    let read = send(&cache, get(9));
+    server.resume();
+    pending.iter().for_each(wait_done);
+    wait(&read).unwrap();
+    // They are returned before the caller learns of the outcome.
+    assert_eq!(cache.info().queue_bytes, 0);
+    wait_done(&send(&cache, put(4)));
+}
+
+#[test]
+fn accepts_a_write_of_more_bytes_than_the_limit_alone() {
+    let server = RedisServer::start();
+    let mut options = options(&server.url());
+    options.max_queue_bytes = 1_000;
+    let (cache, _events) = start(options);
+    assert_eq!(value_of(&cache, 9), None);
+    server.pause_writes();
+    let large = send(&cache, put_bytes(1, 10_000));
+    assert_eq!(
+        error_of_submitting(&cache, put(2, 2)),
+        Some(ErrorKind::Busy)
+    );
+    server.resume();
+    wait_done(&large);
+    let small = send(&cache, put(2, 2));
+    wait_done(&small);
+}
+
+/// The bytes of a cancelled request are held until the worker drops it.
+#[test]
+fn returns_the_bytes_of_cancelled_requests() {
+    let server = RedisServer::start();
+    let cache = start_at(&server.url());
+    assert_eq!(value_of(&cache, 9), None);
+    server.pause_writes();
+    let blocking = block_worker(&cache);
+    let (handle, _pending) = submit(&cache, put_bytes(1, 10_000)).unwrap();
+    assert!(handle.cancel());
+    assert!(cache.info().queue_bytes > 10_000);
+    server.resume();
+    wait_done(&blocking);
+    wait_until("the bytes are returned", || cache.info().queue_bytes == 0);
+}
+
+#[test]
+fn allocates_no_places_ahead() {
+    let server = RedisServer::start();
+    let mut options = options(&server.url());
+    options.max_queue = usize::MAX;
+    options.max_queue_bytes = usize::MAX;
+    let (cache, _events) = start(options);
+    wait_done(&send(&cache, put(1, 1)));
+    assert_eq!(value_of(&cache, 1), Some(number(1)));
 }
 
 #[test]
