@@ -51,7 +51,7 @@ fn assert_is_within(error: &Error, bytes: &[u8]) {
 }
 
 /// Whether the bytes may well be a term, but one beyond a limit.
-pub(super) const fn is_limit(error: &Error) -> bool {
+fn is_limit(error: &Error) -> bool {
     !matches!(
         error.kind(),
         ErrorKind::End
