@@ -55,14 +55,21 @@ defmodule PowRedisCache.MixProject do
     [
       {:pow, "~> 1.0", optional: true},
       {:telemetry, "~> 1.0", optional: true},
-      # Pow declares it as optional, but does not compile without it. 0.20 is the last minor version for
-      # Elixir 1.14.0.
-      {:phoenix_live_view, "~> 0.20.0", only: [:dev, :test, :bench], runtime: false},
+      live_view(Mix.env()),
       {:ex_doc, "~> 0.34", only: :dev, runtime: false}
     ]
   end
 
   defp deps(false), do: []
+
+  # Pow declares it as optional, but does not compile without it. Apps that depend on this package load
+  # this file in :prod: they get no dependency, and no restriction of the version that they use. 0.20 is
+  # the last minor version for Elixir 1.14.0.
+  defp live_view(:prod), do: {:phoenix_live_view, ">= 0.0.0", optional: true, runtime: false}
+
+  defp live_view(_env) do
+    {:phoenix_live_view, "~> 0.20.0", only: [:dev, :test, :bench], runtime: false}
+  end
 
   defp docs do
     [

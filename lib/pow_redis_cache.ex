@@ -214,5 +214,7 @@ defmodule PowRedisCache do
     end
   end
 
-  defp name(config), do: Keyword.get(config, :name, __MODULE__)
+  # What is passed instead of a configuration may be a session: no stack trace shows it.
+  defp name(config) when is_list(config), do: Keyword.get(config, :name, __MODULE__)
+  defp name(_other), do: raise(ArgumentError, "expected the configuration to be a keyword list")
 end

@@ -324,23 +324,27 @@ defmodule PowRedisCacheTest do
       assert PowGuideStore.members(pow_store, [ns, "a"]) == [["k2"]]
     end
 
-    test "drops expired members on put", %{
+    test "drops members on put that expired more than a day ago", %{
       config: config,
       pow_store: pow_store,
       client: client,
       namespace: ns
     } do
       PowRedisCache.put(config, {["a", "k1"], 1})
-      long_ago = System.os_time(:millisecond) - 60_000
       set = PowGuideStore.index_set(pow_store, [ns, "a"])
 
-      RedisClient.command!(client, ["ZADD", set, long_ago, PowGuideStore.path(pow_store, ["old"])])
+      # A clock that was wrong by less than a day wrote the second one.
+      for {part, hours} <- [{"old", 25}, {"new", 23}] do
+        score = System.os_time(:millisecond) - :timer.hours(hours)
+        path = PowGuideStore.path(pow_store, [part])
+        RedisClient.command!(client, ["ZADD", set, score, path])
+      end
 
-      assert PowGuideStore.members(pow_store, [ns, "a"]) == [["old"], ["k1"]]
+      assert PowGuideStore.members(pow_store, [ns, "a"]) == [["old"], ["new"], ["k1"]]
 
       Wait.until(fn ->
         PowRedisCache.put(config, {["a", "k2"], 2})
-        PowGuideStore.members(pow_store, [ns, "a"]) == [["k1"], ["k2"]]
+        PowGuideStore.members(pow_store, [ns, "a"]) == [["new"], ["k1"], ["k2"]]
       end)
     end
 

@@ -18,7 +18,7 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :put)
     ttl = Config.ttl!(config, instance.default_ttl, name)
     namespace = namespace(config)
-    records = record_or_records |> List.wrap() |> Enum.map(&encode_record(namespace, &1))
+    records = record_or_records |> records() |> Enum.map(&encode_record(namespace, &1))
 
     submit(name, instance, :put, writes(config, instance), fn reference ->
       if small?(records, @max_record_bytes) do
@@ -217,11 +217,20 @@ defmodule PowRedisCache.Call do
 
   defp writes(config, instance), do: Keyword.get(config, :writes, instance.writes)
 
+  # An improper list would show up in the stack trace, with its values.
+  defp records(records) when is_list(records) do
+    if List.improper?(records), do: not_a_record!(), else: records
+  end
+
+  defp records(record), do: [record]
+
   defp encode_record(namespace, {key, value}) do
     {encode_key(namespace, key), :erlang.term_to_binary(value)}
   end
 
-  defp encode_record(_namespace, _other) do
+  defp encode_record(_namespace, _other), do: not_a_record!()
+
+  defp not_a_record! do
     raise ArgumentError, "expected a record {key, value} or a list of records"
   end
 

@@ -130,10 +130,6 @@ defmodule PowRedisCache.Error do
     "the matching records take more than 512 MB. Use a pattern that matches fewer records"
   end
 
-  defp explain(%{reason: :result_too_large}) do
-    "the matching records take more than 512 MB. Use a pattern that matches fewer records"
-  end
-
   defp explain(%{reason: :worker_panicked}) do
     "a worker thread panicked and recovered. Please report this, with the panic message from stderr"
   end

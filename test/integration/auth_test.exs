@@ -7,7 +7,7 @@ defmodule PowRedisCache.AuthTest do
   import ExUnit.CaptureLog
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{RedisClient, RedisServer, SchedulerStalls, Wait}
+  alias PowRedisCache.{FakeServer, RedisClient, RedisServer, SchedulerStalls, Wait}
 
   @password "pa:ss@w/o?r#d %"
 
@@ -38,10 +38,55 @@ defmodule PowRedisCache.AuthTest do
       assert Exception.message(error) =~ ":url"
     end
 
-    test "is tried alone if the user does not exist", %{at: at} do
-      assert works?(url: "redis://#{at}", username: "h", password: @password)
+    test "is tried alone for the user h of Heroku, with a warning", %{at: at} do
+      log =
+        capture_log(fn ->
+          assert works?(url: "redis://#{at}", username: "h", password: @password)
+        end)
+
+      assert log =~
+               "the user h does not exist. Its password is the default user's, who is logged in. " <>
+                 "Remove the user from :url or :username"
+
+      refute log =~ @password
       assert %{reason: :unauthenticated} = failure(url: "redis://h:wrong@#{at}")
     end
+
+    test "is not tried alone for another user", %{at: at} do
+      error = failure(url: "redis://#{at}", username: "app_readonly", password: @password)
+      assert %{reason: :unauthenticated, code: "WRONGPASS"} = error
+    end
+
+    test "may be any bytes", %{node: node} do
+      for password <- [<<255, 0, 13, 10>>, :crypto.strong_rand_bytes(10_000)] do
+        acl = ["ACL", "SETUSER", "bytes", "reset", "on", ">" <> password, "~*", "+@all"]
+        "OK" = RedisServer.command!(node, acl)
+        encoded = URI.encode(password, &URI.char_unreserved?/1)
+        at = "127.0.0.1:#{node.port}"
+        assert works?(url: "redis://bytes:#{encoded}@#{at}")
+        assert works?(url: "redis://bytes@#{at}", password: fn -> password end)
+      end
+    end
+  end
+
+  test "a user without a password is logged in with an empty one", %{at: at, node: node} do
+    acl = ["ACL", "SETUSER", "open", "on", "nopass", "~*", "&*", "+@all"]
+    "OK" = RedisServer.command!(node, acl)
+    config = start(url: "redis://open@#{at}")
+    assert PowRedisCache.put(config, {"key", 1}) == :ok
+    assert "open" in users(node)
+    assert works?(url: "redis://h:@#{at}")
+    assert %{reason: :unauthenticated} = failure(url: "redis://nobody@#{at}")
+  end
+
+  test "a server that knows no users gets the password alone, but not for a named user" do
+    server = FakeServer.start!([:serve_without_users], at: :login)
+    at = "127.0.0.1:#{server.port}"
+    assert PowRedisCache.get(start(url: "redis://default:pw@#{at}"), "key") == :not_found
+    assert PowRedisCache.get(start(url: "redis://h:pw@#{at}"), "key") == :not_found
+    assert PowRedisCache.get(start(url: "redis://:pw@#{at}"), "key") == :not_found
+    assert %{reason: :server, code: "ERR"} = failure(url: "redis://ann:pw@#{at}")
+    assert Enum.count(FakeServer.commands(server), &(&1 == ["AUTH", "pw"])) >= 3
   end
 
   describe "a user" do

@@ -5,7 +5,8 @@ defmodule PowRedisCache.SentinelTest do
 
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{Certificates, ConsistencyChecker, Ports, RedisServer, Sentinels, Wait}
+  alias PowRedisCache.{Certificates, ConsistencyChecker, FakeServer, Ports, RedisServer}
+  alias PowRedisCache.{Sentinels, Wait}
 
   @password "redis-pw"
   @sentinel_password "sentinel-pw"
@@ -93,6 +94,46 @@ defmodule PowRedisCache.SentinelTest do
       refute shown =~ @password
       refute shown =~ @sentinel_password
     end
+  end
+
+  # As after a partition: the old primary answers its clients, but no sentinel reaches it.
+  test "a primary that the sentinels have replaced is left within 10 s, though it still answers" do
+    [old, new] =
+      for _ <- 1..2 do
+        server = RedisServer.start!()
+        on_exit(fn -> RedisServer.stop(server) end)
+        server
+      end
+
+    named = start_supervised!({Agent, fn -> {old, 1} end})
+
+    sentinel =
+      FakeServer.start!(fn _number ->
+        [{:send, primary(Agent.get(named, & &1))}, :next, :serve]
+      end)
+
+    name = unique_name()
+    sentinels = [sentinels: [FakeServer.url(sentinel)], group: "mymaster"]
+    start_supervised!({PowRedisCache, name: name, sentinel: sentinels, pool_size: 2})
+    config = [name: name, namespace: "sentinel", ttl: :timer.hours(1)]
+    assert PowRedisCache.put(config, {"key", 0}) == :ok
+    assert PowRedisCache.info(name).server == "127.0.0.1:#{old.port}"
+
+    Agent.update(named, fn _ -> {new, 2} end)
+    # Any call that failed would raise.
+    put = fn ->
+      :ok = PowRedisCache.put(config, {"key", 1})
+      PowRedisCache.info(name).server == "127.0.0.1:#{new.port}"
+    end
+
+    Wait.until(put, System.monotonic_time(:millisecond) + 10_000)
+    assert PowRedisCache.put(config, {"key", 2}) == :ok
+    assert PowRedisCache.get(config, "key") == 2
+
+    # Nothing more is written to the old one.
+    {:ok, "OK"} = RedisServer.command(old, ["FLUSHALL"])
+    for value <- 1..100, do: :ok = PowRedisCache.put(config, {"key", value})
+    assert RedisServer.command(old, ["DBSIZE"]) == {:ok, 0}
   end
 
   test "invalid options raise at start" do
@@ -219,6 +260,13 @@ defmodule PowRedisCache.SentinelTest do
       assert report.errors == %{}
       assert {report.late, report.leftover} == {0, 0}
     end
+  end
+
+  # The reply of a sentinel to SENTINEL MASTER.
+  defp primary({server, epoch}) do
+    fields = ["ip", "127.0.0.1", "port", "#{server.port}", "config-epoch", "#{epoch}"]
+    items = for field <- fields, do: "$#{byte_size(field)}\r\n#{field}\r\n"
+    ["*#{length(fields)}\r\n", items]
   end
 
   defp start_checker(config) do

@@ -116,14 +116,55 @@ defmodule PowRedisCache.TlsTest do
       assert_rejected(options, "unknown_ca", ~r/:cacertfile/)
     end
 
-    @tag certificate: :expired
-    test "rejects an expired certificate", %{url: url, ca: ca} do
-      assert_rejected([url: url, cacertfile: ca], "expired", ~r/expired.*verify: :verify_none/s)
+    @no_verification "disable verification with `verify: :verify_none`"
+
+    for {certificate, code, message} <- [
+          {:expired, "expired", "the certificate has expired. Renew it, or "},
+          {:not_yet_valid, "not_yet_valid",
+           "the certificate is not valid yet. Check the clock of this host, or "},
+          {:wrong_host, "wrong_host",
+           "the certificate does not match the host name. Use the certificate's host name in `:url`, or "},
+          {:no_names, "no_names",
+           "the certificate names no host: it has no `subjectAltName`. Issue one with the host name of " <>
+             "Redis as its `subjectAltName`, or "},
+          {:old_certificate, "old_certificate",
+           "the certificate has X.509 version 1. Issue one of version 3, with the host name of Redis " <>
+             "as its `subjectAltName`, or "},
+          {:wrong_purpose, "wrong_purpose",
+           "the certificate is not for servers. Issue one with `serverAuth` in its " <>
+             "`extendedKeyUsage`, or "},
+          {:ca, "ca_certificate",
+           "Redis presents the certificate of an authority as its own. Issue a certificate for Redis " <>
+             "that is none of an authority (`CA:FALSE`), or "}
+        ] do
+      @tag certificate: certificate
+      test "tells the problem #{code}", %{url: url, ca: ca} do
+        message = unquote(message) <> @no_verification
+        assert_problem([url: url, cacertfile: ca], unquote(code), message)
+      end
     end
 
-    @tag certificate: :wrong_host
-    test "rejects a certificate of another host", %{url: url, ca: ca} do
-      assert_rejected([url: url, cacertfile: ca], "wrong_host", ~r/:url.*verify: :verify_none/s)
+    test "tells that this host has no authorities", %{url: url, server: server} do
+      code = """
+      {:ok, _} = Application.ensure_all_started(:logger)
+      Logger.configure(level: :none)
+      {:ok, _} = PowRedisCache.start_link(url: "#{url}")
+      {:error, error} = PowRedisCache.ping()
+      IO.puts(Exception.message(error))
+      """
+
+      empty = Path.join(server.folder, "empty")
+      File.mkdir_p!(empty)
+      File.write!(Path.join(empty, "none.pem"), "")
+      ebin = Application.app_dir(:pow_redis_cache, "ebin")
+      env = [{"SSL_CERT_FILE", Path.join(empty, "none.pem")}, {"SSL_CERT_DIR", empty}]
+
+      assert {output, 0} =
+               System.cmd("elixir", ["-pa", ebin, "-e", code], env: env, stderr_to_stdout: true)
+
+      assert output ==
+               "ping failed: this host has no certificate authorities. Install its package of them " <>
+                 "(`ca-certificates`), or set `:cacertfile`\n"
     end
   end
 
@@ -175,22 +216,63 @@ defmodule PowRedisCache.TlsTest do
     end
 
     test "that is missing returns an error", %{url: url, ca: ca} do
-      assert_rejected([url: url, cacertfile: ca], "handshake", ~r/:certfile/)
+      # If Redis resets the connection before its alert is read, calls are retried.
+      assert_problem(
+        [url: url, cacertfile: ca],
+        "client_certificate_required",
+        "Redis requires a client certificate. Set `:certfile` and `:keyfile`, or " <>
+          "`tls-auth-clients no` in the server's configuration"
+      )
+    end
+
+    test "of an unknown authority returns an error", %{url: url, ca: ca} do
+      assert_problem(
+        [
+          url: url,
+          cacertfile: ca,
+          certfile: Certificates.path(:other_ca),
+          keyfile: Certificates.key(:other_ca)
+        ],
+        "client_certificate_rejected",
+        "Redis rejected the client certificate. Set `:certfile` to one that its authority " <>
+          "(`tls-ca-cert-file`) has signed and that has not expired"
+      )
     end
   end
 
   describe "certificate files" do
-    test "that are missing or broken return an error", %{url: url, ca: ca} do
+    test "that cannot be used return an error", %{url: url, ca: ca, server: server} do
       client = Certificates.path(:client)
+      key = Certificates.key(:client)
+      broken = Certificates.path(:broken)
+      encrypted = Certificates.key(:encrypted)
+      server_key = Certificates.key(:server)
 
-      for options <- [
-            [cacertfile: "/nonexistent.pem"],
-            [cacertfile: Certificates.path(:broken)],
-            [cacertfile: ca, certfile: client, keyfile: "/nonexistent.key"],
-            [cacertfile: ca, certfile: "/nonexistent.pem", keyfile: Certificates.key(:client)],
-            [cacertfile: ca, certfile: client, keyfile: Certificates.path(:broken)]
+      for {options, code, message} <- [
+            {[cacertfile: "/nonexistent.pem"], "certificate_file",
+             "the file /nonexistent.pem (`:cacertfile`) does not exist. Correct `:cacertfile`"},
+            {[cacertfile: server.folder], "certificate_file",
+             "the file #{server.folder} (`:cacertfile`) cannot be read. Check its permissions, or " <>
+               "correct `:cacertfile`"},
+            {[cacertfile: broken], "certificate_file",
+             "the file #{broken} (`:cacertfile`) contains no certificate in PEM format. Correct " <>
+               "`:cacertfile`"},
+            {[cacertfile: ca, certfile: "/nonexistent.pem", keyfile: key], "certificate_file",
+             "the file /nonexistent.pem (`:certfile`) does not exist. Correct `:certfile`"},
+            {[cacertfile: ca, certfile: key, keyfile: key], "certificate_file",
+             "the file #{key} (`:certfile`) contains no certificate in PEM format. Correct `:certfile`"},
+            {[cacertfile: ca, certfile: client, keyfile: "/nonexistent.key"], "certificate_file",
+             "the file /nonexistent.key (`:keyfile`) does not exist. Correct `:keyfile`"},
+            {[cacertfile: ca, certfile: client, keyfile: broken], "certificate_file",
+             "the file #{broken} (`:keyfile`) contains no private key in PEM format. Correct `:keyfile`"},
+            {[cacertfile: ca, certfile: client, keyfile: encrypted], "encrypted_key",
+             "the file #{encrypted} (`:keyfile`) has a passphrase. Remove it with `openssl pkey`, " <>
+               "and set `:keyfile` to the result"},
+            {[cacertfile: ca, certfile: client, keyfile: server_key], "key_mismatch",
+             "the file #{server_key} (`:keyfile`) is not the key of the certificate. Set " <>
+               "`:certfile` and `:keyfile` to a pair"}
           ] do
-        assert_rejected([url: url] ++ options, "certificate_file", ~r/:cacertfile|:certfile/)
+        assert_problem([url: url] ++ options, code, message)
       end
     end
 
@@ -201,6 +283,42 @@ defmodule PowRedisCache.TlsTest do
       assert {:error, %{reason: :tls}} = PowRedisCache.ping(config[:name])
       File.cp!(ca, file)
       Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
+    end
+  end
+
+  describe "a port" do
+    test "without TLS is told", %{ca: ca} do
+      port = reply_slowly("-ERR unknown command\r\n")
+
+      assert_problem(
+        [url: "rediss://127.0.0.1:#{port}", cacertfile: ca],
+        "not_tls",
+        "the server does not use TLS at this port. Use `redis://` or `tls: false`, or correct the " <>
+          "port in `:url`"
+      )
+    end
+
+    test "with TLS is told, if the server sends an alert" do
+      port = reply_slowly(<<21, 3, 1, 0, 2, 2, 70>>)
+
+      assert_problem(
+        [url: "redis://127.0.0.1:#{port}"],
+        "tls_required",
+        "the server uses TLS at this port. Use `rediss://` or `tls: true`, or correct the port in " <>
+          "`:url`"
+      )
+    end
+
+    test "with another version of TLS is told", %{ca: ca} do
+      # A fatal alert: protocol_version.
+      port = reply_slowly(<<21, 3, 1, 0, 2, 2, 70>>)
+
+      assert_problem(
+        [url: "rediss://127.0.0.1:#{port}", cacertfile: ca],
+        "no_common_version",
+        "Redis supports no version and cipher suite of TLS that this package does. Enable TLS 1.2 " <>
+          "or 1.3 (`tls-protocols`, `tls-ciphers`)"
+      )
     end
   end
 
@@ -252,6 +370,12 @@ defmodule PowRedisCache.TlsTest do
     error = catch_error(PowRedisCache.put(config, {"key", 1}))
     assert %PowRedisCache.Error{reason: :tls, code: ^code, operation: :put} = error
     assert Exception.message(error) =~ message
+  end
+
+  defp assert_problem(options, code, message) do
+    error = catch_error(PowRedisCache.put(start(options), {"key", 1}))
+    assert {error.reason, error.code} == {:tls, code}
+    assert Exception.message(error) == "put failed: " <> message
   end
 
   defp assert_failure(config, reasons) do

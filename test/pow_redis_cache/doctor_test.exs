@@ -100,10 +100,15 @@ defmodule PowRedisCache.DoctorTest do
       assert detail(checks, "endpoint") =~ "the function for `:url`"
 
       # The database of this URL is not a number.
-      for url <- ["redis://ann:#{@password}@host/x", fn -> "redis://ann:#{@password}@host/x" end] do
+      url = "redis://ann:#{@password}@host/x"
+
+      for {url, check, message} <- [
+            {url, "configuration", "the path is not a database number"},
+            {fn -> url end, "endpoint", "is not a valid Redis URL"}
+          ] do
         checks = Doctor.check(url: url)
-        assert [failed] = failed(checks)
-        assert detail(checks, failed) =~ "is not a valid Redis URL"
+        assert failed(checks) == [check]
+        assert detail(checks, check) =~ message
         refute inspect(checks) =~ @password
       end
     end
@@ -326,7 +331,8 @@ defmodule PowRedisCache.DoctorTest do
 
       assert advice(checks, "permissions") ==
                "Run on the server: `ACL SETUSER ann +del +exists +get +pexpire +ping +pttl +renamenx " <>
-                 "+scan +set +time +zadd +zrem +zremrangebyscore +zscan +zscore`"
+                 "+scan +set +time +zadd +zrem +zremrangebyscore +zscan +zscore +client|info " <>
+                 "+client|kill +echo +info`"
 
       "OK" = RedisClient.command!(client, ["ACL", "SETUSER", "ann", "resetkeys", "~other"])
       checks = Doctor.check(url: "redis://ann:x@127.0.0.1:#{server.port}")
@@ -358,10 +364,131 @@ defmodule PowRedisCache.DoctorTest do
       rules = ["~*", "+@all", "-info"]
       "OK" = RedisClient.command!(client, ["ACL", "SETUSER", "ann", "on", "nopass" | rules])
       checks = Doctor.check(url: "redis://ann:x@127.0.0.1:#{server.port}")
-      assert warned(checks) == ["server"]
+      assert warned(checks) == ["server", "permissions"]
       assert advice(checks, "server") =~ "ACL SETUSER ann +info"
-      assert skipped(checks) == ["role", "memory", "eviction", "clients"]
+      assert skipped(checks) == ["role", "memory", "eviction", "persistence", "clients"]
       assert detail(checks, "memory") == "needs server"
+    end
+  end
+
+  describe "commands that the server refuses" do
+    @describetag instance: [name: nil]
+
+    test "are an error if calls need them" do
+      {server, checks} = renamed(["PEXPIRE", "ZADD"])
+      assert failed(checks) == ["permissions"]
+      assert detail(checks, "permissions") == "the server refuses PEXPIRE, ZADD"
+
+      assert advice(checks, "permissions") ==
+               "Remove these commands from `rename-command` in the server's configuration. If a " <>
+                 "proxy refuses them, connect without it."
+
+      RedisServer.stop(server)
+    end
+
+    test "are a warning if calls work without them" do
+      {server, checks} = renamed(["INFO", "TIME", "CONFIG"])
+      assert failed(checks) == []
+      assert warned(checks) == ["server", "permissions", "clock"]
+      assert detail(checks, "server") == "unknown: the server refuses the command"
+      assert detail(checks, "permissions") == "the server refuses TIME, INFO"
+      assert advice(checks, "permissions") =~ "Without TIME, the clock of this host is used."
+      assert advice(checks, "permissions") =~ "a deleted session may come back."
+      RedisServer.stop(server)
+    end
+
+    test "are a warning if they only protect against rare faults", %{
+      server: server,
+      client: client
+    } do
+      for {rule, name} <- [
+            {"-client|kill", "CLIENT|KILL"},
+            {"-client|info", "CLIENT|INFO"},
+            {"-echo", "ECHO"},
+            {"-time", "TIME"}
+          ] do
+        rules = ["reset", "on", "nopass", "~*", "+@all", rule]
+        "OK" = RedisClient.command!(client, ["ACL", "SETUSER", "ann" | rules])
+        url = "redis://ann:x@127.0.0.1:#{server.port}"
+        checks = Doctor.check(url: url)
+        assert failed(checks) == []
+        assert "permissions" in warned(checks)
+        assert detail(checks, "permissions") == "ann may not run #{name}"
+        [_, line] = Regex.run(~r/`(ACL SETUSER ann .*)`/, advice(checks, "permissions"))
+        "OK" = RedisClient.command!(client, String.split(line, " "))
+        assert check(Doctor.check(url: url), "permissions").status == :ok
+      end
+    end
+  end
+
+  describe "the persistence check" do
+    @describetag instance: [name: nil]
+
+    test "warns if Redis keeps nothing on disk", %{server: server, client: client} do
+      url = RedisServer.url(server)
+      assert detail(Doctor.check(url: url), "persistence") == "Redis saves snapshots"
+      set(client, "save", "")
+      checks = Doctor.check(url: url)
+      assert warned(checks) == ["persistence"]
+
+      assert detail(checks, "persistence") ==
+               "Redis keeps nothing on disk: after a restart, all users are logged out"
+
+      assert advice(checks, "persistence") =~ "`appendonly yes`"
+      set(client, "appendonly", "yes")
+
+      assert detail(Doctor.check(url: url), "persistence") == "Redis appends writes to a file"
+      set(client, "appendonly", "no")
+    end
+
+    test "does not judge what the user may not see", %{server: server, client: client} do
+      rules = ["reset", "on", "nopass", "~*", "+@all", "-config"]
+      "OK" = RedisClient.command!(client, ["ACL", "SETUSER", "ann" | rules])
+      checks = Doctor.check(url: "redis://ann:x@127.0.0.1:#{server.port}")
+      assert %{status: :ok, detail: "not reported by the server"} = check(checks, "persistence")
+    end
+
+    test "fails if the disk cannot be written", %{server: server, client: client} do
+      # A folder stands where the snapshot should.
+      File.mkdir_p!(Path.join(server.folder, "dump.rdb/folder"))
+      RedisClient.command!(client, ["SET", "key", "value"])
+      RedisClient.command!(client, ["BGSAVE"])
+
+      Wait.until(fn ->
+        RedisServer.info(server, "persistence", "rdb_last_bgsave_status") == "err"
+      end)
+
+      checks = Doctor.check(url: RedisServer.url(server))
+      assert failed(checks) == ["persistence", "permissions"]
+      assert detail(checks, "persistence") == "the last attempt to write to the disk failed"
+
+      assert detail(checks, "permissions") ==
+               "Redis cannot write to its disk, and refuses writes (MISCONF)"
+
+      assert advice(checks, "permissions") =~
+               ~s(Redis said: "MISCONF Redis is configured to save RDB)
+    end
+  end
+
+  describe "the login check shows what the server said before it closed the connection" do
+    @tag instance: [name: nil]
+    test "with too many clients", %{server: server, client: client} do
+      set(client, "maxclients", "1")
+      checks = Doctor.check(url: RedisServer.url(server))
+      assert detail(checks, "login") == "as default: Redis has as many clients as it accepts"
+
+      assert advice(checks, "login") ==
+               "Raise its `maxclients`, or lower `:pool_size`. Redis said: " <>
+                 ~s("ERR max number of clients reached")
+    end
+
+    test "in protected mode" do
+      reply = "-DENIED Redis is running in protected mode because no password is set.\r\n"
+      peer = FakeServer.start!([{:send, reply}, :close], at: :login)
+      checks = Doctor.check(url: FakeServer.url(peer))
+      assert detail(checks, "login") =~ "as default: Redis is in protected mode"
+      assert advice(checks, "login") =~ "`requirepass`"
+      assert advice(checks, "login") =~ ~s(Redis said: "DENIED Redis is running in protected mode)
     end
   end
 
@@ -451,6 +578,13 @@ defmodule PowRedisCache.DoctorTest do
       assert String.starts_with?(output, inspect(name) <> "\n")
       assert output =~ "All checks passed."
     end
+  end
+
+  # The checks of a server that does not know these commands.
+  defp renamed(commands) do
+    arguments = for name <- commands, argument <- ["--rename-command", name, ""], do: argument
+    server = RedisServer.start!(arguments)
+    {server, Doctor.check(url: RedisServer.url(server))}
   end
 
   defp secure(certificate, options) do

@@ -5,7 +5,10 @@ defmodule PowRedisCache.Certificates do
     * `:server` is valid for `localhost` and `127.0.0.1`.
     * `:expired` is the same, but expired.
     * `:wrong_host` is valid for another host.
-    * `:client` is a client certificate.
+    * `:not_yet_valid` is the same as `:server`, but valid from tomorrow on.
+    * `:no_names` names no host. `:old_certificate` has X.509 version 1.
+    * `:wrong_purpose` is for clients only.
+    * `:client` is a client certificate. `:encrypted` is its key with a passphrase.
     * `:ca` is the authority that signed all of the above; `:other_ca` is an unrelated one.
     * `:broken` is not a certificate.
   """
@@ -52,11 +55,17 @@ defmodule PowRedisCache.Certificates do
     now = NaiveDateTime.utc_now()
     valid = {NaiveDateTime.add(now, -86_400), NaiveDateTime.add(now, 10 * 86_400)}
     expired = {NaiveDateTime.add(now, -10 * 86_400), NaiveDateTime.add(now, -86_400)}
+    later = {NaiveDateTime.add(now, 86_400), NaiveDateTime.add(now, 10 * 86_400)}
     for ca <- ["ca", "other_ca"], do: make_authority(folder, ca)
     sign(folder, "server", @localhost, valid)
     sign(folder, "expired", @localhost, expired)
     sign(folder, "wrong_host", @other_host, valid)
     sign(folder, "client", "extendedKeyUsage=clientAuth", valid)
+    sign(folder, "not_yet_valid", @localhost, later)
+    sign(folder, "no_names", "extendedKeyUsage=serverAuth", valid)
+    sign(folder, "wrong_purpose", @localhost <> "\nextendedKeyUsage=clientAuth", valid)
+    sign_without_extensions(folder, "old_certificate")
+    encrypt_key(folder, "client", "encrypted")
     File.write!(Path.join(folder, "broken.pem"), "no certificate")
     folder
   end
@@ -70,12 +79,37 @@ defmodule PowRedisCache.Certificates do
     )
   end
 
-  defp sign(folder, name, extension, {from, to}) do
+  defp request(folder, name) do
     openssl(
       folder,
       ~w(req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes) ++
         ["-keyout", "#{name}.key", "-out", "#{name}.csr", "-subj", "/CN=#{name}"]
     )
+  end
+
+  # Older versions of openssl make such a certificate by default.
+  defp sign_without_extensions(folder, name) do
+    request(folder, name)
+
+    {help, _status} = System.cmd("openssl", ["x509", "-help"], stderr_to_stdout: true)
+    version = if help =~ "-x509v1", do: ["-x509v1"], else: []
+
+    openssl(
+      folder,
+      ~w(x509 -req -days 10 -CA ca.pem -CAkey ca.key -CAcreateserial) ++
+        ["-in", "#{name}.csr", "-out", "#{name}.pem"] ++ version
+    )
+  end
+
+  defp encrypt_key(folder, name, encrypted) do
+    openssl(
+      folder,
+      ~w(pkey -aes256 -passout pass:secret) ++ ["-in", "#{name}.key", "-out", "#{encrypted}.key"]
+    )
+  end
+
+  defp sign(folder, name, extension, {from, to}) do
+    request(folder, name)
 
     # Only `openssl ca` signs a certificate that has already expired.
     File.write!(Path.join(folder, "#{name}.txt"), "")
@@ -95,7 +129,7 @@ defmodule PowRedisCache.Certificates do
     [extensions]
     basicConstraints = CA:FALSE
     authorityKeyIdentifier = keyid
-    #{String.replace(extension, "=", " = ", global: false)}
+    #{extension}
     """)
 
     openssl(

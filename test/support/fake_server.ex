@@ -16,6 +16,7 @@ defmodule PowRedisCache.FakeServer do
     * `:next` - wait for the next command;
     * `:default` - reply to the last command as an empty Redis does;
     * `:serve` - reply to this and all further commands as an empty Redis does;
+    * `:serve_without_users` - the same as Redis 5 does, which knows no users;
     * `{:refuse, message}` - reply to this and all further commands with an error.
   """
 
@@ -34,6 +35,7 @@ defmodule PowRedisCache.FakeServer do
           | :close
           | :reset
           | :serve
+          | :serve_without_users
           | :default
           | :next
 
@@ -128,6 +130,7 @@ defmodule PowRedisCache.FakeServer do
   defp play([], _command, state), do: drain(state)
   defp play([:silence | _], _command, state), do: drain(state)
   defp play([:serve | _], command, state), do: serve(command, state)
+  defp play([:serve_without_users | _], command, state), do: serve_without_users(command, state)
   defp play([{:refuse, message} | _], _command, state), do: refuse(message, state)
   defp play([:close | _], _command, state), do: :gen_tcp.close(state.socket)
 
@@ -163,6 +166,17 @@ defmodule PowRedisCache.FakeServer do
   defp serve(command, state) do
     :gen_tcp.send(state.socket, login(command) || reply(command))
     with {:ok, command, state} <- next_command(state), do: serve(command, state)
+  end
+
+  defp serve_without_users(command, state) do
+    reply =
+      case command do
+        ["AUTH", _user, _password] -> "-ERR wrong number of arguments for 'auth' command\r\n"
+        _other -> login(command) || reply(command)
+      end
+
+    :gen_tcp.send(state.socket, reply)
+    with {:ok, command, state} <- next_command(state), do: serve_without_users(command, state)
   end
 
   defp refuse(message, state) do

@@ -104,8 +104,9 @@ defmodule PowRedisCache.RedisServer do
       "127.0.0.1",
       "--dir",
       server.folder,
+      # A server without persistence is a finding of the doctor.
       "--save",
-      ""
+      "3600 1"
     ]
 
     output = Path.join(server.folder, "output")

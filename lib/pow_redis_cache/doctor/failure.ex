@@ -16,6 +16,11 @@ defmodule PowRedisCache.Doctor.Failure do
        "configuration."}
   end
 
+  # Then Redis refuses PING, too.
+  def unknown({:server, %{code: "MISCONF"}}, _report) do
+    {:warning, "unknown: Redis refuses the command", "Solve the problem of persistence first."}
+  end
+
   def unknown(reason, report), do: failure("unknown", reason, report)
 
   @doc "The result of a failed check."

@@ -39,12 +39,14 @@ defmodule PowRedisCache.Error.Connection do
   end
 
   def advice(%{cause: :connection_closed} = detail) do
-    "check whether the port uses TLS (`rediss://`), and the log of Redis. See #{option(detail)}"
+    "check whether the port in #{option(detail)} uses TLS (`rediss://`), and the log of Redis"
   end
 
   def advice(%{cause: :not_permitted} = detail) do
-    "check the permissions of the socket or the firewall of this host. See #{option(detail)}"
+    "check the permissions of the socket in #{option(detail)}, or the firewall of this host"
   end
+
+  def advice(%{cause: :unknown_host} = detail), do: "correct the host in #{option(detail)}"
 
   def advice(detail), do: "check that it is running and that #{option(detail)} is correct"
 
@@ -56,7 +58,7 @@ defmodule PowRedisCache.Error.Connection do
   @doc "What happened at an address."
   def what(:refused, address), do: "#{address} refused the connection"
   def what(:no_route, address), do: "There is no route to #{address}"
-  def what(:unresolved, address), do: "The host name of #{address} has no address"
+  def what(:unknown_host, address), do: "The host name of #{address} has no address"
   def what(:not_permitted, address), do: "This process may not connect to #{address}"
   def what(:no_such_socket, address), do: "#{address} does not exist"
   def what(:connection_closed, address), do: "#{address} closed the connection"

@@ -19,6 +19,7 @@ defmodule PowRedisCache.Error.Reply do
     {"max number of clients", :max_clients},
     {"invalid password", :wrong_password},
     {"operation not permitted", :wrong_password},
+    {"Protocol error: unauthenticated", :wrong_password},
     {"without any password configured", :no_password},
     {"no password is set", :no_password},
     {"DB index is out of range", :no_database},

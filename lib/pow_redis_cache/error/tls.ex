@@ -114,8 +114,8 @@ defmodule PowRedisCache.Error.Tls do
       "server require a client certificate (`:certfile`, `:keyfile`)?"
   end
 
-  defp file(detail),
-    do: Enum.join(["the file of", option(detail) | List.wrap(detail[:file])], " ")
+  defp file(%{file: path} = detail), do: "the file #{path} (#{option(detail)})"
+  defp file(detail), do: "the file of #{option(detail)}"
 
   defp option(%{option: option}), do: "`#{inspect(option)}`"
   defp option(_detail), do: "`:cacertfile`, `:certfile` or `:keyfile`"

@@ -10,6 +10,7 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::layout::Layout;
 use crate::net::config::Topology;
+use crate::net::primary_watch::PrimaryWatch;
 use crate::operation::Operation;
 use crate::options::Options;
 use crate::worker::Worker;
@@ -34,6 +35,7 @@ pub struct Cache {
     /// Its drop wakes workers that wait to reconnect.
     _stop: Sender<()>,
     shared: Arc<Shared>,
+    watch: Option<Arc<PrimaryWatch>>,
 }
 
 /// The entrance of a queue. Nothing is allocated for the places in it.
@@ -60,11 +62,16 @@ impl Cache {
             bytes: Quota::new(max_bytes),
         };
         let shared = Arc::new(Shared::new(options, observer));
+        let watched = Arc::clone(&shared);
+        let is_connected = move || watched.availability.is_up();
+        let config = &shared.options.connect;
+        let watch = PrimaryWatch::start(config, is_connected, stopped.clone())?;
         let cache = Self {
             any: entrance(any),
             first: entrance(first),
             _stop: stop,
             shared,
+            watch,
         };
         let queue = Queue::new(any_queue.clone(), stopped.clone());
         cache.start_worker(0, queue.with_own(first_queue))?;
@@ -76,12 +83,12 @@ impl Cache {
     }
 
     fn start_worker(&self, number: usize, queue: Queue) -> io::Result<()> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, watch) = (Arc::clone(&self.shared), self.watch.clone());
         shared.worker_starts();
         thread::Builder::new()
             .name(format!("pow_redis_{number}"))
             .spawn(move || {
-                Worker::new(Arc::clone(&shared), queue).run();
+                Worker::new(Arc::clone(&shared), watch, queue).run();
                 shared.worker_ended();
             })
             .inspect_err(|_| self.shared.worker_ended())

@@ -13,7 +13,9 @@ pub use self::tls_problem::{FileProblem, PemFile, TlsProblem};
 use crate::etf;
 
 /// What Redis said is left out if it has this many bytes in common with a secret.
-const SECRET_BYTES: usize = 8;
+const SHARED_BYTES: usize = 8;
+/// A shorter secret occurs in words by chance.
+const MIN_SECRET_BYTES: usize = 5;
 
 /// The error of a failed call. Contains no key, value or password. Errors of the same kind are equal.
 #[derive(Clone, Debug)]
@@ -42,7 +44,7 @@ pub struct Details {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectFailure {
     /// The host name has no address.
-    Unresolved,
+    UnknownHost,
     /// Nothing listens at the address.
     Refused,
     /// There is no route to the address.
@@ -188,11 +190,13 @@ impl Error {
     /// The same error. What Redis said is left out if it may contain the secret.
     #[must_use]
     pub(crate) fn without(mut self, secret: &[u8]) -> Self {
-        let window = secret.len().min(SECRET_BYTES);
-        self.details.reply = self.details.reply.filter(|reply| {
-            let mut windows = reply.as_bytes().windows(window.max(1));
-            window == 0 || !windows.any(|bytes| is_part_of(bytes, secret))
-        });
+        if secret.len() >= MIN_SECRET_BYTES {
+            let shared = secret.len().min(SHARED_BYTES);
+            self.details.reply = self.details.reply.filter(|reply| {
+                let mut windows = reply.as_bytes().windows(shared);
+                !windows.any(|bytes| is_part_of(bytes, secret))
+            });
+        }
         self
     }
 
@@ -231,7 +235,7 @@ impl Error {
 
     /// Whether Redis closes the connection after this reply.
     pub(crate) fn ends_connection(&self) -> bool {
-        self.has_code("DENIED") || self.is_closing_for_now()
+        self.has_code("DENIED") || self.said("ERR Protocol error") || self.is_closing_for_now()
     }
 
     /// Whether it says why the server closed the connection.
@@ -241,11 +245,13 @@ impl Error {
 
     /// Whether Redis closes the connection, but may accept another one.
     fn is_closing_for_now(&self) -> bool {
-        let closes = |reply: &str| {
-            reply.starts_with("ERR max number of clients")
-                || reply.starts_with("ERR Protocol error")
-        };
-        self.details.reply.as_deref().is_some_and(closes)
+        self.said("ERR max number of clients") || self.said("ERR Protocol error: invalid")
+    }
+
+    /// Whether the reply starts with these words.
+    fn said(&self, words: &str) -> bool {
+        let reply = self.details.reply.as_deref();
+        reply.is_some_and(|reply| reply.starts_with(words))
     }
 
     /// The error to report while no server can be reached: a server that does not answer is unreachable.
@@ -322,7 +328,7 @@ fn connect_failure(error: &io::Error) -> Option<ConnectFailure> {
         | io::ErrorKind::BrokenPipe => ConnectFailure::Closed,
         // The standard library has no kind for it.
         _ if error.to_string().starts_with("failed to lookup address") => {
-            ConnectFailure::Unresolved
+            ConnectFailure::UnknownHost
         }
         _ => return None,
     })
@@ -441,7 +447,7 @@ mod tests {
                 io::ErrorKind::UnexpectedEof.into(),
                 Some(ConnectFailure::Closed),
             ),
-            (io::Error::other(lookup), Some(ConnectFailure::Unresolved)),
+            (io::Error::other(lookup), Some(ConnectFailure::UnknownHost)),
             (io::Error::other("other"), None),
             (io::ErrorKind::TimedOut.into(), None),
         ] {
@@ -487,10 +493,10 @@ mod tests {
                 .details
                 .reply
         };
-        for secret in ["tomorrow", "no tomorrow", "xx tomorrow xx", "us"] {
+        for secret in ["tomorrow", "no tomorrow", "xx tomorrow xx", "w for"] {
             assert_eq!(said(secret), None, "{secret}");
         }
-        for secret in ["", "tomorow", "yesterday", "no tomo-row"] {
+        for secret in ["", "us", "tomorow", "yesterday", "no tomo-row"] {
             assert!(said(secret).is_some(), "{secret}");
         }
     }
@@ -502,6 +508,11 @@ mod tests {
             ("NOREPLICAS Not enough good replicas to write.", true, true),
             ("ERR max number of clients reached", true, false),
             ("ERR Protocol error: invalid bulk length", true, false),
+            (
+                "ERR Protocol error: unauthenticated bulk length",
+                false,
+                false,
+            ),
             ("DENIED Redis is running in protected mode", false, false),
             ("MISCONF Errors writing to the AOF file", false, true),
             ("NOPERM No permissions", false, true),

@@ -57,7 +57,7 @@ mod atoms {
         option,
         problem,
         // causes
-        unresolved,
+        unknown_host,
         refused,
         no_route,
         not_permitted,
@@ -168,7 +168,7 @@ fn with<'a>(map: Term<'a>, key: Atom, value: impl Encoder) -> Term<'a> {
 
 fn connect_failure(cause: ConnectFailure) -> Atom {
     match cause {
-        ConnectFailure::Unresolved => atoms::unresolved(),
+        ConnectFailure::UnknownHost => atoms::unknown_host(),
         ConnectFailure::Refused => atoms::refused(),
         ConnectFailure::NoRoute => atoms::no_route(),
         ConnectFailure::NotPermitted => atoms::not_permitted(),

@@ -97,6 +97,7 @@ defmodule PowRedisCache.Doctor.KeyspaceStatsTest do
       counted = %{
         end: :stopped,
         keys: 9_000,
+        too_long: 0,
         namespaces: [{:erlang.term_to_binary("credentials"), 4_000, 0}]
       }
 

@@ -43,10 +43,25 @@ defmodule PowRedisCache.Doctor.TopologyTest do
       assert [{"endpoint", :error} | skipped] = not_ok(checks)
       assert Enum.all?(skipped, &match?({_name, :skipped}, &1))
       assert detail(checks, "endpoint") =~ "no sentinel reports the address of the primary"
+      assert detail(checks, "endpoint") =~ "reports no primary for the group"
 
-      unreachable = "redis://127.0.0.1:#{Ports.free()}"
-      checks = Doctor.check(options(sentinels, sentinels: [unreachable]))
+      unreachable = "127.0.0.1:#{Ports.free()}"
+      checks = Doctor.check(options(sentinels, sentinels: ["redis://" <> unreachable]))
       assert [{"endpoint", :error} | _] = not_ok(checks)
+      assert detail(checks, "endpoint") =~ "; #{unreachable} refused the connection"
+    end
+
+    test "names the sentinels that do not answer", %{sentinels: sentinels} do
+      unreachable = for _ <- 1..2, do: "127.0.0.1:#{Ports.free()}"
+      urls = Sentinels.urls(sentinels) ++ Enum.map(unreachable, &("redis://" <> &1))
+      checks = Doctor.check(options(sentinels, sentinels: urls))
+      assert not_ok(checks) == [{"endpoint", :warning}]
+
+      assert detail(checks, "endpoint") =~
+               ~r/, the primary of mymaster#{for address <- unreachable, do: "; #{address} refused the connection"}$/
+
+      assert check(checks, "endpoint").advice ==
+               "Start these sentinels, or remove them from :sentinels."
     end
 
     test "requires the permission to run ROLE", %{sentinels: sentinels} do
@@ -108,6 +123,27 @@ defmodule PowRedisCache.Doctor.TopologyTest do
       secure = [cluster: Cluster.secure_urls(cluster), cacertfile: Certificates.path(:ca)]
       # The certificates of the tests are valid for ten days.
       assert not_ok(Doctor.check(secure)) == [{"TLS", :warning}]
+    end
+
+    test "fails if the cluster names addresses that cannot be reached", %{cluster: cluster} do
+      # Without an announced host name, the nodes are called "?".
+      preferred = fn type ->
+        for node <- cluster.nodes,
+            do:
+              RedisServer.command!(node, [
+                "CONFIG",
+                "SET",
+                "cluster-preferred-endpoint-type",
+                type
+              ])
+      end
+
+      preferred.("hostname")
+      checks = Doctor.check(cluster: Cluster.urls(cluster))
+      preferred.("ip")
+      assert {"endpoint", :error} in not_ok(checks)
+      assert detail(checks, "endpoint") =~ ~r/; The host name of \?:\d+ has no address/
+      assert check(checks, "endpoint").advice =~ "`cluster-announce-hostname`"
     end
 
     test "reports :url for a cluster, and :cluster for a standalone server", %{cluster: cluster} do

@@ -1,6 +1,7 @@
 //! Properties of the parser of `SENTINEL MASTER`.
 
 use super::replies::first_reply;
+use crate::net::address::Address;
 use crate::net::sentinel::Primary;
 
 /// A reply to `SENTINEL MASTER` is refused, or the primary's host stands in it.
@@ -9,7 +10,10 @@ pub fn sentinel_master(bytes: &[u8]) {
         return;
     };
     if let Some(primary) = Primary::parse(&reply) {
-        let host = primary.host.as_bytes();
+        let Address::Tcp { host, .. } = primary.address else {
+            panic!("{:?}", primary.address);
+        };
+        let host = host.as_bytes();
         assert!(host.is_empty() || bytes.windows(host.len()).any(|window| window == host));
     }
 }

@@ -9,6 +9,7 @@ use super::cluster::Cluster;
 use super::config::{ConnectConfig, Topology};
 use super::fence::Fence;
 use super::patience::Patience;
+use super::primary_watch::PrimaryWatch;
 use super::sentinel;
 use super::server_clock::ServerClock;
 use super::standalone::Standalone;
@@ -38,10 +39,10 @@ impl Client {
         let server = match &config.topology {
             Topology::Standalone => Standalone::open(first()?, fence, deadline)?,
             Topology::Sentinel { sentinels, group } => {
-                let (endpoint, mut connection) =
+                let (endpoint, mut connection, epoch) =
                     sentinel::connect_to_primary(sentinels, group, first()?, deadline)?;
                 connection.fence(fence, deadline)?;
-                Standalone::new(endpoint, connection)
+                Standalone::new(endpoint, connection).in_epoch(epoch)
             }
             Topology::Cluster => {
                 let cluster = Cluster::open(&endpoints, fence, deadline)?;
@@ -109,6 +110,14 @@ impl Client {
         match self {
             Self::Standalone(server) => server.connection.clock(),
             Self::Cluster(cluster) => cluster.clock(),
+        }
+    }
+
+    /// Whether the sentinels name another primary now.
+    pub(crate) fn is_superseded(&self, watch: &PrimaryWatch) -> bool {
+        match self {
+            Self::Standalone(server) => server.is_superseded(watch),
+            Self::Cluster(_) => false,
         }
     }
 

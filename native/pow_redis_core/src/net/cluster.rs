@@ -16,7 +16,7 @@ use super::endpoint::Endpoint;
 use super::fence::Fence;
 use super::patience::Patience;
 use super::server_clock::ServerClock;
-use super::slot_map::SlotMap;
+use super::slot_map::{SlotMap, announced, slot};
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::resp::commands::Commands;
 
@@ -38,22 +38,37 @@ pub(crate) struct Cluster {
     fence: Fence,
 }
 
-/// A command without its reply yet, and the node to send it to.
+/// A command without its reply yet, and where to send it.
 struct PendingCommand<'c> {
     position: usize,
+    key: Option<&'c [u8]>,
     bytes: &'c [u8],
+    target: Target,
+}
+
+/// Where to send a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
     node: Address,
     /// Whether `ASKING` comes before it.
     asking: bool,
 }
 
-/// `MOVED` or `ASK`.
+/// `MOVED`, or `ASK`, which is for one key.
 #[derive(Debug, PartialEq, Eq)]
 struct Redirection {
     slot: u16,
-    node: Address,
-    /// Whether it is for this command only.
-    asking: bool,
+    target: Target,
+}
+
+/// The redirections of a round.
+///
+/// Invariant: once a command is redirected, all later ones of its key go the same way and run after it,
+/// also those that a node has already run. Otherwise an older write would follow a newer one.
+#[derive(Default)]
+struct Redirections<'c> {
+    by_key: HashMap<&'c [u8], Target>,
+    moved: HashMap<u16, Target>,
 }
 
 impl Cluster {
@@ -98,18 +113,21 @@ impl Cluster {
         for (position, (key, bytes)) in commands.iter().enumerate() {
             pending.push(PendingCommand {
                 position,
+                key,
                 bytes,
-                node: self.node_for(key)?,
-                asking: false,
+                target: Target {
+                    node: self.node_for(key)?,
+                    asking: false,
+                },
             });
         }
         let mut replies = vec![Value::Nil; commands.len()];
         for _ in 0..=MAX_REDIRECTIONS {
+            pending = self.run(pending, &mut replies, patience)?;
             if pending.is_empty() {
                 self.replies.extend(replies);
                 return Ok(());
             }
-            pending = self.run(pending, &mut replies, patience)?;
         }
         Err(cluster_down())
     }
@@ -126,7 +144,7 @@ impl Cluster {
         !self.replies.is_empty()
     }
 
-    /// Sends one pipeline to each node. Returns the commands that were redirected.
+    /// Sends one pipeline to each node. Returns the commands to run again elsewhere.
     fn run<'c>(
         &mut self,
         pending: Vec<PendingCommand<'c>>,
@@ -134,22 +152,19 @@ impl Cluster {
         patience: Patience,
     ) -> Result<Vec<PendingCommand<'c>>, Error> {
         let mut received = self.run_pipelines(&pending, patience)?;
+        let mut redirections = Redirections::default();
         let mut redirected = Vec::new();
         for command in pending {
-            let node_replies = received.get_mut(&command.node).ok_or(ErrorKind::Protocol)?;
-            if command.asking {
-                node_replies.next();
+            let reply = next_reply(&mut received, &command.target)?;
+            let redirection = Redirection::parse(&reply, &command.target.node);
+            if let Some(redirection) = &redirection
+                && !redirection.target.asking
+            {
+                self.slots
+                    .update_slot(redirection.slot, &redirection.target.node);
             }
-            let reply = node_replies.next().ok_or(ErrorKind::Protocol)?;
-            if let Some(redirection) = Redirection::parse(&reply, &command.node) {
-                if !redirection.asking {
-                    self.slots.update_slot(redirection.slot, &redirection.node);
-                }
-                redirected.push(PendingCommand {
-                    node: redirection.node,
-                    asking: redirection.asking,
-                    ..command
-                });
+            if let Some(target) = redirections.target_for(command.key, redirection) {
+                redirected.push(PendingCommand { target, ..command });
             } else if let Some(place) = replies.get_mut(command.position) {
                 *place = reply;
             }
@@ -166,8 +181,8 @@ impl Cluster {
     ) -> Result<HashMap<Address, vec::IntoIter<Value>>, Error> {
         let mut pipelines: HashMap<&Address, Commands> = HashMap::new();
         for command in pending {
-            let pipeline = pipelines.entry(&command.node).or_default();
-            if command.asking {
+            let pipeline = pipelines.entry(&command.target.node).or_default();
+            if command.target.asking {
                 pipeline.push_keyless("ASKING", |_| ());
             }
             pipeline.push_packed(command.bytes);
@@ -263,6 +278,47 @@ impl Cluster {
     }
 }
 
+/// The reply to the next command that was sent to `target`.
+fn next_reply(
+    received: &mut HashMap<Address, vec::IntoIter<Value>>,
+    target: &Target,
+) -> Result<Value, Error> {
+    received
+        .get_mut(&target.node)
+        .and_then(|replies| replies.nth(target.replies() - 1))
+        .ok_or_else(|| ErrorKind::Protocol.into())
+}
+
+impl Target {
+    /// How many replies a command has there.
+    const fn replies(&self) -> usize {
+        if self.asking { 2 } else { 1 }
+    }
+}
+
+impl<'c> Redirections<'c> {
+    /// Where to run a command again, given its own redirection and those of the commands before it. A slot
+    /// moves with all its keys, but `ASK` is for one: the node that has the slot still has the others.
+    fn target_for(&mut self, key: Option<&'c [u8]>, own: Option<Redirection>) -> Option<Target> {
+        let Some(key) = key else {
+            return own.map(|own| own.target);
+        };
+        let before = self.by_key.get(key).or_else(|| self.moved.get(&slot(key)));
+        let target = match (before, own) {
+            (Some(target), _) => target.clone(),
+            (None, Some(own)) => {
+                if !own.target.asking {
+                    self.moved.insert(own.slot, own.target.clone());
+                }
+                own.target
+            }
+            (None, None) => return None,
+        };
+        self.by_key.insert(key, target.clone());
+        Some(target)
+    }
+}
+
 fn cluster_down() -> Error {
     ErrorKind::Server(ServerCode::cluster_down()).into()
 }
@@ -280,28 +336,29 @@ impl Redirection {
         };
         let (slot, node) = error.details()?.split_once(' ')?;
         let (host, port) = node.rsplit_once(':')?;
-        let host = match (host, from) {
-            ("", Address::Tcp { host, .. }) => host,
-            _ => host,
-        };
-        let node = Address::Tcp {
-            host: host.to_owned(),
-            port: port.parse().ok()?,
-        };
         Some(Self {
             slot: slot.parse().ok()?,
-            node,
-            asking,
+            target: Target {
+                node: announced(host, port.parse().ok()?, from)?,
+                asking,
+            },
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::FakeServer;
     use super::*;
-    use std::io::{BufRead, BufReader, Write};
+    use proptest::prelude::*;
+    use std::collections::HashMap;
     use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
     use std::thread;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
 
     fn address(host: &str, port: u16) -> Address {
         Address::Tcp {
@@ -310,54 +367,371 @@ mod tests {
         }
     }
 
-    /// The only node of a cluster: numbers what it is asked.
-    fn node() -> (Endpoint, thread::JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let slots = format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:{port}\r\n");
-        let handle = thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            let mut asked = 0;
-            while let Some(Ok(words)) = lines.next() {
-                let number: usize = words[1..].parse().unwrap();
-                let words: Vec<_> = lines.by_ref().take(2 * number).collect();
-                let reply = match words[1].as_deref().unwrap() {
-                    "INFO" => "$22\r\nredis_version:7.0.15\r\n\r\n".to_owned(),
-                    "TIME" => "*2\r\n$4\r\n1700\r\n$6\r\n500000\r\n".to_owned(),
-                    "CLUSTER" => slots.clone(),
-                    "CLIENT" => "-ERR unknown command\r\n".to_owned(),
-                    "ECHO" => format!("$16\r\n{}\r\n", words[3].as_deref().unwrap()),
-                    _ => {
-                        asked += 1;
-                        format!(":{asked}\r\n")
-                    }
-                };
-                (&stream).write_all(reply.as_bytes()).unwrap();
-            }
-        });
-        (Endpoint::new(address("127.0.0.1", port)), handle)
+    /// What a node does with a command.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Act {
+        Run,
+        Moved(usize),
+        Ask(usize),
+        TryAgain,
+        Down,
+        Silent,
     }
+
+    /// The commands that were run: the node, whether `ASKING` came before it, and its words after the name.
+    type Log = Arc<Mutex<Vec<(usize, bool, String)>>>;
+
+    /// A cluster in which a function decides what each node does. The first node has all slots.
+    struct FakeCluster {
+        nodes: Vec<FakeServer>,
+        log: Log,
+    }
+
+    impl FakeCluster {
+        fn start(number: usize, decide: impl FnMut(usize, &str) -> Act + Send + 'static) -> Self {
+            let listeners: Vec<_> = (0..number)
+                .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+                .collect();
+            let ports: Vec<_> = listeners
+                .iter()
+                .map(|listener| listener.local_addr().unwrap().port())
+                .collect();
+            let (log, decide) = (Log::default(), Arc::new(Mutex::new(decide)));
+            let nodes = listeners.into_iter().enumerate().map(|(node, listener)| {
+                let (log, decide, ports) = (Arc::clone(&log), Arc::clone(&decide), ports.clone());
+                let mut asked = false;
+                FakeServer::serve(listener, move |words| {
+                    let asking = std::mem::take(&mut asked);
+                    match words[0].as_str() {
+                        "CLUSTER" => {
+                            let port = ports[0];
+                            let slots = "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n";
+                            return Some(format!("{slots}:{port}\r\n"));
+                        }
+                        "ASKING" => {
+                            asked = true;
+                            return Some("+OK\r\n".to_owned());
+                        }
+                        _ => {}
+                    }
+                    let rest = words[1..].join(" ");
+                    let slot = slot(words.get(1).map_or(b"", |key| key.as_bytes()));
+                    match decide.lock().unwrap()(node, &rest) {
+                        Act::Run => {
+                            let mut log = log.lock().unwrap();
+                            log.push((node, asking, rest));
+                            Some(format!(":{}\r\n", log.len()))
+                        }
+                        Act::Moved(to) => Some(format!("-MOVED {slot} :{}\r\n", ports[to])),
+                        Act::Ask(to) => Some(format!("-ASK {slot} ?:{}\r\n", ports[to])),
+                        Act::TryAgain => Some("-TRYAGAIN Multiple keys\r\n".to_owned()),
+                        Act::Down => Some("-CLUSTERDOWN The cluster is down\r\n".to_owned()),
+                        Act::Silent => None,
+                    }
+                })
+            });
+            Self {
+                nodes: nodes.collect(),
+                log,
+            }
+        }
+
+        fn connect(&self) -> Cluster {
+            Cluster::open(&[self.nodes[0].endpoint()], &Fence::default(), soon()).unwrap()
+        }
+
+        fn log(&self) -> Vec<(usize, bool, String)> {
+            self.log.lock().unwrap().clone()
+        }
+    }
+
+    fn entry(node: usize, asking: bool, text: &str) -> (usize, bool, String) {
+        (node, asking, text.to_owned())
+    }
+
+    /// Writes, each of a key and a value.
+    fn writes<'a>(writes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Commands {
+        let mut commands = Commands::new();
+        for (key, value) in writes {
+            commands.push("SET", key.as_bytes(), |command| {
+                command.arg(value);
+            });
+        }
+        commands
+    }
+
+    fn receive_all(cluster: &mut Cluster) -> Vec<Value> {
+        std::iter::from_fn(|| cluster.has_buffered().then(|| cluster.receive().unwrap())).collect()
+    }
+
+    /// Sends commands, of which the given nodes redirect these once.
+    fn send_with(
+        acts: &[(usize, &'static str, Act)],
+        commands: &Commands,
+    ) -> (FakeCluster, Vec<Value>) {
+        let mut acts = acts.to_vec();
+        let cluster = FakeCluster::start(3, move |node, text| {
+            let act = |(at, of, _): &(usize, &str, Act)| *at == node && *of == text;
+            let position = acts.iter().position(act);
+            position.map_or(Act::Run, |position| acts.remove(position).2)
+        });
+        let mut client = cluster.connect();
+        client.send(commands, soon().into()).unwrap();
+        let replies = receive_all(&mut client);
+        (cluster, replies)
+    }
+
+    /// Another key in the slot of `a`.
+    const NEIGHBOUR: &str = "n9396";
 
     #[test]
     fn replies_keep_the_order_of_the_commands() {
-        let (endpoint, handle) = node();
-        let soon = Instant::now() + Duration::from_secs(30);
-        let mut cluster = Cluster::open(&[endpoint], &Fence::default(), soon).unwrap();
+        let cluster = FakeCluster::start(1, |_, _| Act::Run);
+        let mut client = cluster.connect();
         for number in [2, 1] {
-            let mut commands = Commands::new();
-            for _ in 0..number {
-                commands.push("GET", b"key", |_| ());
-            }
-            cluster.send(&commands, soon.into()).unwrap();
+            client
+                .send(&writes(vec![("a", "1"); number]), soon().into())
+                .unwrap();
         }
         for number in [1, 2, 3] {
-            assert!(cluster.has_buffered());
-            assert_eq!(cluster.receive(), Ok(Value::Int(number)));
+            assert!(client.has_buffered());
+            assert_eq!(client.receive(), Ok(Value::Int(number)));
         }
-        assert!(!cluster.has_buffered());
-        drop(cluster);
-        handle.join().unwrap();
+        assert!(!client.has_buffered());
+        assert_eq!(client.receive(), Err(ErrorKind::Protocol.into()));
+    }
+
+    #[test]
+    fn a_later_write_of_a_moved_key_runs_again() {
+        let commands = writes([("a", "1"), ("b", "1"), ("a", "2")]);
+        let (cluster, replies) = send_with(&[(0, "a 1", Act::Moved(1))], &commands);
+        let expected = [
+            entry(0, false, "b 1"),
+            entry(0, false, "a 2"),
+            entry(1, false, "a 1"),
+            entry(1, false, "a 2"),
+        ];
+        assert_eq!(cluster.log(), expected);
+        assert_eq!(replies, [3, 1, 4].map(Value::Int));
+    }
+
+    #[test]
+    fn a_later_write_of_an_asked_key_runs_again_with_asking() {
+        let commands = writes([("a", "1"), (NEIGHBOUR, "1"), ("a", "2")]);
+        let (cluster, replies) = send_with(&[(0, "a 1", Act::Ask(1))], &commands);
+        let expected = [
+            // The other keys of the slot have not moved yet.
+            entry(0, false, &format!("{NEIGHBOUR} 1")),
+            entry(0, false, "a 2"),
+            entry(1, true, "a 1"),
+            entry(1, true, "a 2"),
+        ];
+        assert_eq!(cluster.log(), expected);
+        assert_eq!(replies, [3, 1, 4].map(Value::Int));
+    }
+
+    #[test]
+    fn the_neighbour_is_in_the_same_slot() {
+        assert_eq!(slot(NEIGHBOUR.as_bytes()), slot(b"a"));
+    }
+
+    #[test]
+    fn a_slot_moves_with_all_its_keys() {
+        let commands = writes([("a", "1"), (NEIGHBOUR, "1")]);
+        let (cluster, _) = send_with(&[(0, "a 1", Act::Moved(1))], &commands);
+        let text = format!("{NEIGHBOUR} 1");
+        let expected = [
+            entry(0, false, &text),
+            entry(1, false, "a 1"),
+            entry(1, false, &text),
+        ];
+        assert_eq!(cluster.log(), expected);
+    }
+
+    #[test]
+    fn writes_of_a_key_that_are_redirected_apart_stay_together() {
+        let acts = [
+            (0, "a 1", Act::Moved(1)),
+            (0, "a 2", Act::Moved(2)),
+            (1, "a 1", Act::Ask(2)),
+        ];
+        let (cluster, replies) = send_with(&acts, &writes([("a", "1"), ("a", "2")]));
+        let expected = [
+            entry(1, false, "a 2"),
+            entry(2, true, "a 1"),
+            entry(2, true, "a 2"),
+        ];
+        assert_eq!(cluster.log(), expected);
+        assert_eq!(replies, [2, 3].map(Value::Int));
+    }
+
+    #[test]
+    fn a_moved_slot_is_remembered() {
+        let mut once = Some(Act::Moved(1));
+        let cluster = FakeCluster::start(2, move |_, _| once.take().unwrap_or(Act::Run));
+        let mut client = cluster.connect();
+        for _ in 0..2 {
+            client.send(&writes([("a", "1")]), soon().into()).unwrap();
+        }
+        assert_eq!(
+            cluster.log(),
+            [entry(1, false, "a 1"), entry(1, false, "a 1")]
+        );
+        assert_eq!(client.primaries().len(), 2);
+    }
+
+    #[test]
+    fn an_asked_slot_is_not_remembered() {
+        let mut once = Some(Act::Ask(1));
+        let cluster = FakeCluster::start(2, move |_, _| once.take().unwrap_or(Act::Run));
+        let mut client = cluster.connect();
+        for _ in 0..2 {
+            client.send(&writes([("a", "1")]), soon().into()).unwrap();
+        }
+        assert_eq!(
+            cluster.log(),
+            [entry(1, true, "a 1"), entry(0, false, "a 1")]
+        );
+    }
+
+    #[test]
+    fn other_error_replies_are_final() {
+        let acts = [(0, "a 1", Act::TryAgain), (0, "b 1", Act::Down)];
+        let commands = writes([("a", "1"), ("b", "1"), ("a", "2")]);
+        let (cluster, replies) = send_with(&acts, &commands);
+        assert_eq!(cluster.log(), [entry(0, false, "a 2")]);
+        let codes: Vec<_> = replies
+            .iter()
+            .map(|reply| match reply {
+                Value::ServerError(error) => error.code(),
+                _ => "",
+            })
+            .collect();
+        assert_eq!(codes, ["TRYAGAIN", "CLUSTERDOWN", ""]);
+    }
+
+    #[test]
+    fn redirections_are_followed_so_often() {
+        for (number, outcome) in [(8, Ok(())), (9, Err(cluster_down()))] {
+            let mut left = number;
+            let cluster = FakeCluster::start(2, move |node, _| {
+                left -= 1;
+                if left >= 0 {
+                    Act::Moved(1 - node)
+                } else {
+                    Act::Run
+                }
+            });
+            let sent = cluster.connect().send(&writes([("a", "1")]), soon().into());
+            assert_eq!(sent, outcome, "{number}");
+            assert_eq!(cluster.log().len(), usize::from(outcome.is_ok()));
+        }
+    }
+
+    #[test]
+    fn keyless_commands_go_to_the_first_node() {
+        let mut once = Some(Act::Ask(1));
+        let cluster = FakeCluster::start(2, move |_, _| once.take().unwrap_or(Act::Run));
+        let mut client = cluster.connect();
+        let mut commands = Commands::new();
+        for _ in 0..2 {
+            commands.push_keyless("PING", |_| ());
+        }
+        client.send(&commands, soon().into()).unwrap();
+        assert_eq!(cluster.log(), [entry(0, false, ""), entry(1, true, "")]);
+        let first = &cluster.nodes[0].endpoint().address;
+        assert_eq!(client.address(), first);
+        assert_eq!(client.version(), Some("Redis 7.0.15"));
+    }
+
+    #[test]
+    fn a_silent_node_is_a_timeout() {
+        let cluster = FakeCluster::start(2, |node, _| {
+            if node == 0 {
+                Act::Moved(1)
+            } else {
+                Act::Silent
+            }
+        });
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let sent = cluster
+            .connect()
+            .send(&writes([("a", "1")]), deadline.into());
+        assert_eq!(sent, Err(ErrorKind::Timeout.into()));
+        assert!(Instant::now() >= deadline);
+    }
+
+    #[test]
+    fn a_node_that_does_not_greet_leaves_time() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = silent
+            .local_addr()
+            .map(|address| (silent, address.port()))
+            .unwrap();
+        let cluster = FakeCluster::start(1, |_, _| Act::Run);
+        let mut client = cluster.connect();
+        client
+            .slots
+            .update_slot(slot(b"a"), &address("127.0.0.1", silent.1));
+        let begin = Instant::now();
+        let deadline = begin + Duration::from_secs(4);
+        let sent = thread::spawn(move || client.send(&writes([("a", "1")]), deadline.into()));
+        assert_eq!(sent.join().unwrap(), Err(ErrorKind::Timeout.into()));
+        assert!((begin + Duration::from_secs(2)..deadline).contains(&Instant::now()));
+    }
+
+    #[test]
+    fn the_first_endpoint_that_answers_is_used() {
+        let refusing = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let refusing = Endpoint::new(address("127.0.0.1", refusing.port()));
+        let cluster = FakeCluster::start(1, |_, _| Act::Run);
+        let endpoints = [refusing.clone(), cluster.nodes[0].endpoint()];
+        let client = Cluster::open(&endpoints, &Fence::default(), soon()).unwrap();
+        assert_eq!(client.address(), &endpoints[1].address);
+        let failed = Cluster::open(&[refusing], &Fence::default(), soon());
+        assert_eq!(failed.err(), Some(ErrorKind::Disconnected.into()));
+    }
+
+    #[test]
+    fn a_cluster_without_slots_is_down() {
+        let server = FakeServer::start(|_| Some("*0\r\n".to_owned()));
+        let outcome = Cluster::open(&[server.endpoint()], &Fence::default(), soon());
+        assert_eq!(outcome.err(), Some(cluster_down()));
+    }
+
+    #[test]
+    fn a_key_without_a_node_is_down() {
+        let cluster = FakeCluster::start(1, |_, _| Act::Run);
+        let mut client = cluster.connect();
+        client.slots = SlotMap::parse(&Value::Array(vec![]), &client.first).unwrap();
+        let sent = client.send(&writes([("a", "1")]), soon().into());
+        assert_eq!(sent, Err(cluster_down()));
+    }
+
+    #[test]
+    fn the_clocks_of_all_connected_nodes_are_read() {
+        let cluster = FakeCluster::start(3, |node, text| match (node, text) {
+            (0, "a 1") => Act::Moved(1),
+            _ => Act::Run,
+        });
+        let mut client = cluster.connect();
+        client
+            .send(&writes([("a", "1"), ("b", "1")]), soon().into())
+            .unwrap();
+        let reads = || -> Vec<_> {
+            let nodes = cluster.nodes.iter();
+            nodes.map(|node| node.received("TIME")).collect()
+        };
+        let before = reads();
+        // Nothing was sent to the third node, so it has no connection.
+        assert_eq!(before[2], 0);
+        client.read_clock(soon().into()).unwrap();
+        let after: Vec<_> = before.iter().map(|reads| reads + 1).collect();
+        assert_eq!(reads(), [after[0], after[1], 0]);
+        assert!((1_700_500..1_760_500).contains(&client.clock().now_ms()));
     }
 
     #[test]
@@ -367,23 +741,86 @@ mod tests {
             let reply = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
             Redirection::parse(&reply, &from)
         };
-        assert_eq!(
-            parse("MOVED 3999 127.0.0.1:6381"),
-            Some(Redirection {
-                slot: 3999,
-                node: address("127.0.0.1", 6381),
-                asking: false,
-            })
-        );
-        assert_eq!(
-            parse("ASK 3999 :6381"),
-            Some(Redirection {
-                slot: 3999,
-                node: address("10.0.0.1", 6381),
-                asking: true,
-            })
-        );
-        assert_eq!(parse("CLUSTERDOWN The cluster is down"), None);
+        let redirection = |host, asking| {
+            let node = address(host, 6381);
+            let target = Target { node, asking };
+            Some(Redirection { slot: 3999, target })
+        };
+        for (text, expected) in [
+            ("MOVED 3999 127.0.0.1:6381", redirection("127.0.0.1", false)),
+            ("MOVED 3999 ::1:6381", redirection("::1", false)),
+            ("ASK 3999 :6381", redirection("10.0.0.1", true)),
+            ("ASK 3999 ?:6381", redirection("10.0.0.1", true)),
+            ("MOVED 3999", None),
+            ("MOVED 3999 127.0.0.1", None),
+            ("MOVED 3999 127.0.0.1:x", None),
+            ("MOVED x 127.0.0.1:6381", None),
+            ("CLUSTERDOWN The cluster is down", None),
+        ] {
+            assert_eq!(parse(text), expected, "{text}");
+        }
         assert_eq!(Redirection::parse(&Value::Okay, &from), None);
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            4 => Just(Act::Run),
+            2 => (0..3_usize).prop_map(Act::Moved),
+            2 => (0..3_usize).prop_map(Act::Ask),
+            1 => Just(Act::TryAgain),
+            1 => Just(Act::Down),
+        ]
+    }
+
+    /// Each case connects a few times, so there are few unless `PROPTEST_CASES` is set.
+    fn config() -> ProptestConfig {
+        let default = ProptestConfig::default();
+        let is_configured = std::env::var_os("PROPTEST_CASES").is_some();
+        ProptestConfig {
+            cases: if is_configured { default.cases } else { 32 },
+            failure_persistence: None,
+            ..default
+        }
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        /// Writes are retried as a worker does it: after a retryable reply, that one and all later ones are
+        /// sent again.
+        #[test]
+        fn the_last_write_of_a_key_stands(
+            keys in proptest::collection::vec(0..3_usize, 1..12),
+            acts in proptest::collection::vec(act(), 0..40),
+        ) {
+            let names = ["a", NEIGHBOUR, "b"];
+            let mut acts = acts.into_iter();
+            let cluster = FakeCluster::start(3, move |_, _| acts.next().unwrap_or(Act::Run));
+            let values: Vec<_> = (0..keys.len()).map(|value| value.to_string()).collect();
+            let all: Vec<_> = keys
+                .iter()
+                .zip(&values)
+                .map(|(&key, value)| (names[key], value.as_str()))
+                .collect();
+            let mut left = all.as_slice();
+            while !left.is_empty() {
+                let mut client = cluster.connect();
+                // After too many redirections all of them are sent again.
+                if client.send(&writes(left.iter().copied()), soon().into()).is_ok() {
+                    let replies = receive_all(&mut client);
+                    prop_assert_eq!(replies.len(), left.len());
+                    let is_error = |reply: &Value| matches!(reply, Value::ServerError(_));
+                    let done = replies.iter().position(is_error).unwrap_or(left.len());
+                    left = &left[done..];
+                }
+            }
+            let log = cluster.log();
+            let expected: HashMap<_, _> = all.iter().copied().collect();
+            for (key, value) in expected {
+                let runs = log.iter().filter_map(|(_, _, text)| text.split_once(' '));
+                let last = runs.rev().find(|(run, _)| *run == key);
+                prop_assert_eq!(last, Some((key, value)));
+            }
+        }
     }
 }

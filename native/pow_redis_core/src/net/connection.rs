@@ -406,6 +406,7 @@ fn is_wrong_pair(error: &Error) -> bool {
 mod tests {
     use super::super::address::Address;
     use super::*;
+    use crate::error::ConnectFailure;
     use std::io::Read;
     use std::net::TcpListener;
     use std::thread;
@@ -446,6 +447,101 @@ mod tests {
         handle.join().unwrap();
     }
 
+    const OK: &str = "+OK\r\n";
+    const WRONG_PAIR: &str = "-WRONGPASS x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
+    const NO_USERS: &str =
+        "-ERR wrong number\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
+
+    /// Logs in at a server that replies to one pipeline after the other. Returns how that ended, whether the
+    /// user is ignored, and the first command of each pipeline.
+    fn log_in(
+        login: [Option<&str>; 2],
+        replies: &[&str],
+    ) -> (Result<(), Error>, bool, Vec<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+        };
+        let [username, password] = login.map(|text| text.map(|text| text.as_bytes().to_vec()));
+        let endpoint = Endpoint {
+            username,
+            password,
+            ..Endpoint::new(address)
+        };
+        let greeting = String::from_utf8(GREETING.to_vec()).unwrap();
+        let replies: Vec<_> = replies
+            .iter()
+            .map(|reply| reply.replace(OK, &format!("{OK}{greeting}")))
+            .collect();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut commands = Vec::new();
+            for reply in replies {
+                let mut buffer = [0; 4_096];
+                let read = stream.read(&mut buffer).unwrap();
+                let pipeline = String::from_utf8_lossy(&buffer[..read]);
+                let words = pipeline
+                    .lines()
+                    .skip(1)
+                    .filter(|line| !line.starts_with('$'));
+                let first: Vec<_> = words.take_while(|line| !line.starts_with('*')).collect();
+                commands.push(first.join(" "));
+                stream.write_all(reply.as_bytes()).unwrap();
+            }
+            commands
+        });
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let stream = Stream::open(&endpoint, deadline).unwrap();
+        let mut connection = Connection::over(stream);
+        let outcome = connection.log_in(&endpoint, deadline);
+        (
+            outcome,
+            connection.user_is_ignored(),
+            server.join().unwrap(),
+        )
+    }
+
+    #[test]
+    fn the_default_user_replaces_only_the_dummy_user() {
+        for refusal in [WRONG_PAIR, NO_USERS] {
+            let (outcome, ignored, commands) = log_in([Some("h"), Some("pw")], &[refusal, OK]);
+            assert_eq!((outcome, ignored), (Ok(()), true));
+            assert_eq!(commands, ["AUTH h pw", "AUTH pw"]);
+
+            let (outcome, ignored, commands) = log_in([Some("ann"), Some("pw")], &[refusal]);
+            assert!(matches!(outcome.unwrap_err().kind(), ErrorKind::Server(_)));
+            assert!(!ignored);
+            assert_eq!(commands, ["AUTH ann pw"]);
+        }
+    }
+
+    #[test]
+    fn a_server_without_users_gets_the_password_alone() {
+        let (outcome, ignored, commands) = log_in([Some("default"), Some("pw")], &[NO_USERS, OK]);
+        assert_eq!((outcome, ignored), (Ok(()), false));
+        assert_eq!(commands, ["AUTH default pw", "AUTH pw"]);
+
+        let (outcome, _, commands) = log_in([None, Some("pw")], &[OK]);
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(commands, ["AUTH pw"]);
+    }
+
+    #[test]
+    fn the_first_refusal_is_reported() {
+        let (outcome, ignored, _) = log_in([Some("h"), Some("pw")], &[WRONG_PAIR, NO_USERS]);
+        let error = outcome.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Server(code) if code.as_str() == "WRONGPASS"));
+        assert!(!ignored);
+    }
+
+    #[test]
+    fn a_user_without_a_password_has_an_empty_one() {
+        let (outcome, _, commands) = log_in([Some("open"), None], &[OK]);
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(commands, ["AUTH open "]);
+    }
+
     #[test]
     fn many_small_reads_share_one_deadline() {
         // The client times out before the script ends, so the thread is not joined.
@@ -454,6 +550,92 @@ mod tests {
         let outcome = Connection::open(&endpoint, begin + Duration::from_millis(200));
         assert_eq!(outcome.err(), Some(ErrorKind::Timeout.into()));
         assert!(begin.elapsed() >= Duration::from_millis(200));
+    }
+
+    /// Accepts one connection, reads its first bytes, writes `words` and closes.
+    fn serve_and_close(words: &'static [u8]) -> (Endpoint, thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+        };
+        let handle = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 16]).unwrap() > 0);
+            stream.write_all(words).unwrap();
+        });
+        (Endpoint::new(address), handle)
+    }
+
+    #[test]
+    fn keeps_what_the_server_said_before_it_closed_the_connection() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        for words in [
+            "ERR max number of clients reached",
+            "DENIED Redis is running in protected mode.",
+        ] {
+            let line = format!("-{words}\r\n").leak().as_bytes();
+            let (endpoint, handle) = serve_and_close(line);
+            let error = Connection::open(&endpoint, soon).err().unwrap();
+            assert_eq!(error.details().reply.as_deref(), Some(words));
+            let address = endpoint.address.to_string();
+            assert_eq!(error.details().address, Some(address));
+            assert!(!error.keeps_connection());
+            handle.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn keeps_what_the_server_said_while_a_write_failed() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        let (endpoint, handle) =
+            serve_and_close(b"+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
+        let mut connection = Connection::over(Stream::open(&endpoint, soon).unwrap());
+        let mut commands = Commands::new();
+        commands.push("SET", b"key", |command| {
+            command.arg(vec![b'x'; 64 << 20]);
+        });
+        let sent = connection.send(&mut commands, soon);
+        let error = sent.unwrap_err();
+        assert_eq!(
+            error.details().reply.as_deref(),
+            Some("ERR Protocol error: invalid bulk length")
+        );
+        handle.join().unwrap();
+    }
+
+    #[test]
+    fn a_failed_write_without_words_is_a_lost_connection() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        let (endpoint, handle) = serve_and_close(b"-OOM command not allowed\r\n+OK\r\n");
+        let mut connection = Connection::over(Stream::open(&endpoint, soon).unwrap());
+        let mut commands = Commands::new();
+        commands.push("SET", b"key", |command| {
+            command.arg(vec![b'x'; 64 << 20]);
+        });
+        let error = connection.send(&mut commands, soon).unwrap_err();
+        assert_eq!(error, ErrorKind::Disconnected.into());
+        assert_eq!(error.details().cause, Some(ConnectFailure::Closed));
+        handle.join().unwrap();
+    }
+
+    #[test]
+    fn a_reply_with_the_password_is_left_out() {
+        let soon = Instant::now() + Duration::from_secs(30);
+        for (words, shown) in [
+            ("-ERR wrong password tomorrow\r\n", None),
+            ("-ERR wrong password\r\n", Some("ERR wrong password")),
+        ] {
+            let line = words.repeat(5).leak().as_bytes();
+            let (endpoint, handle) = serve_and_close(line);
+            let endpoint = Endpoint {
+                password: Some(b"tomorrow".to_vec()),
+                ..endpoint
+            };
+            let error = Connection::open(&endpoint, soon).err().unwrap();
+            assert_eq!(error.details().reply.as_deref(), shown);
+            handle.join().unwrap();
+        }
     }
 
     #[test]

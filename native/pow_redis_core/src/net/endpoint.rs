@@ -42,15 +42,6 @@ impl Endpoint {
     pub fn with_tls(self, tls: Option<TlsConfig>) -> Self {
         Self { tls, ..self }
     }
-
-    /// The same credentials and TLS at another address.
-    pub(crate) fn at(&self, host: &str, port: u16) -> Self {
-        let host = host.to_owned();
-        Self {
-            address: Address::Tcp { host, port },
-            ..self.clone()
-        }
-    }
 }
 
 impl fmt::Debug for Endpoint {
@@ -74,10 +65,6 @@ mod tests {
             password: Some(b"s3cret".to_vec()),
             ..Endpoint::new(address)
         };
-        assert_eq!(
-            format!("{:?}", endpoint.at("10.0.0.1", 7000)),
-            "Endpoint(10.0.0.1:7000)"
-        );
         assert_eq!(format!("{endpoint:?}"), "Endpoint(cache.example.com:6380)");
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod fence;
 pub(crate) mod lookup;
 mod nonce;
 pub mod patience;
+pub(crate) mod primary_watch;
 pub(crate) mod sentinel;
 pub mod server_clock;
 pub mod server_info;
@@ -21,4 +22,6 @@ pub(crate) mod slot_map;
 pub(crate) mod socket;
 pub(crate) mod standalone;
 pub(crate) mod stream;
+#[cfg(test)]
+mod testing;
 pub mod tls;

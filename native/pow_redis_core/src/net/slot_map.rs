@@ -25,6 +25,9 @@ struct SlotRange {
     primary: Address,
 }
 
+/// The host of a node without a name, in a cluster that prefers names.
+const NO_NAME: &str = "?";
+
 impl SlotMap {
     /// Parses the reply to `CLUSTER SLOTS`: of each range start, end, and its nodes, the primary first.
     /// A node without an address is the one that was asked.
@@ -69,6 +72,19 @@ impl SlotMap {
     }
 }
 
+/// The address of a node that a cluster announces. One without a host has the host that was asked.
+pub(crate) fn announced(host: &str, port: u16, asked: &Address) -> Option<Address> {
+    let host = match (host, asked) {
+        ("" | NO_NAME, Address::Tcp { host, .. }) => host,
+        ("" | NO_NAME, Address::Unix(_)) => return None,
+        (host, _) => host,
+    };
+    Some(Address::Tcp {
+        host: host.to_owned(),
+        port,
+    })
+}
+
 fn parse_range(range: &Value, asked: &Address) -> Option<SlotRange> {
     let Value::Array(range) = range else {
         return None;
@@ -85,23 +101,19 @@ fn parse_range(range: &Value, asked: &Address) -> Option<SlotRange> {
     let [host, Value::Int(port), ..] = primary.as_slice() else {
         return None;
     };
-    let host = match (host, asked) {
-        (Value::BulkString(host), _) if !host.is_empty() => String::from_utf8(host.clone()).ok()?,
-        (_, Address::Tcp { host, .. }) => host.clone(),
-        _ => return None,
+    let host = match host {
+        Value::BulkString(host) => std::str::from_utf8(host).ok()?,
+        _ => "",
     };
     Some(SlotRange {
         start: u16::try_from(*start).ok()?,
         end: u16::try_from(*end).ok()?,
-        primary: Address::Tcp {
-            host,
-            port: u16::try_from(*port).ok()?,
-        },
+        primary: announced(host, u16::try_from(*port).ok()?, asked)?,
     })
 }
 
 /// The slot of a key. Our keys contain no braces, so the whole key is hashed.
-fn slot(key: &[u8]) -> u16 {
+pub(crate) fn slot(key: &[u8]) -> u16 {
     crc16(key) % SLOTS
 }
 
@@ -164,6 +176,29 @@ mod tests {
         slots.update_slot(12_182, &address(4));
         assert_eq!(slots.node_for(b"foo"), Some(&address(4)));
         assert_eq!((slots.primaries().len(), slots.ranges.len()), (3, 3));
+    }
+
+    #[test]
+    fn a_node_without_a_host_has_the_one_that_was_asked() {
+        let mut nameless = range(0, 5, "", 3);
+        if let Value::Array(range) = &mut nameless {
+            range[2] = Value::Array(vec![Value::Nil, Value::Int(3)]);
+        }
+        let reply = Value::Array(vec![
+            range(0, 5, "", 1),
+            range(6, 9, "?", 2),
+            range(10, 20, "?", 2),
+            nameless,
+            range(12_182, 12_182, "redis.example.com", 4),
+        ]);
+        let slots = SlotMap::parse(&reply, &address(9)).unwrap();
+        assert_eq!(slots.node_for(b""), Some(&address(3)));
+        assert_eq!(slots.primaries().len(), 4);
+        let named = slots.node_for(b"foo").unwrap();
+        assert_eq!(named.to_string(), "redis.example.com:4");
+        let unix = Address::Unix("/run/redis.sock".into());
+        assert!(SlotMap::parse(&reply, &unix).is_none());
+        assert_eq!(announced("h", 1, &unix).unwrap().to_string(), "h:1");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::fence::Fence;
 use super::patience::Patience;
+use super::primary_watch::PrimaryWatch;
 use crate::error::{Error, ErrorKind};
 
 /// The connection to one server, and the replies that have been received and not yet taken.
@@ -16,6 +17,8 @@ pub(crate) struct Standalone {
     pub(super) endpoint: Endpoint,
     pub(super) connection: Connection,
     replies: VecDeque<Value>,
+    /// The epoch of the configuration in which sentinels named the server.
+    config_epoch: Option<u64>,
 }
 
 impl Standalone {
@@ -36,7 +39,23 @@ impl Standalone {
             endpoint,
             connection,
             replies: VecDeque::new(),
+            config_epoch: None,
         }
+    }
+
+    /// The same, with the epoch of the configuration in which sentinels named the server.
+    pub(super) fn in_epoch(self, config_epoch: u64) -> Self {
+        Self {
+            config_epoch: Some(config_epoch),
+            ..self
+        }
+    }
+
+    /// Whether the sentinels name another primary now.
+    pub(super) fn is_superseded(&self, watch: &PrimaryWatch) -> bool {
+        let address = &self.endpoint.address;
+        self.config_epoch
+            .is_some_and(|epoch| watch.superseded(address, epoch))
     }
 
     /// The next reply. Replies are received a round at a time.

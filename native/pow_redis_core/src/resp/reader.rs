@@ -81,16 +81,16 @@ impl ReplyReader {
 /// Fails if the server closes the connection after an error reply.
 fn unless_last(reply: &ServerError) -> Result<(), Error> {
     let error = Error::from_reply(reply);
-    match error.ends_connection() {
-        true => Err(error),
-        false => Ok(()),
+    if error.ends_connection() {
+        return Err(error);
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::error::{ErrorKind, TlsProblem};
 
     /// Returns a few bytes per read.
     struct Trickle<'b>(&'b [u8], usize);
@@ -217,5 +217,17 @@ mod tests {
             assert_eq!(end, ErrorKind::Disconnected.into());
             assert!(replies.buffer.capacity() <= 4 * READ_SIZE);
         }
+    }
+
+    #[test]
+    fn an_alert_of_tls_and_the_end_of_a_connection_are_errors() {
+        let read = |bytes: &[u8]| ReplyReader::default().next_reply(&mut &*bytes);
+        let alert = read(&[21, 3, 1, 0, 2, 2, 70]);
+        assert_eq!(alert, Err(ErrorKind::Tls(TlsProblem::TlsRequired).into()));
+        for line in ["DENIED protected mode", "ERR max number of clients reached"] {
+            let error = read(format!("-{line}\r\n").as_bytes()).unwrap_err();
+            assert_eq!(error.details().reply.as_deref(), Some(line));
+        }
+        assert!(matches!(read(b"-ERR other\r\n"), Ok(Value::ServerError(_))));
     }
 }

@@ -11,9 +11,10 @@ use super::backlog::Backlog;
 use super::in_flight::InFlight;
 use super::rtt::MinRtt;
 use super::shared::Shared;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, ServerCode};
 use crate::net::client::Client;
 use crate::net::patience::Patience;
+use crate::net::primary_watch::PrimaryWatch;
 use crate::operation::{Outcome, Step};
 use crate::resp::commands::Commands;
 use crate::resp::replies::RoundReplies;
@@ -43,6 +44,7 @@ pub(super) struct LiveConnection {
 /// What serving a request involves besides the connection.
 pub(super) struct Surroundings<'w> {
     pub(super) shared: &'w Shared,
+    pub(super) watch: Option<&'w PrimaryWatch>,
     pub(super) backlog: &'w mut Backlog,
     pub(super) background: &'w mut Background,
 }
@@ -83,6 +85,15 @@ impl LiveConnection {
     /// Whether something was sent that has not been answered.
     pub(super) fn is_unfinished(&self) -> bool {
         self.client.is_unfinished()
+    }
+
+    /// If the sentinels name another primary now, sends nothing more, as after the reply `READONLY`, though
+    /// this one may still answer.
+    pub(super) fn leave_superseded(&mut self, watch: &PrimaryWatch) {
+        if self.client.is_superseded(watch) {
+            let read_only = ErrorKind::Server(ServerCode::read_only()).into();
+            self.retryable_reply.get_or_insert(read_only);
+        }
     }
 
     /// Whether requests may be sent. Not after a retryable error reply.
@@ -162,12 +173,22 @@ impl LiveConnection {
         around: &mut Surroundings<'_>,
         patience: Patience,
     ) -> Result<(), Error> {
-        let Some((request, replies)) = self.in_flight.front() else {
+        let Some((_, replies)) = self.in_flight.front() else {
             return Ok(());
         };
         let values = (0..replies)
             .map(|_| self.client.receive(patience))
             .collect::<Result<RoundReplies, _>>()?;
+        if let Some(watch) = around.watch
+            && values.iter().any(is_misconfigured)
+        {
+            // Sentinels that do not answer say nothing against the primary.
+            let _ = watch.ask_now();
+            self.leave_superseded(watch);
+        }
+        let Some((request, _)) = self.in_flight.front() else {
+            return Ok(());
+        };
         let requeue = match values.iter().find_map(retryable_reply) {
             Some(error) if !request.operation.is_background() => {
                 self.retryable_reply.get_or_insert(error);
@@ -237,4 +258,9 @@ fn retryable_reply(reply: &Value) -> Option<Error> {
     };
     let error = Error::from_reply(error);
     error.is_retryable().then_some(error)
+}
+
+/// Whether the server cannot do its work until somebody acts. With sentinels, another may have replaced it.
+fn is_misconfigured(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if error.code() == "MISCONF")
 }

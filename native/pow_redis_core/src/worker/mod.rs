@@ -28,6 +28,7 @@ use self::request::Request;
 use self::shared::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::net::fence::Fence;
+use crate::net::primary_watch::PrimaryWatch;
 
 /// The most requests that a worker holds.
 const MAX_REQUESTS: usize = 4_096;
@@ -39,6 +40,8 @@ const DEMAND_INTERVAL: Duration = Duration::from_millis(250);
 /// A thread that owns a connection to Redis and serves requests over it.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
+    /// Which primary the sentinels name, if there are sentinels.
+    watch: Option<Arc<PrimaryWatch>>,
     queue: Queue,
     backlog: Backlog,
     background: Background,
@@ -53,11 +56,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, queue: Queue) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, watch: Option<Arc<PrimaryWatch>>, queue: Queue) -> Self {
         // After this delay no put is in flight that was in flight when a repair was found.
         let background = Background::new(shared.options.timeout);
         Self {
             shared,
+            watch,
             queue,
             backlog: Backlog::default(),
             background,
@@ -92,6 +96,7 @@ impl Worker {
         self.push_due_background();
         self.drop_expired();
         self.drop_suspected_connection();
+        self.leave_superseded();
         if self.connection.is_some() || self.connect() {
             match self.process() {
                 Ok(()) => {
@@ -310,12 +315,20 @@ impl Worker {
     ) -> Result<(), Error> {
         let mut around = Surroundings {
             shared: &self.shared,
+            watch: self.watch.as_deref(),
             backlog: &mut self.backlog,
             background: &mut self.background,
         };
         match &mut self.connection {
             Some(connection) => serve(connection, &mut around),
             None => Ok(()),
+        }
+    }
+
+    /// Stops using a server that is no primary any more according to the sentinels.
+    fn leave_superseded(&mut self) {
+        if let (Some(connection), Some(watch)) = (&mut self.connection, &self.watch) {
+            connection.leave_superseded(watch);
         }
     }
 

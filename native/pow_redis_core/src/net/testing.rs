@@ -1,0 +1,109 @@
+//! Test support: servers whose replies are written by hand.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::address::Address;
+use super::endpoint::Endpoint;
+
+/// A server that replies what a function says, on any number of connections.
+pub(super) struct FakeServer {
+    pub(super) port: u16,
+    /// The names of all commands received.
+    received: Names,
+    stopped: Arc<AtomicBool>,
+}
+
+type Names = Arc<Mutex<Vec<String>>>;
+
+/// The reply to the words of a command. Without one, the server stays silent.
+type Respond = dyn FnMut(&[String]) -> Option<String> + Send;
+
+impl FakeServer {
+    /// A server that replies to what any client sends first, and leaves the rest to `respond`.
+    pub(super) fn start(respond: impl FnMut(&[String]) -> Option<String> + Send + 'static) -> Self {
+        Self::serve(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
+    }
+
+    pub(super) fn serve(
+        listener: TcpListener,
+        respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
+    ) -> Self {
+        let port = listener.local_addr().unwrap().port();
+        let respond: Arc<Mutex<Respond>> = Arc::new(Mutex::new(respond));
+        let (received, stopped) = (Names::default(), Arc::new(AtomicBool::new(false)));
+        let server = Self {
+            port,
+            received: Arc::clone(&received),
+            stopped: Arc::clone(&stopped),
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (respond, received) = (Arc::clone(&respond), Arc::clone(&received));
+                thread::spawn(move || serve(&stream.unwrap(), &respond, &received));
+            }
+        });
+        server
+    }
+
+    pub(super) fn endpoint(&self) -> Endpoint {
+        Endpoint::new(Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+        })
+    }
+
+    /// How many commands of this name it has received.
+    pub(super) fn received(&self, name: &str) -> usize {
+        let received = self.received.lock().unwrap();
+        received.iter().filter(|received| *received == name).count()
+    }
+}
+
+impl Drop for FakeServer {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Mutex<Vec<String>>) {
+    stream.set_nodelay(true).unwrap();
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    while let Some(count) = lines.next() {
+        let count: usize = count[1..].parse().unwrap();
+        let packed: Vec<_> = lines.by_ref().take(2 * count).collect();
+        let words: Vec<_> = packed.into_iter().skip(1).step_by(2).collect();
+        received.lock().unwrap().push(words[0].clone());
+        let reply = greeting(&words).or_else(|| respond.lock().unwrap()(&words));
+        if reply.is_some_and(|reply| { stream }.write_all(reply.as_bytes()).is_err()) {
+            return;
+        }
+    }
+}
+
+/// The reply to what a connection sends by itself.
+fn greeting(words: &[String]) -> Option<String> {
+    match words[0].as_str() {
+        "INFO" => Some(bulk("redis_version:7.0.15\r\n")),
+        "TIME" => Some(array(&["1700", "500000"])),
+        "CLIENT" => Some("-ERR unknown command\r\n".to_owned()),
+        "ECHO" => Some(bulk(&words[1])),
+        _ => None,
+    }
+}
+
+pub(super) fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+pub(super) fn array(texts: &[&str]) -> String {
+    let items: String = texts.iter().map(|text| bulk(text)).collect();
+    format!("*{}\r\n{items}", texts.len())
+}
