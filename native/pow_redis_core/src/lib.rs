@@ -14,6 +14,8 @@ pub mod cache;
 pub mod doctor;
 pub mod error;
 pub mod etf;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod keyspace;
 pub mod net;
 pub mod operation;

@@ -110,7 +110,8 @@ fn rooms_import_only_the_rooms_below_them() {
     for file in files(&source_folder()) {
         let module = module_of(&file);
         let room = &module[0];
-        if room == "lib" {
+        // The properties for fuzzers read all rooms, and none may import them.
+        if room == "lib" || room == "fuzzing" {
             continue;
         }
         let row = row_of(room).unwrap_or_else(|| panic!("{room} is not in the table of rooms"));

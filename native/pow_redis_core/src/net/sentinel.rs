@@ -107,7 +107,7 @@ fn ask_sentinel(sentinel: &Endpoint, group: &str, deadline: Instant) -> Result<P
 
 impl Primary {
     /// Parses the reply to `SENTINEL MASTER`: field names and values in turn.
-    fn parse(reply: &Value) -> Option<Self> {
+    pub(crate) fn parse(reply: &Value) -> Option<Self> {
         let Value::Array(fields) = reply else {
             return None;
         };

@@ -17,6 +17,8 @@ const MAX_REPLY_MEMORY: usize = 128 << 20;
 const MAX_DEPTH: usize = 8;
 /// The longest line, in bytes.
 const MAX_LINE_LEN: usize = 64 << 10;
+/// The first byte of a TLS record that is an alert.
+const TLS_ALERT: u8 = 21;
 /// The end of a line: carriage return and line feed.
 const CRLF: &[u8] = b"\r\n";
 
@@ -226,22 +228,26 @@ fn take<'b>(rest: &mut &'b [u8], missing: &mut usize) -> &'b [u8] {
 /// Takes a line without its end. Returns `None` if the end has not arrived.
 fn split_line<'b>(rest: &mut &'b [u8], searched: &mut usize) -> Result<Option<&'b [u8]>, Error> {
     let bytes = *rest;
+    match bytes.first() {
+        None | Some(b'+' | b'-' | b':' | b'$' | b'*') => {}
+        // An alert: the server has expected a TLS handshake.
+        Some(&TLS_ALERT) => return Err(ErrorKind::Tls(TlsProblem::TlsRequired).into()),
+        Some(_) => return Err(protocol()),
+    }
     let unsearched = bytes.get(*searched..).unwrap_or_default();
     let end = unsearched.windows(CRLF.len()).position(|pair| pair == CRLF);
-    match (end, bytes) {
-        (Some(end), _) => {
-            let (line, after) = bytes.split_at(*searched + end);
+    match end.map(|end| *searched + end) {
+        Some(end) if end < MAX_LINE_LEN => {
+            let (line, after) = bytes.split_at(end);
             *rest = after.get(CRLF.len()..).unwrap_or_default();
             *searched = 0;
             Ok(Some(line))
         }
-        (None, [] | [b'+' | b'-' | b':' | b'$' | b'*', ..]) if bytes.len() <= MAX_LINE_LEN => {
+        None if bytes.len() <= MAX_LINE_LEN => {
             // A carriage return at the end may be the first byte of the line's end.
             *searched = bytes.len().saturating_sub(1);
             Ok(None)
         }
-        // An alert: the server has expected a TLS handshake.
-        (None, [21, ..]) => Err(ErrorKind::Tls(TlsProblem::TlsRequired).into()),
         _ => Err(protocol()),
     }
 }
@@ -387,6 +393,31 @@ mod tests {
         }
         line.push(b'+');
         assert_eq!(parser.parse(&line), Err(protocol()));
+    }
+
+    #[test]
+    fn a_line_has_a_longest_length_in_any_portions() {
+        for (length, is_valid) in [(MAX_LINE_LEN - 1, true), (MAX_LINE_LEN, false)] {
+            let mut line = vec![b'+'; length];
+            line.extend(CRLF);
+            for portion in [1_000, line.len()] {
+                let (_, reply) = parse(&line, portion);
+                assert_eq!(
+                    reply.is_ok_and(|reply| reply.is_some()),
+                    is_valid,
+                    "{length}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn recognizes_a_tls_alert_by_its_first_byte() {
+        let expected = Err(ErrorKind::Tls(TlsProblem::TlsRequired).into());
+        for portion in [1, 7] {
+            assert_eq!(parse(b"\x15\x03\x01\0\x02\x02\n", portion).1, expected);
+        }
+        assert_eq!(parse(b"\x16\x03\r\n", 9).1, Err(protocol()));
     }
 
     #[test]

@@ -1,0 +1,6 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pow_redis_core::fuzzing::value;
+
+fuzz_target!(|bytes: &[u8]| value(bytes));
