@@ -218,6 +218,7 @@ defmodule PowRedisCache.FakeServer do
       {:later, milliseconds, bytes} -> send_later(state.socket, milliseconds, bytes)
       {:pause, milliseconds} -> Process.sleep(milliseconds)
       :default -> transmit(state.socket, reply(command))
+      :close -> close(state.socket)
     end
   end
 
