@@ -292,6 +292,12 @@ mod tests {
         assert_eq!(latin1, head(&[115, 1, 233]));
         assert_eq!(latin1, head(&[118, 0, 2, 195, 169]));
         assert_ne!(latin1, head(&[119, 1, 101]));
+        // Two characters in Latin-1, one in UTF-8.
+        assert_eq!(
+            head(&[100, 0, 2, 195, 169]),
+            head(&[119, 4, 195, 131, 194, 169])
+        );
+        assert_ne!(head(&[100, 0, 2, 195, 169]), latin1);
     }
 
     #[test]

@@ -229,6 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn ends_after_the_last_element_of_a_proper_list() {
+        let is_end = |list: &[u8], read: usize| {
+            let mut elements = Elements::read(&mut Cursor::new(list)).unwrap().unwrap();
+            for _ in 0..read {
+                elements.next_element().unwrap().unwrap();
+            }
+            elements.is_end().unwrap()
+        };
+        assert!(is_end(&[106], 0));
+        for list in [&[107, 0, 1, 7][..], &[108, 0, 0, 0, 1, 106, 106]] {
+            assert!(!is_end(list, 0), "{list:?}");
+            assert!(is_end(list, 1), "{list:?}");
+        }
+        assert!(!is_end(&[108, 0, 0, 0, 1, 106, 97, 1], 1), "improper");
+    }
+
+    #[test]
     fn rejects_other_terms() {
         assert!(
             Elements::read(&mut Cursor::new(&[97, 1]))

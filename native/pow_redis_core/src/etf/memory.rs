@@ -205,4 +205,17 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Atoms);
         assert_eq!(error.offset(), 5 + 6 * MAX_VALUE_ATOMS);
     }
+
+    #[test]
+    fn counts_the_node_of_a_pid_as_an_atom() {
+        let number = u32::try_from(MAX_VALUE_ATOMS + 1).unwrap();
+        let mut pids = [&[108][..], &number.to_be_bytes()].concat();
+        for node in 0..number {
+            pids.extend([88, 119, 4]);
+            pids.extend(format!("{node:04x}").bytes());
+            pids.extend([0; 12]);
+        }
+        pids.push(106);
+        assert_eq!(memory(&pids).unwrap_err().kind(), ErrorKind::Atoms);
+    }
 }

@@ -283,6 +283,17 @@ mod tests {
     }
 
     #[test]
+    fn remembers_each_set() {
+        let mut maintenance = IndexMaintenance::default();
+        for set in ["s", "t"] {
+            assert_eq!(add_member(&mut maintenance, set, MINUTE, 0).len(), 2);
+        }
+        for set in ["s", "t"] {
+            assert!(add_member(&mut maintenance, set, MINUTE, 1).is_empty());
+        }
+    }
+
+    #[test]
     fn remembers_a_bounded_number_of_sets() {
         let mut maintenance = IndexMaintenance::default();
         let mut commands = Commands::new();

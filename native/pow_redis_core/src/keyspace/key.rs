@@ -242,6 +242,27 @@ mod tests {
     }
 
     #[test]
+    fn is_known_to_be_too_long_before_it_is_read() {
+        let string = |length: u8| [&[131, 107, 0, length][..], &vec![1; length.into()]].concat();
+        let binary = |length: usize| {
+            let size = u32::try_from(length - 6).unwrap().to_be_bytes();
+            [&[131, 109][..], &size, &vec![0; length - 6]].concat()
+        };
+        for (term, is_long) in [
+            (empty_lists(65), false),
+            (empty_lists(66), true),
+            (string(65), false),
+            (string(66), true),
+            (binary(MAX_EXTERNAL_LEN), false),
+            (binary(MAX_EXTERNAL_LEN + 1), true),
+            (vec![131, 106], false),
+            (vec![], false),
+        ] {
+            assert_eq!(is_too_long(&term), is_long, "{} bytes", term.len());
+        }
+    }
+
+    #[test]
     fn has_a_redis_key_of_at_most_16_kb() {
         // `["n", binary]`: the namespace takes 10 bytes, and the binary 4/3 of 6 more bytes than it has.
         let list = |length: usize| {
@@ -258,5 +279,15 @@ mod tests {
         let too_long = Err(ErrorKind::KeyTooLong.into());
         assert_eq!(outcome(&list(longest + 1)), too_long);
         assert_eq!(outcome(&list(1_000_000)), too_long);
+        // `["n", <<>>, binary]`: the first two parts take 10 and 8 bytes.
+        let longest = (MAX_REDIS_KEY_LEN - 20) / 4 * 3 - 6;
+        let list = |length: usize| {
+            let size = u32::try_from(length).unwrap().to_be_bytes();
+            let head = [131, 108, 0, 0, 0, 3, 109, 0, 0, 0, 1, b'n'];
+            let binary = [&[109][..], &size, &vec![0; length]].concat();
+            [&head[..], &[109, 0, 0, 0, 0], &binary, &[106]].concat()
+        };
+        assert_eq!(outcome(&list(longest)), Ok(MAX_REDIS_KEY_LEN));
+        assert_eq!(outcome(&list(longest + 1)), too_long);
     }
 }

@@ -232,6 +232,16 @@ mod tests {
     }
 
     #[test]
+    fn rejects_more_parts_than_a_key_has() {
+        let outcome = |parts: usize| {
+            let list = versioned(&list(&vec![ANY; parts], NIL));
+            Pattern::from_external(&list).map(|pattern| pattern.parts.len())
+        };
+        assert_eq!(outcome(65), Ok(64));
+        assert_eq!(outcome(66), Err(ErrorKind::PatternTooLong.into()));
+    }
+
+    #[test]
     fn globs_cover_legacy_keys() {
         assert_eq!(pattern(&[INT, A, ANY], NIL).glob(), b"g20AAAABbg:g2EH:*:*");
         assert_eq!(pattern(&[INT], ANY).glob(), b"g20AAAABbg:g2EH*");
