@@ -19,6 +19,7 @@ defmodule PowRedisCache.FakeServerTest do
              :disconnected,
              :connection_lost,
              :protocol,
+             :tls,
              :server,
              :out_of_memory,
              :unauthenticated

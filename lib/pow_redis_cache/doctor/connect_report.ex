@@ -190,8 +190,11 @@ defmodule PowRedisCache.Doctor.ConnectReport do
      "Check whether the server hangs, and whether the port uses TLS (`rediss://`)."}
   end
 
-  def check("login", %{connect: %{login: {:error, reason}, user: user}} = report),
-    do: failure("as #{user}", reason, report)
+  def check("login", %{connect: %{login: {:error, reason}, user: user}} = report) do
+    # What does not look like a name may be a password or a URL, set by mistake.
+    name = if user =~ ~r/\A[\w.-]{1,16}\z/, do: user, else: "the given user"
+    failure("as #{name}", reason, report)
+  end
 
   def check(_name, _report), do: nil
 
