@@ -71,7 +71,7 @@ defmodule PowRedisCache.NetworkPathsTest do
   # A VM of the client's namespace, with the code of this one.
   defp start_vm(namespaces) do
     {program, arguments} = NetworkNamespaces.inside(namespaces.client, ["erl"])
-    paths = for path <- :code.get_path(), path != '.', do: ['-pa', path]
+    paths = for path <- :code.get_path(), path != ~c".", do: [~c"-pa", path]
 
     {:ok, vm, _node} =
       :peer.start_link(%{

@@ -36,7 +36,7 @@ defmodule PowRedisCache.OptionsTest do
      "expected :index to be true with :cluster: without the index, all/2 would have to scan all nodes"},
     {[username: 1], "expected :username to be a string or a function, got: an integer"},
     {[password: :s3cret], "expected :password to be a string or a function, got: an atom"},
-    {[password: 's3cret'], "expected :password to be a string or a function, got: a charlist"},
+    {[password: ~c"s3cret"], "expected :password to be a string or a function, got: a charlist"},
     {[password: ""], "expected :password to be a string or a function, got: an empty string"},
     {[password: &String.upcase/1],
      "expected :password to be a string or a function, got: a function of arity 1"},

@@ -87,17 +87,24 @@ defmodule PowRedisCache.Certificates do
     )
   end
 
-  # Older versions of openssl make such a certificate by default.
+  # Older versions of openssl make such a certificate by default, newer ones on request.
   defp sign_without_extensions(folder, name) do
     request(folder, name)
 
-    {help, _status} = System.cmd("openssl", ["x509", "-help"], stderr_to_stdout: true)
-    version = if help =~ "-x509v1", do: ["-x509v1"], else: []
+    {help, _status} = System.cmd("openssl", ["req", "-help"], stderr_to_stdout: true)
+
+    # The usual configuration adds extensions, and so version 3.
+    File.write!(Path.join(folder, "v1.cnf"), "[req]\ndistinguished_name = name\n[name]\n")
+
+    command =
+      if help =~ "-x509v1",
+        do: ~w(req -x509 -x509v1 -config v1.cnf),
+        else: ~w(x509 -req -CAcreateserial)
 
     openssl(
       folder,
-      ~w(x509 -req -days 10 -CA ca.pem -CAkey ca.key -CAcreateserial) ++
-        ["-in", "#{name}.csr", "-out", "#{name}.pem"] ++ version
+      command ++
+        ~w(-days 10 -CA ca.pem -CAkey ca.key) ++ ["-in", "#{name}.csr", "-out", "#{name}.pem"]
     )
   end
 

@@ -18,7 +18,7 @@ use crate::resp::commands::Commands;
 use crate::resp::reader::ReplyReader;
 use crate::resp::replies::Replies;
 
-/// How many connections may be closed at the commands of [`Connection::fence`].
+/// How many connections may fail at the commands of [`Connection::fence`].
 const FENCE_TRIES: usize = 2;
 /// The server's clock is read again when the last reading is this old.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(3);
@@ -151,7 +151,8 @@ impl Connection {
     /// Connects and logs in. Replies that come out of place are noticed, and what is lost with this connection
     /// or was lost with an earlier one is ended before anything is sent again.
     ///
-    /// A proxy may close the connection at a command that it does not know. Then both is left out.
+    /// A proxy may close the connection at a command that it does not know, or reply in another way. Then both
+    /// is left out.
     pub(crate) fn open_fenced(
         endpoint: &Endpoint,
         fence: &Fence,
@@ -160,11 +161,11 @@ impl Connection {
         for _ in 0..FENCE_TRIES {
             let mut connection = Self::open(endpoint, deadline)?;
             match connection.fence(fence, deadline) {
-                Err(error) if *error.kind() == ErrorKind::Disconnected && !fence.is_known() => {}
-                outcome => {
-                    let outcome = outcome.map_err(|error| error.at(&endpoint.address));
-                    return outcome.map(|()| connection);
+                Ok(()) => return Ok(connection),
+                Err(error) if !is_unknown_command(&error) || fence.is_supported() => {
+                    return Err(error.at(&endpoint.address));
                 }
+                Err(_) => {}
             }
         }
         Self::open(endpoint, deadline)
@@ -180,11 +181,17 @@ impl Connection {
         push_keyless(&mut commands, "ECHO", &[&expected_echo]);
         let mut replies = self.round_trip(&mut commands, deadline)?;
         let client_info = optional_bytes(replies.next_value())?;
-        let echo = optional_bytes(replies.next_value())?;
-        self.nonce = echo
-            .is_some_and(|echo| echo == expected_echo.as_bytes())
-            .then_some(nonce);
+        let echo = optional(replies.next_value())?;
+        let is_echo =
+            matches!(&echo, Some(Value::BulkString(echo)) if echo == expected_echo.as_bytes());
+        if echo.is_some() && !is_echo {
+            return Err(self.fail(ErrorKind::Protocol));
+        }
+        self.nonce = is_echo.then_some(nonce);
         self.id = client_info.and_then(|info| ConnectionId::parse(self.run_id.as_deref(), &info));
+        if is_echo || self.id.is_some() {
+            fence.support();
+        }
         self.fence = fence.clone();
         self.end_lost(deadline)
     }
@@ -195,7 +202,6 @@ impl Connection {
         let Some(id) = &self.id else {
             return Ok(());
         };
-        fence.know();
         let lost = fence.lost(&id.run_id);
         let mut commands = Commands::new();
         for lost in &lost {
@@ -426,6 +432,11 @@ fn optional<T>(reply: Result<T, Error>) -> Result<Option<T>, Error> {
         Err(error) if error.is_denied() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the error may come of a proxy that does not know a command.
+fn is_unknown_command(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Protocol)
 }
 
 /// The bulk string that such a command returns. A proxy may reply in another way.

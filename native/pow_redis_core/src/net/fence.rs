@@ -28,8 +28,8 @@ pub(crate) struct Fence(Arc<Mutex<Lost>>);
 #[derive(Debug, Default)]
 struct Lost {
     connections: Vec<ConnectionId>,
-    /// Whether a server has told the id of a connection.
-    is_known: bool,
+    /// Whether a server has told the id of a connection, or returned a nonce.
+    is_supported: bool,
 }
 
 impl ConnectionId {
@@ -75,15 +75,15 @@ impl Fence {
         connections.retain(|lost| !ended.contains(lost));
     }
 
-    /// A server has told the id of a connection.
-    pub(super) fn know(&self) {
-        self.state().is_known = true;
+    /// A server has told the id of a connection, or returned a nonce.
+    pub(super) fn support(&self) {
+        self.state().is_supported = true;
     }
 
-    /// Whether a server has told the id of a connection: no proxy stands before it that does not know the
-    /// command.
-    pub(super) fn is_known(&self) -> bool {
-        self.state().is_known
+    /// Whether a server has told the id of a connection, or returned a nonce. Then no proxy stands before it
+    /// that does not know the commands.
+    pub(super) fn is_supported(&self) -> bool {
+        self.state().is_supported
     }
 
     fn state(&self) -> MutexGuard<'_, Lost> {
@@ -136,11 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn knows_whether_the_server_tells_ids() {
+    fn knows_whether_it_is_supported() {
         let fence = Fence::default();
-        assert!(!fence.is_known());
-        fence.clone().know();
-        assert!(fence.is_known());
+        assert!(!fence.is_supported());
+        fence.clone().support();
+        assert!(fence.is_supported());
     }
 
     #[test]

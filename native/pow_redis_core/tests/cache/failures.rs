@@ -215,16 +215,18 @@ fn a_request_alone_is_given_up_after_two_lost_connections() {
 }
 
 #[test]
-fn serves_through_a_proxy_that_closes_at_unknown_commands() {
-    let server = FakeServer::start(|_, command| {
-        matches!(command, "CLIENT" | "ECHO").then_some(Action::ReplyAndClose(b""))
-    });
-    let mut options = options(&server.url());
-    options.pool_size = 1;
-    let (cache, _events) = start(options);
-    for _ in 0..3 {
-        let outcome = call(&cache, get(1));
-        assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");
+fn serves_through_a_proxy_that_does_not_know_all_commands() {
+    for action in [Action::ReplyAndClose(b""), Action::Reply(b":1\r\n")] {
+        let server = FakeServer::start(move |_, command| {
+            matches!(command, "CLIENT" | "ECHO").then_some(action)
+        });
+        let mut options = options(&server.url());
+        options.pool_size = 1;
+        let (cache, _events) = start(options);
+        for _ in 0..3 {
+            let outcome = call(&cache, get(1));
+            assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");
+        }
+        assert_eq!(server.connections(), 3);
     }
-    assert_eq!(server.connections(), 3);
 }
