@@ -232,6 +232,18 @@ mod tests {
     }
 
     #[test]
+    fn rules_out_keys_by_their_number_of_parts() {
+        let accepted = |pattern: Pattern| -> Vec<_> {
+            let counts = 1..=5;
+            counts
+                .filter(|&count| pattern.accepts_part_count(count))
+                .collect()
+        };
+        assert_eq!(accepted(pattern(&[A, ANY], NIL)), [3]);
+        assert_eq!(accepted(pattern(&[A, ANY], ANY)), [3, 4, 5]);
+    }
+
+    #[test]
     fn rejects_more_parts_than_a_key_has() {
         let outcome = |parts: usize| {
             let list = versioned(&list(&vec![ANY; parts], NIL));
