@@ -34,8 +34,12 @@ defmodule PowRedisCache.MixProject do
   defp preferred_envs(_version), do: []
 
   def application do
-    [extra_applications: [:logger, :crypto, :public_key]]
+    [extra_applications: [:logger, :crypto, :public_key] ++ test_applications(Mix.env())]
   end
+
+  # The support of the tests has a TLS server.
+  defp test_applications(env) when env in [:test, :bench], do: [:ssl]
+  defp test_applications(_env), do: []
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(:bench), do: ["lib", "test/support", "bench/lib"]

@@ -14,7 +14,15 @@ defmodule PowRedisCache.FakeServerTest do
   @grace 500
 
   # The errors that a server can cause.
-  @reasons [:timeout, :disconnected, :protocol, :server, :out_of_memory, :unauthenticated] ++
+  @reasons [
+             :timeout,
+             :disconnected,
+             :connection_lost,
+             :protocol,
+             :server,
+             :out_of_memory,
+             :unauthenticated
+           ] ++
              [:not_permitted, :wrong_type, :read_only]
 
   describe "every call ends in time on" do
@@ -32,9 +40,9 @@ defmodule PowRedisCache.FakeServerTest do
           {"deeply nested arrays", [:timeout, :protocol]},
           {"another protocol", [:timeout, :protocol]},
           {"binary garbage", [:timeout, :protocol]},
-          {"a closed connection", [:timeout, :disconnected]},
-          {"a reset connection", [:timeout, :disconnected]},
-          {"half a reply and a closed connection", [:timeout, :disconnected]},
+          {"a closed connection", [:timeout, :disconnected, :connection_lost]},
+          {"a reset connection", [:timeout, :disconnected, :connection_lost]},
+          {"half a reply and a closed connection", [:timeout, :disconnected, :connection_lost]},
           {"a server that never finishes loading", [:timeout, :server]}
         ] do
       test title do
@@ -103,14 +111,25 @@ defmodule PowRedisCache.FakeServerTest do
 
   describe "recovers" do
     test "by waiting for a slow reply that arrives in time" do
-      name = start(5_000, FakeServer.start!([{:slowly, "$-1\r\n", 10}, :serve]))
+      name = start(5_000, FakeServer.start!([{:slowly, "$-1\r\n", 10}, :next, :serve]))
       assert {:get, {:ok, :not_found}, _took} = name |> calls() |> hd() |> outcome()
     end
 
-    test "by retrying the call after lost connections" do
+    test "by retrying the call after a lost connection" do
+      for broken <- [[:close], [:reset], [{:send, "$5\r\nab"}, :close]] do
+        server = FakeServer.start!(fn number -> if number == 1, do: broken, else: [:serve] end)
+        name = start(10_000, server, pool_size: 1)
+        assert {:get, {:ok, :not_found}, _took} = name |> calls() |> hd() |> outcome()
+        assert FakeServer.connections(server) == 2
+      end
+    end
+
+    # The call may be the reason: it is not sent a third time.
+    test "by giving up a call that was under way in two lost connections" do
       broken = [[:close], [{:send, "$5\r\nab"}, :close]]
       server = FakeServer.start!(fn number -> Enum.at(broken, number - 1, [:serve]) end)
       name = start(10_000, server, pool_size: 1)
+      assert {:get, :connection_lost, _took} = name |> calls() |> hd() |> outcome()
       assert {:get, {:ok, :not_found}, _took} = name |> calls() |> hd() |> outcome()
       assert FakeServer.connections(server) == 3
     end

@@ -85,8 +85,8 @@ defmodule PowRedisCache.DoctorTest do
     end
 
     test "fails if the server closes the connection between the checks" do
-      greeting = [:default, :next, :default, :next, :default, :next, :default]
-      peer = FakeServer.start!(greeting ++ [:next, :close], at: :login)
+      # At the first ping.
+      peer = serve(fn command -> if command == ["PING"], do: [:close], else: [:default] end)
       checks = Doctor.check(url: FakeServer.url(peer))
       assert failed(checks) == ["latency"]
       assert detail(checks, "permissions") == "needs latency"
@@ -495,23 +495,14 @@ defmodule PowRedisCache.DoctorTest do
   describe "the server check" do
     @describetag instance: [name: nil]
 
-    # The replies to the commands before INFO.
-    @greeting [:default, :next, :default, :next, :default, :next]
-
     test "fails if Redis is older than 7.0" do
       for {version, status} <- [{"6.2.14", :error}, {"7.0.0", :ok}, {"10.0.1", :ok}] do
-        peer =
-          FakeServer.start!(@greeting ++ [info("redis_version:#{version}"), :next, :serve],
-            at: :login
-          )
-
+        peer = start_with_info("redis_version:#{version}")
         checks = Doctor.check(url: FakeServer.url(peer))
         assert %{status: ^status, detail: "Redis " <> _} = check(checks, "server")
       end
 
-      peer =
-        FakeServer.start!(@greeting ++ [info("redis_version:6.2.14"), :next, :serve], at: :login)
-
+      peer = start_with_info("redis_version:6.2.14")
       checks = Doctor.check(url: FakeServer.url(peer))
       assert failed(checks) == ["server"]
       assert detail(checks, "server") =~ "Redis 6.2.14 is too old"
@@ -520,8 +511,7 @@ defmodule PowRedisCache.DoctorTest do
 
     test "fails on a cluster node and on a sentinel" do
       for {mode, option} <- [{"cluster", ":cluster"}, {"sentinel", ":sentinel"}] do
-        info = info("redis_version:7.0.15\r\nredis_mode:#{mode}")
-        peer = FakeServer.start!(@greeting ++ [info, :next, :serve], at: :login)
+        peer = start_with_info("redis_version:7.0.15\r\nredis_mode:#{mode}")
         checks = Doctor.check(url: FakeServer.url(peer))
         assert failed(checks) == ["server"]
         assert advice(checks, "server") == "Use #{option} instead of :url."
@@ -531,13 +521,8 @@ defmodule PowRedisCache.DoctorTest do
     test "warns about clock skew" do
       # The server replies with a time in November 2023.
       time = {:send, "*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n"}
-      pings = List.duplicate([:next, :default], 100) |> Enum.concat()
 
-      peer =
-        FakeServer.start!(@greeting ++ [:default] ++ pings ++ [:next, time, :next, :serve],
-          at: :login
-        )
-
+      peer = serve(fn command -> if command == ["TIME"], do: [time], else: [:default] end)
       checks = Doctor.check(url: FakeServer.url(peer))
       assert "clock" in warned(checks)
       assert detail(checks, "clock") =~ ~r/^the server's clock is \d{11,} ms behind this host's$/
@@ -545,9 +530,7 @@ defmodule PowRedisCache.DoctorTest do
     end
 
     test "replaces terminal escape sequences" do
-      peer =
-        FakeServer.start!(@greeting ++ [info("redis_version:8\e[2J"), :next, :serve], at: :login)
-
+      peer = start_with_info("redis_version:8\e[2J")
       checks = Doctor.check(url: FakeServer.url(peer))
       assert detail(checks, "server") == "Redis 8?[2J"
     end
@@ -603,7 +586,13 @@ defmodule PowRedisCache.DoctorTest do
     {checks, output <> inspect(checks, limit: :infinity, printable_limit: :infinity)}
   end
 
-  defp info(text), do: {:send, "$#{byte_size(text)}\r\n#{text}\r\n"}
+  # A server with that reply to INFO.
+  defp start_with_info(info) do
+    reply = {:send, "$#{byte_size(info)}\r\n#{info}\r\n"}
+    serve(fn command -> if hd(command) == "INFO", do: [reply], else: [:default] end)
+  end
+
+  defp serve(function), do: FakeServer.start!([{:serve, function}], at: :login)
 
   defp set(client, name, value) do
     "OK" = RedisClient.command!(client, ["CONFIG", "SET", name, value])

@@ -11,6 +11,8 @@ defmodule PowRedisCache.ErrorTest do
      "get failed: no reply from Redis within `:timeout`. Is the server overloaded or the network slow?"},
     {{:disconnected, %{}}, :disconnected,
      "get failed: Redis is unreachable. Check that it is running and that `:url` is correct"},
+    {{:connection_lost, %{}}, :connection_lost,
+     "get failed: two connections in a row were lost while the call was under way. Does the server close the connection when it receives a value of this size? Check its limits and those of any proxy"},
     {{:closed, %{}}, :closed, "get failed: the instance is stopping"},
     {{:server, %{code: "OOM"}}, :out_of_memory,
      "get failed: Redis is out of memory (OOM). Raise its `maxmemory`"},

@@ -14,11 +14,14 @@ defmodule PowRedisCache.ConsistencyChecker do
 
   defstruct [:workers, :config, :timeout, :done]
 
-  @doc "Starts the processes. Options: `:timeout`, that of the instance; `:processes`."
+  @doc """
+  Starts the processes. Options: `:timeout`, that of the instance; `:processes`; `:seed`, to do something
+  else than other checkers of the test run.
+  """
   def start(config, options) do
     processes = options[:processes] || 50
     timeout = Keyword.fetch!(options, :timeout)
-    seed = ExUnit.configuration()[:seed]
+    seed = ExUnit.configuration()[:seed] + Keyword.get(options, :seed, 0)
     done = :counters.new(1, [])
 
     workers =

@@ -13,7 +13,7 @@ use super::patience::Patience;
 use super::server_clock::{ServerClock, unix_ms};
 use super::server_info::{ServerInfo, run_id, version};
 use super::stream::Stream;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, TlsProblem};
 use crate::resp::commands::Commands;
 use crate::resp::reader::ReplyReader;
 use crate::resp::replies::Replies;
@@ -300,7 +300,13 @@ impl Connection {
         let round = self.rounds.pop_front().ok_or(ErrorKind::Protocol)?;
         self.stream.set_patience(patience.into());
         let received = self.receive_replies(&round);
-        received.map_err(|error| self.fail(error))
+        received.map_err(|error| match error.kind() {
+            // After the login, this is no handshake that the server has missed.
+            ErrorKind::Tls(TlsProblem::TlsRequired) if self.logged_in => {
+                self.fail(ErrorKind::Protocol)
+            }
+            _ => self.fail(error),
+        })
     }
 
     fn receive_replies(&mut self, round: &Round) -> Result<Vec<Value>, Error> {
@@ -315,6 +321,8 @@ impl Connection {
         if let Some(nonce) = &round.nonce {
             match self.reader.next_reply(&mut self.stream)? {
                 Value::BulkString(echo) if echo == nonce.as_bytes() => {}
+                // While a script runs, for example, the server refuses any command.
+                Value::ServerError(error) => return Err(Error::from_reply(&error)),
                 _ => return Err(ErrorKind::Protocol.into()),
             }
         }

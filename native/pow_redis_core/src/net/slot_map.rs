@@ -25,9 +25,6 @@ struct SlotRange {
     primary: Address,
 }
 
-/// The host of a node without a name, in a cluster that prefers names.
-const NO_NAME: &str = "?";
-
 impl SlotMap {
     /// Parses the reply to `CLUSTER SLOTS`: of each range start, end, and its nodes, the primary first.
     /// A node without an address is the one that was asked.
@@ -72,11 +69,12 @@ impl SlotMap {
     }
 }
 
-/// The address of a node that a cluster announces. One without a host has the host that was asked.
+/// The address of a node that a cluster announces. One without a host has the host that was asked. One called
+/// `?`, in a cluster that announces host names, has none: connecting to it fails, and says so.
 pub(crate) fn announced(host: &str, port: u16, asked: &Address) -> Option<Address> {
     let host = match (host, asked) {
-        ("" | NO_NAME, Address::Tcp { host, .. }) => host,
-        ("" | NO_NAME, Address::Unix(_)) => return None,
+        ("", Address::Tcp { host, .. }) => host,
+        ("", Address::Unix(_)) => return None,
         (host, _) => host,
     };
     Some(Address::Tcp {
@@ -194,6 +192,8 @@ mod tests {
         let slots = SlotMap::parse(&reply, &address(9)).unwrap();
         assert_eq!(slots.node_for(b""), Some(&address(3)));
         assert_eq!(slots.primaries().len(), 4);
+        let nameless = slots.primaries().into_iter().map(Address::to_string);
+        assert!(nameless.into_iter().any(|address| address == "?:2"));
         let named = slots.node_for(b"foo").unwrap();
         assert_eq!(named.to_string(), "redis.example.com:4");
         let unix = Address::Unix("/run/redis.sock".into());

@@ -367,11 +367,11 @@ impl Worker {
             return 0;
         };
         self.shared.availability.lost();
-        let was_under_way = connection.is_unfinished();
+        let was_under_way = connection.is_unfinished() && !error.keeps_connection();
         connection
             .in_flight
             .requeue_all(&mut self.backlog, |mut request| {
-                if was_under_way && request.lose_connection() >= MAX_LOSSES {
+                if was_under_way && request.count_loss() >= MAX_LOSSES {
                     request.complete(Err(reason_to_give_up(error)));
                     return None;
                 }

@@ -101,7 +101,7 @@ impl Request {
     }
 
     /// A connection was lost while it was under way. Returns how many in a row.
-    pub(crate) const fn lose_connection(&mut self) -> u32 {
+    pub(crate) const fn count_loss(&mut self) -> u32 {
         self.losses += 1;
         self.losses
     }
