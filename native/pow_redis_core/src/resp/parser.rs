@@ -365,6 +365,26 @@ mod tests {
     }
 
     #[test]
+    fn counts_memory_up_to_the_limit() {
+        let mut parser = ReplyParser::default();
+        let rest = MAX_REPLY_MEMORY - size_of::<Value>();
+        assert_eq!(parser.take_memory(rest), Ok(()));
+        assert_eq!(parser.memory, MAX_REPLY_MEMORY);
+        let mut parser = ReplyParser::default();
+        assert_eq!(parser.take_memory(rest + 1), Err(protocol()));
+    }
+
+    #[test]
+    fn knows_how_many_bytes_a_string_lacks() {
+        let missing = |bytes: &[u8]| parse(bytes, bytes.len()).0.missing();
+        assert_eq!(missing(b"$10"), 0);
+        assert_eq!(missing(b"$10\r\nabc"), 7 + 2);
+        assert_eq!(missing(b"$3\r\nabc"), 2);
+        let long = format!("*1\r\n${}\r\nabc", MAX_ITEM_LEN + 100);
+        assert_eq!(missing(long.as_bytes()), MAX_ITEM_LEN + 97 + 2);
+    }
+
+    #[test]
     fn allocates_nothing_for_announced_elements() {
         for bytes in [&b"*1000000\r\n"[..], b"$500000000\r\nabc"] {
             let (parser, outcome) = parse(bytes, 100);
