@@ -208,7 +208,8 @@ impl OpenString {
         let kept = take(rest, &mut self.missing);
         self.bytes.extend(kept);
         take(rest, &mut self.cut);
-        if self.missing > 0 || self.cut > 0 || rest.len() < CRLF.len() {
+        // Nothing is left while bytes of the string are missing.
+        if rest.len() < CRLF.len() {
             return Ok(Found::Nothing);
         }
         *rest = rest.strip_prefix(CRLF).ok_or_else(protocol)?;

@@ -229,6 +229,10 @@ mod tests {
         assert!(pattern(&[INT], NIL).is_exact());
         assert!(pattern(&[&tuple(&[A, INT])], NIL).is_exact());
         assert!(!pattern(&[&tuple(&[A, ANY])], NIL).is_exact());
+        assert!(pattern(&[&list(&[A, INT], NIL)], NIL).is_exact());
+        assert!(pattern(&[&list(&[A, INT], A)], NIL).is_exact());
+        assert!(!pattern(&[&list(&[ANY, INT], NIL)], NIL).is_exact());
+        assert!(!pattern(&[&list(&[A, INT], ANY)], NIL).is_exact());
     }
 
     #[test]
