@@ -39,9 +39,8 @@ impl Client {
         let server = match &config.topology {
             Topology::Standalone => Standalone::open(first()?, fence, deadline)?,
             Topology::Sentinel { sentinels, group } => {
-                let (endpoint, mut connection, epoch) =
-                    sentinel::connect_to_primary(sentinels, group, first()?, deadline)?;
-                connection.fence(fence, deadline)?;
+                let (endpoint, connection, epoch) =
+                    sentinel::connect_to_primary(sentinels, group, first()?, fence, deadline)?;
                 Standalone::new(endpoint, connection).in_epoch(epoch)
             }
             Topology::Cluster => {

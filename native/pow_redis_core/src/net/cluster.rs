@@ -89,8 +89,7 @@ impl Cluster {
     }
 
     fn discover(endpoint: &Endpoint, fence: &Fence, deadline: Instant) -> Result<Self, Error> {
-        let mut connection = Connection::open(endpoint, deadline)?;
-        connection.fence(fence, deadline)?;
+        let mut connection = Connection::open_fenced(endpoint, fence, deadline)?;
         let reply = connection.command("CLUSTER", &["SLOTS"], deadline)?;
         let slots = SlotMap::parse(&reply, &endpoint.address).ok_or(ErrorKind::Protocol)?;
         if slots.is_empty() {
@@ -213,8 +212,8 @@ impl Cluster {
             };
             // A node that accepts and stays silent must leave time for its successor.
             let deadline = share(deadline, 2);
-            let mut connection = Connection::open(&endpoint, deadline).map_err(Error::announced)?;
-            connection.fence(&self.fence, deadline)?;
+            let connection = Connection::open_fenced(&endpoint, &self.fence, deadline)
+                .map_err(Error::announced)?;
             self.nodes.insert(node.clone(), connection);
         }
         self.nodes

@@ -18,6 +18,8 @@ use crate::resp::commands::Commands;
 use crate::resp::reader::ReplyReader;
 use crate::resp::replies::Replies;
 
+/// How many connections may be closed at the commands of [`Connection::fence`].
+const FENCE_TRIES: usize = 2;
 /// The server's clock is read again when the last reading is this old.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(3);
 /// How long to wait for what the server said before it closed the connection. It has arrived with the close.
@@ -41,6 +43,7 @@ pub struct Connection {
     failed: bool,
     clock: ServerClock,
     version: Option<String>,
+    run_id: Option<String>,
     /// `None` if the server does not tell it.
     id: Option<ConnectionId>,
     fence: Fence,
@@ -83,6 +86,7 @@ impl Connection {
             failed: false,
             clock: ServerClock::local(Duration::ZERO),
             version: None,
+            run_id: None,
             id: None,
             fence: Fence::default(),
             user_is_ignored: false,
@@ -125,11 +129,7 @@ impl Connection {
             });
         }
         let required = commands.len();
-        let mut nonce = Nonce::new();
-        let expected_echo = nonce.next();
         push_keyless(&mut commands, "INFO", &["server"]);
-        push_keyless(&mut commands, "CLIENT", &["INFO"]);
-        push_keyless(&mut commands, "ECHO", &[&expected_echo]);
         push_keyless(&mut commands, "TIME", &[]);
         let sent_at = Instant::now();
         let mut replies = self.round_trip(&mut commands, deadline)?;
@@ -138,14 +138,8 @@ impl Connection {
         }
         // The user may lack permission for the optional commands.
         let info = optional_bytes(replies.next_value())?;
-        let client_info = optional_bytes(replies.next_value())?;
-        let echo = optional_bytes(replies.next_value())?;
         self.version = info.as_deref().and_then(version);
-        self.id = client_info
-            .and_then(|client_info| ConnectionId::parse(run_id(info.as_deref()?), &client_info));
-        self.nonce = echo
-            .is_some_and(|echo| echo == expected_echo.as_bytes())
-            .then_some(nonce);
+        self.run_id = info.as_deref().and_then(run_id).map(str::to_owned);
         self.clock = ServerClock::local(sent_at.elapsed());
         if let Some(time) = optional(replies.next_value())? {
             self.take_clock(&time, sent_at)?;
@@ -154,26 +148,68 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends the connections to the same server process that were lost with something under way, before
-    /// anything is sent again. If the user may not do that, it is left out.
-    pub(crate) fn fence(&mut self, fence: &Fence, deadline: Instant) -> Result<(), Error> {
+    /// Connects and logs in. Replies that come out of place are noticed, and what is lost with this connection
+    /// or was lost with an earlier one is ended before anything is sent again.
+    ///
+    /// A proxy may close the connection at a command that it does not know. Then both is left out.
+    pub(crate) fn open_fenced(
+        endpoint: &Endpoint,
+        fence: &Fence,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
+        for _ in 0..FENCE_TRIES {
+            let mut connection = Self::open(endpoint, deadline)?;
+            match connection.fence(fence, deadline) {
+                Err(error) if *error.kind() == ErrorKind::Disconnected && !fence.is_known() => {}
+                outcome => {
+                    let outcome = outcome.map_err(|error| error.at(&endpoint.address));
+                    return outcome.map(|()| connection);
+                }
+            }
+        }
+        Self::open(endpoint, deadline)
+    }
+
+    /// Ends the connections to the same server process that were lost with something under way. If the user
+    /// may not do that, it is left out.
+    fn fence(&mut self, fence: &Fence, deadline: Instant) -> Result<(), Error> {
+        let mut nonce = Nonce::new();
+        let expected_echo = nonce.next();
+        let mut commands = Commands::new();
+        push_keyless(&mut commands, "CLIENT", &["INFO"]);
+        push_keyless(&mut commands, "ECHO", &[&expected_echo]);
+        let mut replies = self.round_trip(&mut commands, deadline)?;
+        let client_info = optional_bytes(replies.next_value())?;
+        let echo = optional_bytes(replies.next_value())?;
+        self.nonce = echo
+            .is_some_and(|echo| echo == expected_echo.as_bytes())
+            .then_some(nonce);
+        self.id = client_info.and_then(|info| ConnectionId::parse(self.run_id.as_deref(), &info));
         self.fence = fence.clone();
+        self.end_lost(deadline)
+    }
+
+    /// Ends the lost connections to the same server process.
+    fn end_lost(&mut self, deadline: Instant) -> Result<(), Error> {
+        let fence = self.fence.clone();
         let Some(id) = &self.id else {
             return Ok(());
         };
+        fence.know();
         let lost = fence.lost(&id.run_id);
         let mut commands = Commands::new();
         for lost in &lost {
             let arguments = ["KILL", "ID", &lost.id, "ADDR", &lost.address];
             push_keyless(&mut commands, "CLIENT", &arguments);
         }
-        if !lost.is_empty() {
-            let mut replies = self.round_trip(&mut commands, deadline)?;
-            for _ in &lost {
-                optional(replies.next_value())?;
-            }
-            fence.remove(&lost);
+        if lost.is_empty() {
+            return Ok(());
         }
+        let mut replies = self.round_trip(&mut commands, deadline)?;
+        for _ in &lost {
+            optional(replies.next_value())?;
+        }
+        fence.remove(&lost);
         Ok(())
     }
 
@@ -442,7 +478,7 @@ mod tests {
     }
 
     const GREETING: &[u8] =
-        b"$22\r\nredis_version:7.0.15\r\n\r\n-NOPERM client\r\n-NOPERM echo\r\n*2\r\n$4\r\n1700\r\n$6\r\n500000\r\n";
+        b"$22\r\nredis_version:7.0.15\r\n\r\n*2\r\n$4\r\n1700\r\n$6\r\n500000\r\n";
 
     #[test]
     fn reads_version_and_clock() {
@@ -456,9 +492,8 @@ mod tests {
     }
 
     const OK: &str = "+OK\r\n";
-    const WRONG_PAIR: &str = "-WRONGPASS x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
-    const NO_USERS: &str =
-        "-ERR wrong number\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
+    const WRONG_PAIR: &str = "-WRONGPASS x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
+    const NO_USERS: &str = "-ERR wrong number\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
 
     /// Logs in at a server that replies to one pipeline after the other. Returns how that ended, whether the
     /// user is ignored, and the first command of each pipeline.
@@ -634,7 +669,7 @@ mod tests {
             ("-ERR wrong password tomorrow\r\n", None),
             ("-ERR wrong password\r\n", Some("ERR wrong password")),
         ] {
-            let line = words.repeat(5).leak().as_bytes();
+            let line = words.repeat(3).leak().as_bytes();
             let (endpoint, handle) = serve_and_close(line);
             let endpoint = Endpoint {
                 password: Some(b"tomorrow".to_vec()),

@@ -23,7 +23,14 @@ pub(crate) struct ConnectionId {
 
 /// The connections that were lost while something was under way on them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fence(Arc<Mutex<Vec<ConnectionId>>>);
+pub(crate) struct Fence(Arc<Mutex<Lost>>);
+
+#[derive(Debug, Default)]
+struct Lost {
+    connections: Vec<ConnectionId>,
+    /// Whether a server has told the id of a connection.
+    is_known: bool,
+}
 
 impl ConnectionId {
     /// Parses the `run_id` of `INFO` and the reply to `CLIENT INFO`.
@@ -45,7 +52,7 @@ impl ConnectionId {
 impl Fence {
     /// Notes a lost connection.
     pub(super) fn add(&self, lost: ConnectionId) {
-        let mut connections = self.connections();
+        let connections = &mut self.state().connections;
         if connections.len() == MAX_LOST {
             connections.remove(0);
         }
@@ -54,17 +61,32 @@ impl Fence {
 
     /// The lost connections to a server process.
     pub(super) fn lost(&self, run_id: &str) -> Vec<ConnectionId> {
-        let connections = self.connections();
-        let lost = connections.iter().filter(|lost| lost.run_id == run_id);
+        let state = self.state();
+        let lost = state
+            .connections
+            .iter()
+            .filter(|lost| lost.run_id == run_id);
         lost.cloned().collect()
     }
 
     /// Forgets connections that have ended.
     pub(super) fn remove(&self, ended: &[ConnectionId]) {
-        self.connections().retain(|lost| !ended.contains(lost));
+        let connections = &mut self.state().connections;
+        connections.retain(|lost| !ended.contains(lost));
     }
 
-    fn connections(&self) -> MutexGuard<'_, Vec<ConnectionId>> {
+    /// A server has told the id of a connection.
+    pub(super) fn know(&self) {
+        self.state().is_known = true;
+    }
+
+    /// Whether a server has told the id of a connection: no proxy stands before it that does not know the
+    /// command.
+    pub(super) fn is_known(&self) -> bool {
+        self.state().is_known
+    }
+
+    fn state(&self) -> MutexGuard<'_, Lost> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,6 +133,14 @@ mod tests {
         fence.remove(&lost);
         assert_eq!(fence.lost("a"), [connection("a", 4)]);
         assert_eq!(fence.lost("b"), [connection("b", 2)]);
+    }
+
+    #[test]
+    fn knows_whether_the_server_tells_ids() {
+        let fence = Fence::default();
+        assert!(!fence.is_known());
+        fence.clone().know();
+        assert!(fence.is_known());
     }
 
     #[test]

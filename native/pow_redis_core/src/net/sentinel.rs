@@ -13,6 +13,7 @@ use super::address::Address;
 use super::connection::Connection;
 use super::deadline::share;
 use super::endpoint::Endpoint;
+use super::fence::Fence;
 use crate::error::{Error, ErrorKind, ServerCode};
 
 /// How long to wait for one sentinel.
@@ -35,6 +36,7 @@ pub(crate) fn connect_to_primary(
     sentinels: &[Endpoint],
     group: &str,
     template: &Endpoint,
+    fence: &Fence,
     deadline: Instant,
 ) -> Result<(Endpoint, Connection, u64), Error> {
     let primary = newest_primary(sentinels, group, deadline)?;
@@ -44,7 +46,7 @@ pub(crate) fn connect_to_primary(
     };
     // A primary that accepts and stays silent must leave time to ask again for its successor.
     let connection =
-        open_primary(&endpoint, share(deadline, PRIMARY_TRIES)).map_err(Error::announced)?;
+        open_primary(&endpoint, fence, share(deadline, PRIMARY_TRIES)).map_err(Error::announced)?;
     Ok((endpoint, connection, primary.config_epoch))
 }
 
@@ -133,8 +135,12 @@ impl Primary {
     }
 }
 
-fn open_primary(endpoint: &Endpoint, deadline: Instant) -> Result<Connection, Error> {
-    let mut connection = Connection::open(endpoint, deadline)?;
+fn open_primary(
+    endpoint: &Endpoint,
+    fence: &Fence,
+    deadline: Instant,
+) -> Result<Connection, Error> {
+    let mut connection = Connection::open_fenced(endpoint, fence, deadline)?;
     let role = match connection.command("ROLE", &[], deadline)? {
         Value::Array(role) => role.into_iter().next(),
         _ => None,
@@ -274,8 +280,14 @@ mod tests {
         let template = Endpoint::new(primary(1, 0).address);
         let connect = |server: &FakeServer| {
             let sentinel = sentinel(server.port, 4);
-            connect_to_primary(&[sentinel.endpoint()], "mymaster", &template, soon())
-                .map(|(endpoint, _, epoch)| (endpoint.address, epoch))
+            connect_to_primary(
+                &[sentinel.endpoint()],
+                "mymaster",
+                &template,
+                &Fence::default(),
+                soon(),
+            )
+            .map(|(endpoint, _, epoch)| (endpoint.address, epoch))
         };
         let master = server("master");
         assert_eq!(connect(&master), Ok((primary(master.port, 4).address, 4)));

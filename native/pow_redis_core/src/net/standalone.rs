@@ -28,8 +28,7 @@ impl Standalone {
         fence: &Fence,
         deadline: Instant,
     ) -> Result<Self, Error> {
-        let mut connection = Connection::open(endpoint, deadline)?;
-        connection.fence(fence, deadline)?;
+        let connection = Connection::open_fenced(endpoint, fence, deadline)?;
         Ok(Self::new(endpoint.clone(), connection))
     }
 

@@ -179,3 +179,52 @@ fn reconnects_if_the_server_does_not_reply_to_the_login() {
     assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");
     assert_eq!(server.connections(), 2);
 }
+
+#[test]
+fn a_reply_too_many_or_too_few_ends_the_round() {
+    const SEVEN: &[u8] = b"$3\r\n\x83a\x07\r\n";
+    const EIGHT: &[u8] = b"$3\r\n\x83a\x08\r\n";
+    let too_many: &[u8] = [EIGHT, SEVEN].concat().leak();
+    for action in [Action::Reply(too_many), Action::Ignore] {
+        let server = first_connection(action);
+        let mut options = options(&server.url());
+        options.timeout = Duration::from_secs(4);
+        let (cache, _events) = start(options);
+        let outcome = call(&cache, get(1));
+        let value = matches!(&outcome, Ok(Outcome::Value(value)) if value == b"\x83a\x07");
+        assert!(value, "{outcome:?}");
+        assert_eq!(server.connections(), 2);
+    }
+}
+
+#[test]
+fn a_request_alone_is_given_up_after_two_lost_connections() {
+    let server =
+        FakeServer::start(|_, command| (command == "SET").then_some(Action::ReplyAndClose(b"")));
+    let mut options = options(&server.url());
+    options.pool_size = 1;
+    let (cache, _events) = start(options);
+    let fatal = send(&cache, put(1, 7));
+    let others: Vec<_> = (0..8).map(|_| send(&cache, get(1))).collect();
+    assert_eq!(error_of(wait(&fatal)), ErrorKind::ConnectionLost);
+    for other in &others {
+        let outcome = wait(other);
+        assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");
+    }
+    assert_eq!(server.connections(), 3);
+}
+
+#[test]
+fn serves_through_a_proxy_that_closes_at_unknown_commands() {
+    let server = FakeServer::start(|_, command| {
+        matches!(command, "CLIENT" | "ECHO").then_some(Action::ReplyAndClose(b""))
+    });
+    let mut options = options(&server.url());
+    options.pool_size = 1;
+    let (cache, _events) = start(options);
+    for _ in 0..3 {
+        let outcome = call(&cache, get(1));
+        assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");
+    }
+    assert_eq!(server.connections(), 3);
+}
