@@ -208,7 +208,8 @@ impl OpenString {
         let kept = take(rest, &mut self.missing);
         self.bytes.extend(kept);
         take(rest, &mut self.cut);
-        if self.missing > 0 || self.cut > 0 || rest.len() < CRLF.len() {
+        // Nothing is left while bytes of the string are missing.
+        if rest.len() < CRLF.len() {
             return Ok(Found::Nothing);
         }
         *rest = rest.strip_prefix(CRLF).ok_or_else(protocol)?;
@@ -362,6 +363,26 @@ mod tests {
         let strings = [b"*100000\r\n".to_vec(), string(MAX_ITEM_LEN).repeat(2_048)].concat();
         let (_, outcome) = parse(&strings, 1 << 20);
         assert_eq!(outcome, Err(protocol()));
+    }
+
+    #[test]
+    fn counts_memory_up_to_the_limit() {
+        let mut parser = ReplyParser::default();
+        let rest = MAX_REPLY_MEMORY - size_of::<Value>();
+        assert_eq!(parser.take_memory(rest), Ok(()));
+        assert_eq!(parser.memory, MAX_REPLY_MEMORY);
+        let mut parser = ReplyParser::default();
+        assert_eq!(parser.take_memory(rest + 1), Err(protocol()));
+    }
+
+    #[test]
+    fn knows_how_many_bytes_a_string_lacks() {
+        let missing = |bytes: &[u8]| parse(bytes, bytes.len()).0.missing();
+        assert_eq!(missing(b"$10"), 0);
+        assert_eq!(missing(b"$10\r\nabc"), 7 + 2);
+        assert_eq!(missing(b"$3\r\nabc"), 2);
+        let long = format!("*1\r\n${}\r\nabc", MAX_ITEM_LEN + 100);
+        assert_eq!(missing(long.as_bytes()), MAX_ITEM_LEN + 97 + 2);
     }
 
     #[test]

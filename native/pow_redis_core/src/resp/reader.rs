@@ -195,8 +195,8 @@ mod tests {
         for _ in 0..number {
             let reply = replies.next_reply(&mut trickle).unwrap();
             assert_eq!(reply, bulk("something"));
+            assert!(replies.buffer.capacity() <= 4 * READ_SIZE);
         }
-        assert!(replies.buffer.capacity() <= 4 * READ_SIZE);
     }
 
     #[test]
@@ -207,6 +207,17 @@ mod tests {
         let reply = replies.next_reply(&mut stream.as_bytes()).unwrap();
         assert_eq!(reply, bulk(&text));
         assert_eq!(replies.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn keeps_what_follows_a_huge_reply() {
+        let text = "x".repeat(2 * MAX_RETAINED_BYTES);
+        let stream = format!("${}\r\n{text}\r\n:1\r\n", text.len());
+        let mut stream = stream.as_bytes();
+        let mut replies = ReplyReader::default();
+        assert_eq!(replies.next_reply(&mut stream).unwrap(), bulk(&text));
+        assert!(replies.has_buffered());
+        assert_eq!(replies.next_reply(&mut stream).unwrap(), Value::Int(1));
     }
 
     #[test]

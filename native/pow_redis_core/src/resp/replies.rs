@@ -169,6 +169,17 @@ mod tests {
     }
 
     #[test]
+    fn counts_the_elements_of_arrays() {
+        let bulk = Value::BulkString(vec![0; 7]);
+        let pair = Value::Array(vec![bulk.clone(), Value::Nil]);
+        assert_eq!(memory(&bulk), size_of::<Value>() + 7);
+        assert_eq!(
+            memory(&Value::Array(vec![pair])),
+            4 * size_of::<Value>() + 7
+        );
+    }
+
+    #[test]
     fn reads_a_page() {
         let items = vec![Value::BulkString(b"m".to_vec())];
         let page = Value::Array(vec![Value::BulkString(b"17".to_vec()), Value::Array(items)]);

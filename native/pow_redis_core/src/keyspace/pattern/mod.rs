@@ -229,6 +229,22 @@ mod tests {
         assert!(pattern(&[INT], NIL).is_exact());
         assert!(pattern(&[&tuple(&[A, INT])], NIL).is_exact());
         assert!(!pattern(&[&tuple(&[A, ANY])], NIL).is_exact());
+        assert!(pattern(&[&list(&[A, INT], NIL)], NIL).is_exact());
+        assert!(pattern(&[&list(&[A, INT], A)], NIL).is_exact());
+        assert!(!pattern(&[&list(&[ANY, INT], NIL)], NIL).is_exact());
+        assert!(!pattern(&[&list(&[A, INT], ANY)], NIL).is_exact());
+    }
+
+    #[test]
+    fn rules_out_keys_by_their_number_of_parts() {
+        let accepted = |pattern: Pattern| -> Vec<_> {
+            let counts = 1..=5;
+            counts
+                .filter(|&count| pattern.accepts_part_count(count))
+                .collect()
+        };
+        assert_eq!(accepted(pattern(&[A, ANY], NIL)), [3]);
+        assert_eq!(accepted(pattern(&[A, ANY], ANY)), [3, 4, 5]);
     }
 
     #[test]
