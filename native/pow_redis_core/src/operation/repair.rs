@@ -48,6 +48,20 @@ impl Repair {
         })
     }
 
+    /// A repair of an index set with one stale entry.
+    #[cfg(test)]
+    pub(crate) fn of_set(set: &str) -> Self {
+        Self {
+            stale: vec![StaleEntry {
+                set: set.as_bytes().into(),
+                member: b"member".to_vec(),
+                redis_key: b"key".to_vec(),
+                score: b"5".to_vec(),
+            }],
+            stage: RepairStage::Check,
+        }
+    }
+
     /// Whether another repair is for the same index set.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let set = |repair: &Self| repair.stale.first().map(|stale| stale.set.clone());

@@ -133,6 +133,7 @@ impl Availability {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     #[test]
     fn is_up_while_one_worker_is_connected() {
@@ -159,6 +160,26 @@ mod tests {
         assert_eq!(availability.failure(), Some(refused));
         assert!(availability.connected());
         assert_eq!(availability.failure(), None);
+    }
+
+    #[test]
+    fn a_failure_counts_only_while_it_is_down() {
+        let availability = Availability::new();
+        availability.connected();
+        assert!(!availability.failed(&ErrorKind::EndpointUnavailable.into()));
+        assert_eq!(availability.failure(), None);
+    }
+
+    #[test]
+    fn is_down_since_the_last_connection_was_lost() {
+        let availability = Availability::new();
+        availability.connected();
+        // Longer than the precision of the stored time.
+        thread::sleep(Duration::from_millis(20));
+        let before = Instant::now();
+        availability.lost();
+        let down_for = availability.down_for().unwrap();
+        assert!(down_for <= before.elapsed() + Duration::from_millis(1));
     }
 
     #[test]

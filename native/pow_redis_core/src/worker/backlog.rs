@@ -81,3 +81,39 @@ impl Backlog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::{Operation, Ping};
+    use std::time::Instant;
+
+    fn numbers(backlog: &Backlog) -> Vec<u64> {
+        (0..backlog.len())
+            .map(|position| backlog.number(position))
+            .collect()
+    }
+
+    #[test]
+    fn requests_return_to_their_places() {
+        let mut backlog = Backlog::default();
+        assert!(backlog.is_empty());
+        for _ in 0..5 {
+            let ping = Operation::Ping(Ping);
+            backlog.push(Request::new(ping, Instant::now(), Box::new(|_| ())));
+        }
+        assert!(!backlog.is_empty());
+        for position in [0, 2, 4] {
+            let taken = backlog.take(position).unwrap();
+            assert_eq!(backlog.len(), 4);
+            backlog.requeue(taken);
+            assert_eq!(numbers(&backlog), [0, 1, 2, 3, 4]);
+        }
+        let mut number = 0;
+        backlog.retain(|request| {
+            number += 1;
+            (number % 2 == 0).then_some(request)
+        });
+        assert_eq!(numbers(&backlog), [1, 3]);
+    }
+}

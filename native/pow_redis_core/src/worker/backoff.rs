@@ -67,6 +67,7 @@ fn jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn grows_to_thirty_seconds() {
@@ -75,6 +76,8 @@ mod tests {
         for _ in 0..1_000 {
             assert!((0.5..1.0).contains(&jitter()));
         }
+        let different: HashSet<_> = (0..100).map(|_| jitter().to_bits()).collect();
+        assert!(different.len() > 10, "{different:?}");
     }
 
     #[test]
@@ -98,6 +101,7 @@ mod tests {
             backoff.failed();
         }
         assert!(backoff.next(false) >= before + MAX_DELAY / 2);
+        assert!(backoff.next(true) >= before + MIN_DELAY / 2);
         assert!(backoff.next(true) <= Instant::now() + MIN_DELAY);
     }
 }
