@@ -11,7 +11,7 @@ defmodule PowRedisCache.Url do
   @encoding "In the user and password, percent-encode all but letters, digits and -._~ (%23 is #, " <>
               "%2F is /, %3F is ?, %40 is @, %25 is %), or use :username and :password"
 
-  @port "a URL with a port that is not from 1 to 65535"
+  @invalid_port "a URL with a port that is not from 1 to 65535"
   @raw_character "a URL with a character that must be percent-encoded. " <> @encoding
   @other_scheme "a string without a known scheme. Write redis://, rediss:// or unix://"
 
@@ -27,8 +27,10 @@ defmodule PowRedisCache.Url do
     cond do
       Regex.match?(~r/\A\s|\s\z/, url) -> {:error, "a URL with white space around it. Trim it"}
       not Regex.match?(~r/\A[a-z]/i, url) -> {:error, @other_scheme}
-      encoded?(url) -> split_encoded(url)
-      true -> {:error, @raw_character}
+      not encoded?(url) -> {:error, @raw_character}
+      # Some versions of `URI` refuse it, and do not say why.
+      Regex.match?(~r/:\d{6,}(?:\/[^@]*)?\z/, url) -> {:error, @invalid_port}
+      true -> split_encoded(url)
     end
   end
 
@@ -37,8 +39,6 @@ defmodule PowRedisCache.Url do
   defp split_encoded(url) do
     case URI.new(url) do
       {:ok, %URI{fragment: nil} = uri} -> {:ok, uri}
-      # Since Elixir 1.18, `URI` refuses some ports.
-      {:error, ":"} -> {:error, @port}
       _invalid -> {:error, @raw_character}
     end
   end
@@ -133,7 +133,7 @@ defmodule PowRedisCache.Url do
 
   defp port(port) when port in [nil, :undefined], do: {:ok, @port}
   defp port(port) when port in 1..65_535, do: {:ok, port}
-  defp port(_port), do: {:error, @port}
+  defp port(_port), do: {:error, @invalid_port}
 
   defp path_database(path) when path in [nil, "", "/"], do: "0"
   defp path_database("/" <> database), do: database
