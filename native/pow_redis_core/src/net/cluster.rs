@@ -15,8 +15,9 @@ use super::deadline::share;
 use super::endpoint::Endpoint;
 use super::fence::Fence;
 use super::patience::Patience;
+use super::redirection::{Redirection, Redirections, Target};
 use super::server_clock::ServerClock;
-use super::slot_map::{SlotMap, announced, slot};
+use super::slot_map::SlotMap;
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::resp::commands::Commands;
 
@@ -44,31 +45,6 @@ struct PendingCommand<'c> {
     key: Option<&'c [u8]>,
     bytes: &'c [u8],
     target: Target,
-}
-
-/// Where to send a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    node: Address,
-    /// Whether `ASKING` comes before it.
-    asking: bool,
-}
-
-/// `MOVED`, or `ASK`, which is for one key.
-#[derive(Debug, PartialEq, Eq)]
-struct Redirection {
-    slot: u16,
-    target: Target,
-}
-
-/// The redirections of a round.
-///
-/// Invariant: once a command is redirected, all later ones of its key go the same way and run after it,
-/// also those that a node has already run. Otherwise an older write would follow a newer one.
-#[derive(Default)]
-struct Redirections<'c> {
-    by_key: HashMap<&'c [u8], Target>,
-    moved: HashMap<u16, Target>,
 }
 
 impl Cluster {
@@ -295,58 +271,13 @@ impl Target {
     }
 }
 
-impl<'c> Redirections<'c> {
-    /// Where to run a command again, given its own redirection and those of the commands before it. A slot
-    /// moves with all its keys, but `ASK` is for one: the node that has the slot still has the others.
-    fn target_for(&mut self, key: Option<&'c [u8]>, own: Option<Redirection>) -> Option<Target> {
-        let Some(key) = key else {
-            return own.map(|own| own.target);
-        };
-        let before = self.by_key.get(key).or_else(|| self.moved.get(&slot(key)));
-        let target = match (before, own) {
-            (Some(target), _) => target.clone(),
-            (None, Some(own)) => {
-                if !own.target.asking {
-                    self.moved.insert(own.slot, own.target.clone());
-                }
-                own.target
-            }
-            (None, None) => return None,
-        };
-        self.by_key.insert(key, target.clone());
-        Some(target)
-    }
-}
-
 fn cluster_down() -> Error {
     ErrorKind::Server(ServerCode::cluster_down()).into()
 }
 
-impl Redirection {
-    /// Parses an error reply of `from`.
-    fn parse(reply: &Value, from: &Address) -> Option<Self> {
-        let Value::ServerError(error) = reply else {
-            return None;
-        };
-        let asking = match error.code() {
-            "MOVED" => false,
-            "ASK" => true,
-            _ => return None,
-        };
-        let (slot, node) = error.details()?.split_once(' ')?;
-        let (host, port) = node.rsplit_once(':')?;
-        Some(Self {
-            slot: slot.parse().ok()?,
-            target: Target {
-                node: announced(host, port.parse().ok()?, from)?,
-                asking,
-            },
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::slot_map::slot;
     use super::super::testing::FakeServer;
     use super::*;
     use proptest::prelude::*;
@@ -731,33 +662,6 @@ mod tests {
         let after: Vec<_> = before.iter().map(|reads| reads + 1).collect();
         assert_eq!(reads(), [after[0], after[1], 0]);
         assert!((1_700_500..1_760_500).contains(&client.clock().now_ms()));
-    }
-
-    #[test]
-    fn parses_redirections() {
-        let from = address("10.0.0.1", 7000);
-        let parse = |text: &str| {
-            let reply = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
-            Redirection::parse(&reply, &from)
-        };
-        let redirection = |host, asking| {
-            let node = address(host, 6381);
-            let target = Target { node, asking };
-            Some(Redirection { slot: 3999, target })
-        };
-        for (text, expected) in [
-            ("MOVED 3999 127.0.0.1:6381", redirection("127.0.0.1", false)),
-            ("MOVED 3999 ::1:6381", redirection("::1", false)),
-            ("ASK 3999 :6381", redirection("10.0.0.1", true)),
-            ("MOVED 3999", None),
-            ("MOVED 3999 127.0.0.1", None),
-            ("MOVED 3999 127.0.0.1:x", None),
-            ("MOVED x 127.0.0.1:6381", None),
-            ("CLUSTERDOWN The cluster is down", None),
-        ] {
-            assert_eq!(parse(text), expected, "{text}");
-        }
-        assert_eq!(Redirection::parse(&Value::Okay, &from), None);
     }
 
     fn act() -> impl Strategy<Value = Act> {

@@ -15,6 +15,7 @@ pub(crate) mod lookup;
 mod nonce;
 pub mod patience;
 pub(crate) mod primary_watch;
+mod redirection;
 pub(crate) mod sentinel;
 pub mod server_clock;
 pub mod server_info;
