@@ -465,8 +465,9 @@ defmodule PowRedisCache.DoctorTest do
       assert detail(checks, "permissions") ==
                "Redis cannot write to its disk, and refuses writes (MISCONF)"
 
+      # Valkey puts its own name there.
       assert advice(checks, "permissions") =~
-               ~s(Redis said: "MISCONF Redis is configured to save RDB)
+               ~r/Redis said: "MISCONF (Redis|Valkey) is configured to save RDB/
     end
   end
 
