@@ -135,7 +135,7 @@ defmodule PowRedisCache do
   end
 
   @doc """
-  Scans all keys in Redis, adds missing keys to the index, and renames legacy keys.
+  Scans all keys in Redis, adds what is missing to the instance's `:index`, and renames legacy keys.
 
   Legacy keys are keys with atoms that Pow's example backend wrote on Erlang/OTP 25 or earlier.
   OTP 26 changed how atoms are encoded.
@@ -150,22 +150,31 @@ defmodule PowRedisCache do
 
     * `:name` - the name of the instance. Defaults to `PowRedisCache`.
     * `:dry_run` - with `true`, counts what a run would change, and writes nothing.
+    * `:prune` - with `true`, also deletes the index sets that no pattern of `:index` uses. Do so only
+      when no server uses them any more: neither Pow's example backend nor an instance with
+      another `:index`.
     * `:progress` - a function that is called after each page of keys with the counts so far and
       `:fraction`, the scanned part of the database, from `0.0` to `1.0`. See
       `PowRedisCache.Progress`.
 
-  Returns `%{keys: scanned, indexed: added_to_the_index, renamed: renamed, skipped: skipped}`. Keys
-  of other applications are not counted, but Redis keys with more than 64 parts or 16 kB are counted
-  as skipped. The scan may return a renamed key again, and then counts it twice.
+  Returns `%{keys: scanned, indexed: added_to_the_index, renamed: renamed, skipped: skipped}`, and
+  with `prune: true` also `pruned: deleted_index_sets`. Keys of other applications are not counted,
+  but Redis keys with more than 64 parts or 16 kB are counted as skipped. The scan may return a key
+  twice, and then counts it twice.
+
+  On a cluster, it scans all primaries, one after the other, and starts again if slots moved
+  meanwhile. A legacy key is copied to the slot of its new name with its remaining time, and deleted
+  when the copy is known to be right.
 
   Raises `ArgumentError` if an option is invalid, and `PowRedisCache.Error`. After an error, run it
   again.
   """
   @spec reindex(keyword()) :: %{
-          keys: non_neg_integer(),
-          indexed: non_neg_integer(),
-          renamed: non_neg_integer(),
-          skipped: non_neg_integer()
+          required(:keys) => non_neg_integer(),
+          required(:indexed) => non_neg_integer(),
+          required(:renamed) => non_neg_integer(),
+          required(:skipped) => non_neg_integer(),
+          optional(:pruned) => non_neg_integer()
         }
   def reindex(options \\ []), do: Reindex.run(options)
 

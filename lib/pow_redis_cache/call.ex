@@ -96,12 +96,21 @@ defmodule PowRedisCache.Call do
     submit(name, instance, :ping, :sync, &Native.ping(instance.native, &1))
   end
 
-  def reindex_page(name, cursor, dry_run) do
+  @doc "Reindexes or prunes the page at a position."
+  def page(name, scan, position, dry_run) do
     instance = Instance.fetch!(name, :reindex)
-    native = &Native.reindex(instance.native, &1, cursor, dry_run)
-    {:page, page} = submit(name, instance, :reindex, :sync, native)
+
+    {:page, page} =
+      submit(name, instance, :reindex, :sync, native(scan, instance, position, dry_run))
+
     page
   end
+
+  defp native(:reindex, instance, position, dry_run),
+    do: &Native.reindex(instance.native, &1, position, dry_run)
+
+  defp native(:prune, instance, position, dry_run),
+    do: &Native.prune(instance.native, &1, position, dry_run)
 
   # Whether the records have at most so many bytes. Looks at no more of them than necessary.
   defp small?([], _bytes), do: true

@@ -5,7 +5,6 @@ defmodule PowRedisCache.Commands do
 
   @used [
     ["DEL", :key],
-    ["EXISTS", :key],
     ["GET", :key],
     ["PEXPIRE", :set, "1", "NX"],
     ["PING"],
@@ -33,7 +32,7 @@ defmodule PowRedisCache.Commands do
   @topology %{
     standalone: [],
     sentinel: [["ROLE"]],
-    cluster: [["CLUSTER", "SLOTS"], ["ASKING"]]
+    cluster: [["CLUSTER", "SLOTS"], ["CLUSTER", "NODES"], ["ASKING"]]
   }
 
   @doc "Names of the commands that every instance uses."

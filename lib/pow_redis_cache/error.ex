@@ -30,7 +30,6 @@ defmodule PowRedisCache.Error do
     * `:no_primary` - the sentinels report no primary for the group.
     * `:endpoint_unavailable` - the function for `:url`, `:username` or `:password` failed or did
       not return a string.
-    * `:cluster_unsupported` - the operation is not supported on a cluster.
     * `:invalid_url` - the function for `:url` returned an invalid URL.
     * `:protocol` - unexpected reply: not a Redis server?
     * `:result_too_large` - the records that match a pattern take more than 512 MB.
@@ -115,10 +114,6 @@ defmodule PowRedisCache.Error do
 
   defp explain(%{reason: :invalid_url}) do
     "`:url` is not a valid Redis URL. Expected a URL like `redis://localhost:6379/0`"
-  end
-
-  defp explain(%{reason: :cluster_unsupported}) do
-    "not supported on a cluster: keys cannot be renamed across slots. Run it on a standalone server"
   end
 
   defp explain(%{reason: :protocol, detail: detail, address: address}) do

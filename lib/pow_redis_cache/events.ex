@@ -53,6 +53,23 @@ defmodule PowRedisCache.Events do
     events
   end
 
+  def handle(events, {:index_miss, pattern, can_be_indexed}) do
+    Telemetry.execute([:index, :miss], %{}, %{name: events.name, pattern: pattern})
+
+    advice =
+      if can_be_indexed,
+        do:
+          "If it is called often, add the pattern to :index, and run mix pow_redis_cache.reindex",
+        else: "An index needs literal parts in front of all :_"
+
+    Logger.warning(
+      "#{inspect(events.name)}: all/2 scans all keys for #{inspect(pattern)}, which no pattern of " <>
+        ":index covers. #{advice}"
+    )
+
+    events
+  end
+
   def handle(events, {:invalid_values, number}) do
     Telemetry.execute([:value, :invalid], %{count: number}, %{name: events.name})
 

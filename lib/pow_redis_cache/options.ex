@@ -32,6 +32,11 @@ defmodule PowRedisCache.Options do
     keyfile: [type: :path, default: nil, doc: "a PEM file with the private key of `:certfile`."]
   ]
 
+  # What Pow asks for: the sessions of a user, and the tokens of persistent sessions.
+  @sessions [[:_, :user, :_, :session, :_], [:_, :user, :_, :token, :_]]
+  # Without the namespace.
+  @max_parts 64
+
   @sentinel [
               sentinels: [type: :urls, default: nil, doc: "the sentinels' URLs."],
               group: [
@@ -136,12 +141,15 @@ defmodule PowRedisCache.Options do
                      doc: "the timeout of a connect, in milliseconds."
                    ],
                    index: [
-                     type: {:one_of, [true, false]},
-                     default: true,
+                     type: :index,
+                     default: :sessions,
                      doc:
-                       "whether to maintain the index sets that `all/2` looks keys up in, like v2 " <>
-                         "of Pow's example backend. With `false`, `all/2` scans all keys of the " <>
-                         "database, like v1."
+                       "which lookups by `all/2` are fast. `:sessions`: those of a user's sessions " <>
+                         "and tokens, all that Pow asks for. `true`: all with literal leading parts, " <>
+                         "like v2 of Pow's example backend, at 4 times the memory. `false`: none, " <>
+                         "like v1. Or a list of patterns of keys that end with `:_`, such as " <>
+                         "`[[:_, :user, :_, :session, :_]]`. For other matches, `all/2` scans all " <>
+                         "keys of the database. After a change, run `mix pow_redis_cache.reindex`."
                    ],
                    writes: [
                      type: {:one_of, [:sync, :async]},
@@ -187,12 +195,6 @@ defmodule PowRedisCache.Options do
 
       _ ->
         :ok
-    end
-
-    if valid.cluster && not valid.index do
-      raise ArgumentError,
-            "expected :index to be true with :cluster: without the index, all/2 would have to scan " <>
-              "all nodes"
     end
 
     both_or_none!(valid)
@@ -258,14 +260,20 @@ defmodule PowRedisCache.Options do
   def to_native(options) do
     options
     |> Map.take([:pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout])
-    |> Map.merge(Map.take(options, [:index, :decode]))
     |> Map.merge(%{
+      decode: options.decode,
+      index: index(options.index),
       endpoints: Endpoint.fixed(options),
       topology: topology(options),
       sentinels: Endpoint.sentinels(options.sentinel),
       group: options.sentinel && options.sentinel.group
     })
   end
+
+  defp index(:sessions), do: index(@sessions)
+  defp index(true), do: :every_prefix
+  defp index(false), do: []
+  defp index(patterns), do: Enum.map(patterns, &:erlang.term_to_binary/1)
 
   @doc "Returns the docs of the options as a Markdown list."
   def docs do
@@ -291,6 +299,16 @@ defmodule PowRedisCache.Options do
     end
   end
 
+  defp problem(:index, value) when value in [:sessions, true, false], do: nil
+
+  defp problem(:index, value) do
+    if value != [] and Shape.list?(value) do
+      value |> Enum.with_index(1) |> Enum.find_value(&pattern_problem/1)
+    else
+      Shape.of(value)
+    end
+  end
+
   defp problem(type, value) do
     unless valid?(type, value), do: shown(type, value)
   end
@@ -303,6 +321,27 @@ defmodule PowRedisCache.Options do
       false -> "a list in which element #{position} is #{Shape.of(url)}"
     end
   end
+
+  defp pattern_problem({pattern, position}) do
+    problem =
+      cond do
+        not Shape.list?(pattern) -> Shape.of(pattern)
+        List.last(pattern) != :_ -> "a list that does not end with :_"
+        length(pattern) > @max_parts -> "a list of more than #{@max_parts} parts"
+        true -> pattern |> Enum.find(&(not pattern_part?(&1))) |> part_problem()
+      end
+
+    if problem, do: "a list in which element #{position} is #{problem}"
+  end
+
+  defp pattern_part?(part) when is_atom(part), do: not String.starts_with?("#{part}", "$")
+  defp pattern_part?(part), do: is_binary(part) or is_number(part)
+
+  defp part_problem(nil), do: nil
+  defp part_problem(part) when is_atom(part), do: "a list with the variable #{inspect(part)}"
+
+  defp part_problem(part),
+    do: "a list with #{Shape.of(part)} instead of an atom, a string or a number"
 
   defp valid?(:url, value), do: function?(value)
   defp valid?(:secret, value), do: valid?(:maybe_string, value) or function?(value)
@@ -340,6 +379,11 @@ defmodule PowRedisCache.Options do
   defp expected(type) when type in [:string, :text], do: "a string"
   defp expected(:maybe_string), do: "a string"
   defp expected(:path), do: "a file path"
+
+  defp expected(:index) do
+    ":sessions, true, false or a list of patterns like [:_, :user, :_, :session, :_]"
+  end
+
   defp expected(:database), do: "a database number"
   defp expected(:sentinel), do: "a keyword list with :sentinels and :group"
   defp expected(:name), do: "an atom"

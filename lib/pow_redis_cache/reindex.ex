@@ -1,22 +1,36 @@
 defmodule PowRedisCache.Reindex do
   @moduledoc false
-  # Reindexes all keys, page by page.
+  # Reindexes all keys, page by page, and then prunes the index sets.
 
   alias PowRedisCache.Call
 
-  @zero %{keys: 0, indexed: 0, renamed: 0, skipped: 0}
+  @start {nil, 0}
 
   def run(options) do
     options = validate!(options)
-    pages(options, 0, @zero)
+    scans = if options.prune, do: [:reindex, :prune], else: [:reindex]
+    numbers = Map.new(numbers(options), &{&1, 0})
+
+    scans
+    |> Enum.with_index()
+    |> Enum.reduce(numbers, fn {scan, done}, numbers ->
+      part = &((done + &1) / length(scans))
+      pages(options, scan, part, @start, nil, numbers)
+    end)
   end
 
   defp validate!(options) do
-    options = Keyword.validate!(options, name: PowRedisCache, dry_run: false, progress: nil)
+    options =
+      Keyword.validate!(options,
+        name: PowRedisCache,
+        dry_run: false,
+        prune: false,
+        progress: nil
+      )
 
-    unless is_boolean(options[:dry_run]) do
+    for name <- [:dry_run, :prune], not is_boolean(options[name]) do
       raise ArgumentError,
-            "expected :dry_run to be true or false, got: #{inspect(options[:dry_run])}"
+            "expected #{inspect(name)} to be true or false, got: #{inspect(options[name])}"
     end
 
     unless is_nil(options[:progress]) or is_function(options[:progress], 1) do
@@ -27,21 +41,21 @@ defmodule PowRedisCache.Reindex do
     Map.new(options)
   end
 
-  defp pages(options, cursor, numbers) do
-    {next, page} = options.name |> Call.reindex_page(cursor, options.dry_run) |> Map.pop!(:cursor)
-    numbers = Map.merge(numbers, page, fn _key, sum, more -> sum + more end)
-    if options.progress, do: options.progress.(Map.put(numbers, :fraction, fraction(next)))
-    if next == 0, do: numbers, else: pages(options, next, numbers)
-  end
+  defp numbers(%{prune: true}), do: [:pruned | numbers(%{})]
+  defp numbers(_options), do: [:keys, :indexed, :renamed, :skipped]
 
-  # SCAN increments its cursor from the highest bit, so that the cursor stays valid while the hash
-  # table grows. Reversed, its bits are the scanned part of the table. Counting keys would not work:
-  # a page does not report the keys of other applications, and reindexing adds keys.
-  defp fraction(0), do: 1.0
+  # `slots` is what the first page reported. If slots of a cluster have moved since, keys may have
+  # been missed: the scan starts again.
+  defp pages(options, scan, part, position, slots, numbers) do
+    page = Call.page(options.name, scan, position, options.dry_run)
+    slots = slots || page.slots
+    numbers = Map.new(numbers, fn {name, sum} -> {name, sum + Map.fetch!(page, name)} end)
+    if options.progress, do: options.progress.(Map.put(numbers, :fraction, part.(page.fraction)))
 
-  defp fraction(cursor) do
-    bytes = <<cursor::64>>
-    bits = for <<bit::1 <- bytes>>, do: bit
-    (bits |> Enum.reverse() |> Integer.undigits(2)) / 2 ** 64
+    case page.next do
+      nil when page.slots == slots -> numbers
+      nil -> pages(options, scan, part, @start, page.slots, numbers)
+      next -> pages(options, scan, part, next, slots, numbers)
+    end
   end
 end

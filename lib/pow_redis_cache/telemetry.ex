@@ -24,6 +24,9 @@ defmodule PowRedisCache.Telemetry do
     * `[:pow_redis_cache, :value, :invalid]` - invalid values were read from Redis and ignored.
       * Measurements: `:count`.
       * Metadata: `:name`.
+    * `[:pow_redis_cache, :index, :miss]` - `all/2` scans all keys, since no pattern of `:index` covers
+      the match. Emitted once for each kind of match.
+      * Metadata: `:name`, `:pattern`, the match with `:_` instead of all terms but atoms.
     * `[:pow_redis_cache, :write, :failed]` - an asynchronous write failed.
       * Measurements: `:count`.
       * Metadata: `:name`, `:operation`, `:reason`, a reason of `PowRedisCache.Error`.

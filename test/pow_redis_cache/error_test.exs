@@ -159,8 +159,6 @@ defmodule PowRedisCache.ErrorTest do
      "get failed: the function for `:url`, `:username` or `:password` failed or did not return a string. See the log for its exception"},
     {{:invalid_url, %{}}, :invalid_url,
      "get failed: `:url` is not a valid Redis URL. Expected a URL like `redis://localhost:6379/0`"},
-    {{:cluster_unsupported, %{}}, :cluster_unsupported,
-     "get failed: not supported on a cluster: keys cannot be renamed across slots. Run it on a standalone server"},
     {{:protocol, %{}}, :protocol,
      "get failed: unexpected reply: not a Redis server? Check `:url`"},
     {{:result_too_large, %{}}, :result_too_large,

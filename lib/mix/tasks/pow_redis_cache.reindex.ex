@@ -1,12 +1,12 @@
 defmodule Mix.Tasks.PowRedisCache.Reindex do
-  @shortdoc "Adds missing keys to the index and renames legacy keys"
+  @shortdoc "Adds what is missing to the index and renames legacy keys"
 
   @moduledoc """
-  Scans all keys in Redis, adds missing keys to the index, and renames legacy keys. See
-  `PowRedisCache.reindex/1`.
+  Scans all keys in Redis, adds what is missing to the instance's `:index`, and renames legacy keys.
+  See `PowRedisCache.reindex/1`.
 
-      mix pow_redis_cache.reindex [--name MyApp.AdminSessions] [--dry-run]
-      mix pow_redis_cache.reindex --url redis://localhost:6379 [--dry-run]
+      mix pow_redis_cache.reindex [--name MyApp.AdminSessions] [--dry-run] [--prune]
+      mix pow_redis_cache.reindex --url redis://localhost:6379 [--dry-run] [--prune]
 
   Shows a progress bar on a terminal, and lines in a log. The task is safe to run on a live system, to
   interrupt, and to repeat. The exit status is 0 if all keys were scanned, or else 1.
@@ -19,10 +19,13 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
 
     * `--name` - the name of the instance. Defaults to `PowRedisCache`.
     * `--dry-run` - counts the keys that would be indexed and renamed, and writes nothing.
+    * `--prune` - also deletes the index sets that no pattern of `:index` uses. Do so only when no server
+      uses them any more.
     * `--url` - the URL of the Redis server. The task neither starts the app nor reads its
       configuration. While it runs, other users of this machine can see the URL and its password in the
       process list.
     * `--no-verify` - with `--url`: accepts any certificate, which Heroku's certificates need.
+    * `--every-prefix` - with `--url`: for an app with `index: true`.
     * `--no-index` - with `--url`: only renames, for an app with `index: false`.
   """
 
@@ -30,23 +33,31 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
 
   alias PowRedisCache.Progress
 
-  @switches [name: :string, dry_run: :boolean, url: :string, verify: :boolean, index: :boolean]
+  @switches [
+    name: :string,
+    dry_run: :boolean,
+    prune: :boolean,
+    url: :string,
+    verify: :boolean,
+    index: :boolean,
+    every_prefix: :boolean
+  ]
 
   @impl true
   def run(arguments) do
     options = parse!(arguments)
-    dry_run = Keyword.get(options, :dry_run, false)
+    scan = Keyword.take(options, [:dry_run, :prune])
 
     if url = options[:url] do
       name = start_own!(url, options)
 
       try do
-        reindex(name, dry_run)
+        reindex(name, scan)
       after
         GenServer.stop(name)
       end
     else
-      options[:name] |> start_app!() |> reindex(dry_run)
+      options[:name] |> start_app!() |> reindex(scan)
     end
   rescue
     error in PowRedisCache.Error -> Mix.raise(Exception.message(%{error | operation: :reindex}))
@@ -69,16 +80,21 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
   defp check!(options) do
     url = options[:url]
     if url && options[:name], do: wrong!("got both --url and --name")
-    no = if is_nil(url), do: Enum.find([:verify, :index], &Keyword.has_key?(options, &1))
-    if no, do: wrong!("got --no-#{no} without --url")
+    own = [verify: "--no-verify", index: "--no-index", every_prefix: "--every-prefix"]
+    given = for {name, switch} <- own, Keyword.has_key?(options, name), do: switch
+    if is_nil(url) and given != [], do: wrong!("got #{hd(given)} without --url")
+
+    if options[:index] == false and options[:every_prefix],
+      do: wrong!("got both --no-index and --every-prefix")
+
     options
   end
 
   @spec wrong!(String.t()) :: no_return()
   defp wrong!(problem) do
     Mix.raise(
-      "expected --name NAME or --url URL [--no-verify] [--no-index], and --dry-run, #{problem}. " <>
-        "See mix help pow_redis_cache.reindex"
+      "expected --name NAME or --url URL [--no-verify] [--no-index | --every-prefix], --dry-run and " <>
+        "--prune, #{problem}. See mix help pow_redis_cache.reindex"
     )
   end
 
@@ -97,7 +113,7 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
   defp start_own!(url, options) do
     Mix.Task.run("loadpaths")
     {:ok, _started} = Application.ensure_all_started(:logger)
-    index = Keyword.get(options, :index, true)
+    index = index(options[:index], options[:every_prefix])
     verify = if Keyword.get(options, :verify, true), do: :verify_peer, else: :verify_none
 
     case start_trapping(name: __MODULE__, url: url, index: index, verify: verify) do
@@ -106,6 +122,10 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
       {:error, _reason} -> Mix.raise("could not start an instance with --url")
     end
   end
+
+  defp index(false, _every_prefix), do: false
+  defp index(_index, true), do: true
+  defp index(_index, _every_prefix), do: :sessions
 
   # Returns the error of a failed start instead of exiting.
   defp start_trapping(options) do
@@ -117,10 +137,10 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
     error in ArgumentError -> {:error, error}
   end
 
-  defp reindex(name, dry_run) do
+  defp reindex(name, scan) do
     before = PowRedisCache.info(name).reconnects
-    numbers = PowRedisCache.reindex(name: name, dry_run: dry_run, progress: Progress.new())
-    Mix.shell().info(summary(numbers, dry_run))
+    numbers = PowRedisCache.reindex([name: name, progress: Progress.new()] ++ scan)
+    Mix.shell().info(summary(numbers, Keyword.get(scan, :dry_run, false)))
 
     if PowRedisCache.info(name).reconnects != before do
       Mix.shell().error(
@@ -134,8 +154,11 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
     {were, note} = if dry_run, do: {"would be", ". Nothing was written"}, else: {"were", ""}
 
     "Scanned #{keys} keys: #{indexed} #{were} indexed, #{renamed} #{were} renamed" <>
-      skipped(numbers.skipped) <> note
+      pruned(numbers, were) <> skipped(numbers.skipped) <> note
   end
+
+  defp pruned(%{pruned: pruned}, were), do: ", #{pruned} index sets #{were} deleted"
+  defp pruned(_numbers, _were), do: ""
 
   defp skipped(0), do: ""
   defp skipped(number), do: ". Skipped #{number} with more than 64 parts or 16 kB"

@@ -141,9 +141,9 @@ defmodule PowRedisCache.Doctor.Checks do
   defp check("clock", %{clock_skew_ms: {:ok, skew}}), do: {:ok, "#{skew} ms apart"}
   defp check("clock", %{clock_skew_ms: {:error, reason}} = report), do: unknown(reason, report)
 
-  defp check(name, %{keyspace_stats: %{} = keyspace_stats, options: options})
+  defp check(name, %{keyspace_stats: %{} = keyspace_stats})
        when name in ["keys", "legacy keys", "index"] do
-    KeyspaceStats.check(name, keyspace_stats, options)
+    KeyspaceStats.check(name, keyspace_stats)
   end
 
   defp check(_name, _report), do: nil

@@ -10,14 +10,12 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
   @max_namespaces 10
 
   @reindex "Run `mix pow_redis_cache.reindex` once all hosts run this package."
-  # A cluster does not support reindex.
-  @wait "On a cluster, they stay as they are until they expire or are written again."
 
   @doc "The timeout of the scan, in milliseconds."
   def timeout, do: @timeout
 
   @doc "Returns the result of a check."
-  def check("keys", keyspace_stats, options) do
+  def check("keys", keyspace_stats) do
     plain =
       for({_namespace, _indexed, plain} <- keyspace_stats.namespaces, do: plain) |> Enum.sum()
 
@@ -30,23 +28,26 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
         error = Error.from_native(:count, reason)
         {:warning, detail, Exception.message(error)}
 
-      _ when plain > 0 and options.index ->
-        {:warning, detail, "all/2 does not find keys outside the index. " <> advice(options)}
+      _ when plain > 0 ->
+        {:warning, detail,
+         "all/2 does not find keys that are missing from the index. #{@reindex}"}
 
       _ ->
         {:ok, detail}
     end
   end
 
-  def check("legacy keys", %{legacy: 0}, _options), do: {:ok, "none"}
+  def check("legacy keys", %{legacy: 0}), do: {:ok, "none"}
 
-  def check("legacy keys", %{legacy: count}, options) do
+  def check("legacy keys", %{legacy: count}) do
     {:warning, "#{count} keys written on Erlang/OTP 25 or earlier; reading them is slower",
-     advice(options)}
+     @reindex}
   end
 
-  def check("index", keyspace_stats, options) do
-    detail = "#{keyspace_stats.sets} sets with #{keyspace_stats.members} members"
+  def check("index", keyspace_stats) do
+    detail =
+      "#{keyspace_stats.sets} sets with #{keyspace_stats.members} members" <>
+        unused(keyspace_stats.unused_sets)
 
     problems =
       [
@@ -62,7 +63,7 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
 
       _ ->
         {:warning, "#{detail}: #{Enum.map_join(problems, ", ", &elem(&1, 1))}",
-         [stale(keyspace_stats), expires_early(keyspace_stats, options)]
+         [stale(keyspace_stats), expires_early(keyspace_stats)]
          |> Enum.reject(&is_nil/1)
          |> Enum.join(" ")}
     end
@@ -71,19 +72,22 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
   defp stale(%{stale: 0}), do: nil
 
   defp stale(_keyspace_stats) do
-    "Another client deletes values, or Redis evicts them. all/2 removes such members when it finds " <>
-      "them."
+    "Another client deletes values, or Redis evicts them. all/2 ignores such members, and later puts " <>
+      "remove them."
   end
 
-  defp expires_early(%{expires_early: 0}, _options), do: nil
+  defp expires_early(%{expires_early: 0}), do: nil
 
-  defp expires_early(_keyspace_stats, options) do
-    "Pow's example backend writes such sets. Once they expire, all/2 misses live sessions. " <>
-      advice(options)
+  defp expires_early(_keyspace_stats) do
+    "Pow's example backend writes such sets. Once they expire, all/2 misses live sessions. #{@reindex}"
   end
 
-  defp advice(%{cluster: [_ | _]}), do: @wait
-  defp advice(_options), do: @reindex
+  defp unused(0), do: ""
+
+  defp unused(number) do
+    ". #{number} more that :index does not use: `mix pow_redis_cache.reindex --prune` deletes them, " <>
+      "once no server uses them"
+  end
 
   defp namespaces([]), do: "none of this package"
 
@@ -93,10 +97,13 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
     more = if others == [], do: [], else: ["#{length(others)} more namespaces"]
 
     (Enum.map(shown, fn {namespace, indexed, plain} ->
-       "#{name(namespace)} #{indexed} in the index and #{plain} not"
+       "#{name(namespace)} #{indexed + plain}#{missing(plain)}"
      end) ++ more)
     |> Enum.join("; ")
   end
+
+  defp missing(0), do: ""
+  defp missing(plain), do: " (#{plain} missing from the index)"
 
   # Pow and apps use text or an atom as the namespace.
   defp name(bytes) do

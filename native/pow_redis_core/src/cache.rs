@@ -9,7 +9,6 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::layout::Layout;
-use crate::net::config::Topology;
 use crate::net::primary_watch::PrimaryWatch;
 use crate::operation::Operation;
 use crate::options::Options;
@@ -139,14 +138,9 @@ impl Cache {
         self.shared.options.timeout
     }
 
-    /// Whether Redis is a cluster.
-    pub fn is_cluster(&self) -> bool {
-        matches!(self.shared.options.connect.topology, Topology::Cluster)
-    }
-
     /// Which keys the store keeps.
-    pub fn layout(&self) -> Layout {
-        self.shared.options.layout
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.shared.options.layout
     }
 
     /// The cache in numbers.

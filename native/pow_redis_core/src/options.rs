@@ -1,7 +1,9 @@
 //! How a cache is set up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::keyspace::index::Index;
 use crate::keyspace::layout::Layout;
 use crate::net::config::ConnectConfig;
 use crate::net::endpoint::Endpoint;
@@ -20,7 +22,7 @@ pub struct Options {
     /// How long a call may take.
     pub timeout: Duration,
     /// Which keys the store keeps.
-    pub layout: Layout,
+    pub layout: Arc<Layout>,
 }
 
 impl Options {
@@ -33,7 +35,7 @@ impl Options {
             max_queue: 10_000,
             max_queue_bytes: 64 << 20,
             timeout,
-            layout: Layout::Indexed,
+            layout: Arc::new(Layout::standalone(Index::EveryPrefix)),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use pow_redis_core::doctor::keyspace_stats::{KeyspaceStats, ScanEnd};
 use pow_redis_core::doctor::{ConnectReport, Denied, Doctor, Latency, Probe, Report, StepResult};
 use pow_redis_core::error::{Error, ErrorKind};
-use pow_redis_core::net::config::ConnectConfig;
 use pow_redis_core::net::server_info::ServerInfo;
+use pow_redis_core::options::Options;
 use rustler::env::OwnedEnv;
 use rustler::{Atom, Encoder, Env, LocalPid, NifMap, Term};
 
@@ -21,7 +21,7 @@ use crate::reply::binary;
 pub(crate) fn examine(
     caller: LocalPid,
     reference: Term<'_>,
-    config: ConnectConfig,
+    options: Options,
     probes: Vec<(String, Vec<String>)>,
     count_timeout: Duration,
 ) -> std::io::Result<()> {
@@ -35,7 +35,8 @@ pub(crate) fn examine(
         .name("pow_redis_doc".to_owned())
         .spawn(move || {
             let doctor = Doctor {
-                config: &config,
+                config: &options.connect,
+                layout: &options.layout,
                 probes: &probes,
                 count_timeout,
             };
@@ -120,6 +121,7 @@ struct KeyspaceStatsMap<'a> {
     legacy: u64,
     too_long: u64,
     sets: u64,
+    unused_sets: u64,
     members: u64,
     expired: u64,
     stale: u64,
@@ -240,6 +242,7 @@ fn keyspace_stats_map<'a>(
         legacy: stats.legacy,
         too_long: stats.too_long,
         sets: stats.sets,
+        unused_sets: stats.unused_sets,
         members: stats.members,
         expired: stats.expired,
         stale: stats.stale,

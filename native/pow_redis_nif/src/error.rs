@@ -20,7 +20,6 @@ mod atoms {
         tls,
         no_primary,
         endpoint_unavailable,
-        cluster_unsupported,
         unknown_ca,
         no_authorities,
         ca_certificate,
@@ -95,7 +94,6 @@ pub(crate) fn reason<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
         ErrorKind::WorkerPanicked => atoms::worker_panicked(),
         ErrorKind::NoPrimary => atoms::no_primary(),
         ErrorKind::EndpointUnavailable => atoms::endpoint_unavailable(),
-        ErrorKind::ClusterUnsupported => atoms::cluster_unsupported(),
         ErrorKind::Url => atoms::invalid_url(),
         ErrorKind::Tls(problem) => {
             map = with(map, atoms::code(), tls_code(*problem));

@@ -24,7 +24,9 @@ use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::keyspace::key::Key;
 use pow_redis_core::keyspace::pattern::Pattern;
 use pow_redis_core::keyspace::ttl::Ttl;
-use pow_redis_core::operation::{All, Delete, Get, Operation, Ping, Put, Reindex, ReindexMode};
+use pow_redis_core::operation::{
+    All, Delete, Get, Operation, Ping, Prune, Put, Reindex, ReindexMode, ScanPosition,
+};
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::error::reason;
@@ -48,6 +50,7 @@ mod atoms {
         completed,
         // options
         safe,
+        every_prefix,
         invalid_url,
         // events
         pow_redis_cache,
@@ -56,6 +59,7 @@ mod atoms {
         disconnected,
         invalid_values,
         local_clock,
+        index_miss,
         write_failed,
         stopped,
         resolve,
@@ -141,8 +145,9 @@ fn submit_get<'a>(
     reference: Term<'a>,
     key: &[u8],
 ) -> Term<'a> {
-    submit(env, instance, reference, |_| {
-        Ok(Operation::Get(Get::new(Key::from_external(key)?)))
+    submit(env, instance, reference, |cache| {
+        let key = Key::from_external(key)?;
+        Ok(Operation::Get(Get::new(key, cache.layout())))
     })
 }
 
@@ -258,24 +263,45 @@ fn reindex<'a>(
     env: Env<'a>,
     instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
-    cursor: u64,
+    position: PositionTerm<'a>,
     dry_run: bool,
 ) -> Term<'a> {
     submit(env, &instance, reference, |cache| {
-        if cache.is_cluster() {
-            return Err(ErrorKind::ClusterUnsupported.into());
-        }
-        let mode = if dry_run {
-            ReindexMode::DryRun
-        } else {
-            ReindexMode::Write
-        };
-        Ok(Operation::Reindex(Reindex::new(
-            cursor,
-            cache.layout(),
-            mode,
-        )))
+        let reindex = Reindex::new(scan_position(position), cache.layout(), mode(dry_run));
+        Ok(Operation::Reindex(reindex))
     })
+}
+
+#[rustler::nif]
+fn prune<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    position: PositionTerm<'a>,
+    dry_run: bool,
+) -> Term<'a> {
+    submit(env, &instance, reference, |cache| {
+        let prune = Prune::new(scan_position(position), cache.layout(), mode(dry_run));
+        Ok(Operation::Prune(prune))
+    })
+}
+
+/// `{Node, Cursor}` of a page; `{nil, 0}` is the first.
+type PositionTerm<'a> = (Option<Binary<'a>>, u64);
+
+fn scan_position((node, cursor): PositionTerm<'_>) -> ScanPosition {
+    ScanPosition {
+        node: node.map(|id| id.to_vec()),
+        cursor,
+    }
+}
+
+const fn mode(dry_run: bool) -> ReindexMode {
+    if dry_run {
+        ReindexMode::DryRun
+    } else {
+        ReindexMode::Write
+    }
 }
 
 /// Runs the doctor on a thread of its own.
@@ -289,8 +315,8 @@ fn run_doctor<'a>(
 ) -> Term<'a> {
     let count_timeout = Duration::from_millis(count_timeout);
     let started = start_options(options).is_some_and(|options| {
-        let config = options.into_options(env.pid()).connect;
-        doctor::examine(env.pid(), reference, config, probes, count_timeout).is_ok()
+        let options = options.into_options(env.pid());
+        doctor::examine(env.pid(), reference, options, probes, count_timeout).is_ok()
     });
     if started {
         atoms::ok().encode(env)

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pow_redis_core::error::{Error, ErrorKind};
+use pow_redis_core::keyspace::index::Index;
+use pow_redis_core::keyspace::index_pattern::IndexPattern;
 use pow_redis_core::keyspace::layout::Layout;
 use pow_redis_core::net::address::Address;
 use pow_redis_core::net::config::{ConnectConfig, EndpointProvider, Topology};
@@ -15,13 +17,15 @@ use pow_redis_core::net::endpoint::Endpoint;
 use pow_redis_core::net::tls::TlsConfig;
 use pow_redis_core::options::Options;
 use rustler::{
-    Atom, Binary, Encoder, LocalPid, NifMap, NifUntaggedEnum, Resource, ResourceArc, Term,
+    Atom, Binary, Decoder, Encoder, LocalPid, NifMap, NifResult, NifUntaggedEnum, Resource,
+    ResourceArc, Term,
 };
 
 use crate::term::Decoding;
 use crate::{atoms, reply};
 
 #[derive(NifMap)]
+#[rustler(decode)]
 pub(crate) struct StartOptions<'a> {
     /// `nil` if the owner is to be asked at each connect.
     endpoints: Option<Vec<EndpointMap<'a>>>,
@@ -33,7 +37,7 @@ pub(crate) struct StartOptions<'a> {
     max_queue_bytes: usize,
     timeout: u64,
     connect_timeout: u64,
-    index: bool,
+    index: IndexTerm,
     decode: Atom,
 }
 
@@ -81,6 +85,10 @@ impl StartOptions<'_> {
         } else {
             Topology::Standalone
         };
+        let layout = Layout {
+            index: self.index.0,
+            is_cluster: matches!(topology, Topology::Cluster),
+        };
         let provider = self.endpoints.map_or_else(
             || EndpointProvider::new(move |deadline| ask_owner(owner, deadline)),
             |fixed| EndpointProvider::fixed(endpoints(fixed)),
@@ -95,12 +103,26 @@ impl StartOptions<'_> {
             max_queue: self.max_queue,
             max_queue_bytes: self.max_queue_bytes,
             timeout: Duration::from_millis(self.timeout),
-            layout: if self.index {
-                Layout::Indexed
-            } else {
-                Layout::Plain
-            },
+            layout: Arc::new(layout),
         }
+    }
+}
+
+/// `every_prefix`, or a list of patterns as external terms.
+struct IndexTerm(Index);
+
+impl<'a> Decoder<'a> for IndexTerm {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        if term == atoms::every_prefix().to_term(term.get_env()) {
+            return Ok(Self(Index::EveryPrefix));
+        }
+        let patterns: Vec<Binary<'_>> = term.decode()?;
+        let patterns = patterns
+            .iter()
+            .map(|pattern| IndexPattern::from_external(pattern))
+            .collect::<Option<_>>()
+            .ok_or(rustler::Error::BadArg)?;
+        Ok(Self(Index::Patterns(patterns)))
     }
 }
 

@@ -4,7 +4,7 @@ use pow_redis_core::cache::{Event, Info, Observer, Reply};
 use pow_redis_core::error::Error;
 use pow_redis_core::net::config::Topology;
 use pow_redis_core::operation::records::Records;
-use pow_redis_core::operation::{Operation, Outcome};
+use pow_redis_core::operation::{Operation, Outcome, Page};
 use rustler::env::OwnedEnv;
 use rustler::{Atom, Encoder, Env, LocalPid, NewBinary, NifMap, Term};
 
@@ -55,6 +55,10 @@ fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
         Event::UserIgnored => atoms::user_ignored().encode(env),
         Event::Disconnected(error) => (atoms::disconnected(), reason(env, error)).encode(env),
         Event::LocalClock => atoms::local_clock().encode(env),
+        Event::IndexMiss(shape) => {
+            let pattern = Decoding::Safe.term(env, &shape.pattern);
+            (atoms::index_miss(), pattern, shape.can_be_indexed).encode(env)
+        }
         Event::Invalid(number) => (atoms::invalid_values(), number).encode(env),
         Event::Stopped => atoms::stopped().encode(env),
     }
@@ -73,22 +77,7 @@ fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding
             let (list, invalid) = list(env, records, decoding);
             (atoms::records(), list, invalid).encode(env)
         }
-        Ok(Outcome::Page {
-            cursor,
-            keys,
-            indexed,
-            renamed,
-            skipped,
-        }) => {
-            let page = Page {
-                cursor: *cursor,
-                keys: *keys,
-                indexed: *indexed,
-                renamed: *renamed,
-                skipped: *skipped,
-            };
-            (atoms::page(), page).encode(env)
-        }
+        Ok(Outcome::Page(page)) => (atoms::page(), page_map(env, page)).encode(env),
         Err(error) => (atoms::error(), reason(env, error)).encode(env),
     }
 }
@@ -113,12 +102,32 @@ pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
 }
 
 #[derive(NifMap)]
-struct Page {
-    cursor: u64,
+struct PageMap<'a> {
+    next: Option<(Term<'a>, u64)>,
+    fraction: f64,
+    slots: u64,
     keys: u64,
     indexed: u64,
     renamed: u64,
     skipped: u64,
+    pruned: u64,
+}
+
+fn page_map<'a>(env: Env<'a>, page: &Page) -> PageMap<'a> {
+    let next = page.next.as_ref().map(|next| {
+        let node = next.node.as_deref().map(|id| binary(env, id));
+        (node.encode(env), next.cursor)
+    });
+    PageMap {
+        next,
+        fraction: page.fraction,
+        slots: page.slots,
+        keys: page.keys,
+        indexed: page.indexed,
+        renamed: page.renamed,
+        skipped: page.skipped,
+        pruned: page.pruned,
+    }
 }
 
 /// The cache in numbers, as a map.

@@ -13,6 +13,7 @@ pub use self::connect_report::ConnectReport;
 use self::keyspace_stats::{KeyspaceStats, ScanEnd};
 pub use self::measure::{Denied, Latency, Probe};
 use crate::error::{Error, ErrorKind};
+use crate::keyspace::layout::Layout;
 use crate::net::address::Address;
 use crate::net::client::Client;
 use crate::net::cluster::Cluster;
@@ -63,6 +64,8 @@ pub struct Report {
 pub struct Doctor<'c> {
     /// How to connect.
     pub config: &'c ConnectConfig,
+    /// Which keys the store keeps.
+    pub layout: &'c Layout,
     /// The commands to try.
     pub probes: &'c [Probe],
     /// How long counting keys may take.
@@ -196,6 +199,7 @@ impl Doctor<'_> {
         let deadline = Instant::now() + self.count_timeout;
         Some(keyspace_stats::scan(
             &mut client,
+            self.layout,
             self.config.timeout,
             deadline,
         ))

@@ -83,8 +83,6 @@ pub enum ErrorKind {
     NoPrimary,
     /// The endpoint of Redis could not be resolved.
     EndpointUnavailable,
-    /// The operation is not supported on clusters.
-    ClusterUnsupported,
     /// A worker panicked.
     WorkerPanicked,
     /// A key is not a valid term.
@@ -169,7 +167,6 @@ impl Error {
             | ErrorKind::Closed
             | ErrorKind::ConnectionLost
             | ErrorKind::Tls(_)
-            | ErrorKind::ClusterUnsupported
             | ErrorKind::WorkerPanicked
             | ErrorKind::Key(_)
             | ErrorKind::KeyShape
@@ -329,7 +326,6 @@ impl fmt::Display for Error {
             ErrorKind::EndpointUnavailable => {
                 f.write_str("the endpoint of redis could not be resolved")
             }
-            ErrorKind::ClusterUnsupported => f.write_str("not supported on a cluster"),
             ErrorKind::WorkerPanicked => f.write_str("a worker panicked"),
             ErrorKind::Key(error) => write!(f, "invalid key: {error}"),
             ErrorKind::KeyShape => {

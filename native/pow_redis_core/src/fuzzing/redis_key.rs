@@ -1,7 +1,7 @@
 //! Properties of Redis keys.
 
 use crate::keyspace::key::{DecodedKey, Key};
-use crate::keyspace::redis_key::{RedisKey, decode_parts, part_count};
+use crate::keyspace::redis_key::{RedisKey, decode_parts, index_set, part_count};
 
 /// A Redis key is made from its parts again, index entries lead back to it, and both ways of decoding it
 /// agree.
@@ -32,7 +32,8 @@ pub fn redis_key(bytes: &[u8]) {
 
 fn check_index_entries(redis_key: &RedisKey, parts: &[Vec<u8>]) {
     let mut entries = 0;
-    for (position, (set, member)) in redis_key.index_entries().enumerate() {
+    for (position, (prefix, member)) in redis_key.splits().enumerate() {
+        let set = index_set(prefix);
         let prefix = RedisKey::from_index_set(&set).unwrap();
         assert_eq!(prefix.index_set(), set);
         assert_eq!(part_count(prefix.as_bytes()), position + 1);

@@ -68,7 +68,7 @@ impl Key {
     }
 
     /// The elements of a proper list as external terms. Returns `None` for any other term.
-    fn split(list: &[u8]) -> Result<Option<Vec<Vec<u8>>>, etf::Error> {
+    pub(super) fn split(list: &[u8]) -> Result<Option<Vec<Vec<u8>>>, etf::Error> {
         let mut cursor = term_after_version(list)?;
         let Some(mut elements) = Elements::read(&mut cursor)? else {
             return Ok(None);
@@ -103,6 +103,23 @@ impl Key {
         match self.parts.as_slice() {
             [namespace, _, ..] => Some(namespace),
             _ => None,
+        }
+    }
+
+    /// The parts after the namespace, each an external term.
+    pub(super) fn parts_after_namespace(&self) -> &[Vec<u8>] {
+        self.parts.get(1..).unwrap_or_default()
+    }
+
+    /// The number of parts, the namespace included.
+    pub(crate) const fn part_count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The key of the first `len` parts.
+    pub(super) fn leading(&self, len: usize) -> Self {
+        Self {
+            parts: self.parts.iter().take(len).cloned().collect(),
         }
     }
 

@@ -1,10 +1,39 @@
 //! The layout of the store in Redis.
 
+use super::index::Index;
+use super::key::Key;
+use super::redis_key::RedisKey;
+
 /// The layout of the store in Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// Values and index sets, as in the current edition of Pow's guide.
-    Indexed,
-    /// Values only, as in the first edition of Pow's guide.
-    Plain,
+#[derive(Debug)]
+pub struct Layout {
+    /// Which index sets there are.
+    pub index: Index,
+    /// Whether the keys are in the slots of a cluster, instead of on one server.
+    pub is_cluster: bool,
+}
+
+impl Layout {
+    /// The layout on one server.
+    pub const fn standalone(index: Index) -> Self {
+        Self {
+            index,
+            is_cluster: false,
+        }
+    }
+
+    /// The layout on a cluster.
+    pub const fn cluster(index: Index) -> Self {
+        Self {
+            index,
+            is_cluster: true,
+        }
+    }
+
+    /// Whether a Redis key is an index set of the store, but not of the index.
+    pub(crate) fn is_unused_set(&self, name: &[u8]) -> bool {
+        RedisKey::from_index_set(name)
+            .and_then(|prefix| Key::from_redis_key(prefix.as_bytes()))
+            .is_some_and(|prefix| !self.index.keeps(&prefix))
+    }
 }

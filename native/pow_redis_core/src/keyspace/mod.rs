@@ -3,7 +3,7 @@
 //! This room only writes commands: it does not depend on the connection that sends them.
 
 pub mod index;
-pub mod index_maintenance;
+pub mod index_pattern;
 pub mod key;
 pub mod layout;
 pub mod pattern;

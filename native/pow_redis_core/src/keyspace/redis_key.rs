@@ -71,31 +71,26 @@ impl RedisKey {
         self.bytes
     }
 
-    /// At most how many bytes its index entries have in all.
-    pub(crate) fn index_len(&self) -> usize {
-        let entries = part_count(&self.bytes) - 1;
-        entries * (INDEX_PREFIX.len() + self.bytes.len())
-    }
-
     /// The name of the index set of this prefix.
     pub fn index_set(&self) -> Vec<u8> {
         index_set(&self.bytes)
     }
 
-    /// The index entries of the Redis key: for each prefix of its parts, the name of the set and the member.
-    pub fn index_entries(&self) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
+    /// The ways to split the Redis key into a prefix, from the shortest on, and the remaining parts.
+    pub fn splits(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.bytes
             .iter()
             .enumerate()
             .filter(|&(_, &byte)| byte == SEPARATOR)
             .filter_map(|(position, _)| {
                 let (prefix, rest) = self.bytes.split_at_checked(position)?;
-                Some((index_set(prefix), rest.get(1..)?))
+                Some((prefix, rest.get(1..)?))
             })
     }
 }
 
-fn index_set(prefix: &[u8]) -> Vec<u8> {
+/// The name of the index set of a prefix.
+pub fn index_set(prefix: &[u8]) -> Vec<u8> {
     [INDEX_PREFIX, prefix].concat()
 }
 
@@ -175,24 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn estimates_the_length_of_index_entries() {
+    fn splits_after_each_prefix() {
         let redis_key = RedisKey::from_parts([&[131, 97, 1][..], &[131, 106], &[131, 97, 2]]);
-        let length: usize = redis_key
-            .index_entries()
-            .map(|(set, member)| set.len() + 1 + member.len())
-            .sum();
-        assert_eq!(redis_key.index_len(), length);
-    }
-
-    #[test]
-    fn has_an_index_entry_for_each_prefix() {
-        let redis_key = RedisKey::from_parts([&[131, 97, 1][..], &[131, 106], &[131, 97, 2]]);
-        let index_entries: Vec<_> = redis_key.index_entries().collect();
+        let splits: Vec<_> = redis_key.splits().collect();
         assert_eq!(
-            index_entries,
+            splits,
             [
-                (b"_index:g2EB".to_vec(), &b"g2o:g2EC"[..]),
-                (b"_index:g2EB:g2o".to_vec(), &b"g2EC"[..]),
+                (&b"g2EB"[..], &b"g2o:g2EC"[..]),
+                (&b"g2EB:g2o"[..], &b"g2EC"[..]),
             ]
         );
         let prefix = RedisKey::from_parts([&[131, 97, 1][..]]);

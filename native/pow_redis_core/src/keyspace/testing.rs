@@ -1,6 +1,11 @@
 //! Test support: a few keys and their encodings.
 
+use std::sync::Arc;
+
+use super::index::Index;
+use super::index_pattern::IndexPattern;
 use super::key::Key;
+use super::layout::Layout;
 use super::pattern::Pattern;
 
 /// The namespace `"n"` in a Redis key.
@@ -19,6 +24,7 @@ pub(crate) const INT_1: &[u8] = &[97, 1];
 pub(crate) const INT_2: &[u8] = &[97, 2];
 pub(crate) const ATOM_A: &[u8] = &[119, 1, b'a'];
 pub(crate) const ANY: &[u8] = &[119, 1, b'_'];
+pub(crate) const VARIABLE: &[u8] = &[119, 2, b'$', b'1'];
 const NAMESPACE: &[u8] = &[109, 0, 0, 0, 1, b'n'];
 
 /// The key with these parts in the namespace `"n"`.
@@ -31,7 +37,34 @@ pub(crate) fn pattern(parts: &[&[u8]]) -> Pattern {
     Pattern::from_external(&namespaced(parts)).unwrap()
 }
 
+/// The pattern with these parts, and any number of further ones.
+pub(crate) fn improper_pattern(parts: &[&[u8]]) -> Pattern {
+    let mut list = namespaced(parts);
+    list.pop();
+    list.extend(ANY);
+    Pattern::from_external(&list).unwrap()
+}
+
+/// The index pattern with these parts.
+pub(crate) fn index_pattern(parts: &[&[u8]]) -> IndexPattern {
+    IndexPattern::from_external(&list(parts)).unwrap()
+}
+
+/// One server, with an index set for each prefix.
+pub(crate) fn every_prefix() -> Arc<Layout> {
+    Arc::new(Layout::standalone(Index::EveryPrefix))
+}
+
+/// One server, without index sets.
+pub(crate) fn no_index() -> Arc<Layout> {
+    Arc::new(Layout::standalone(Index::Patterns(Vec::new())))
+}
+
 fn namespaced(parts: &[&[u8]]) -> Vec<u8> {
-    let count = u32::try_from(parts.len() + 1).unwrap().to_be_bytes();
-    [&[131, 108], &count[..], NAMESPACE, &parts.concat(), &[106]].concat()
+    list(&[&[NAMESPACE], parts].concat())
+}
+
+fn list(elements: &[&[u8]]) -> Vec<u8> {
+    let count = u32::try_from(elements.len()).unwrap().to_be_bytes();
+    [&[131, 108], &count[..], &elements.concat(), &[106]].concat()
 }

@@ -35,17 +35,12 @@ impl Ttl {
         }
     }
 
-    /// When a record with this TTL expires, in Unix milliseconds.
-    pub(crate) const fn expires_at_ms(self, now_ms: i64) -> i64 {
+    /// The milliseconds that it has, but not more than `limit_ms`.
+    pub(crate) fn min_ms(self, limit_ms: i64) -> i64 {
         match self {
-            Self::Millis(ms) => now_ms.saturating_add(ms),
-            Self::Persistent => MAX_TTL_MS,
+            Self::Millis(ms) => ms.min(limit_ms),
+            Self::Persistent => limit_ms,
         }
-    }
-
-    /// When an index set that lists the record expires, in Unix milliseconds.
-    pub(crate) const fn set_expires_at_ms(self, now_ms: i64) -> i64 {
-        now_ms.saturating_add(self.set_ttl_ms())
     }
 
     /// The TTL of an index set that lists the record, in milliseconds.
@@ -66,20 +61,19 @@ impl Ttl {
         }
     }
 
-    /// The longer one.
-    pub(super) fn max(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Millis(ms), Self::Millis(other)) => Self::Millis(ms.max(other)),
-            _ => Self::Persistent,
-        }
-    }
-
     /// Appends the record's score in index sets: the time at which it expires.
     pub(crate) fn write_score(self, now_ms: i64, command: &mut Cmd) {
         match self {
             Self::Millis(ms) => command.arg(now_ms.saturating_add(ms)),
             Self::Persistent => command.arg("+inf"),
         };
+    }
+
+    /// Appends the command that lets a Redis key live at least as long.
+    pub(crate) fn write_lengthen(self, redis_key: &[u8], commands: &mut Commands) {
+        commands.push("PEXPIRE", redis_key, |command| {
+            command.arg(self.min_ms(MAX_TTL_MS)).arg("GT");
+        });
     }
 
     /// Appends the commands that make an index set live longer than the record.
@@ -108,20 +102,19 @@ mod tests {
             ttl.write_pexpire(b"s", &mut commands);
             let expected = ["NX", "GT"].map(|condition| format!("PEXPIRE s {text} {condition}"));
             assert_eq!(lines(commands.as_bytes()), expected);
-            assert!(ttl.set_expires_at_ms(5) > ttl.expires_at_ms(5));
         }
     }
 
     #[test]
-    fn the_longer_ttl_wins() {
-        let (short, long) = (Ttl::Millis(1), Ttl::Millis(2));
-        for (one, other, longer) in [
-            (short, long, long),
-            (long, Ttl::Persistent, Ttl::Persistent),
-            (Ttl::Persistent, Ttl::Persistent, Ttl::Persistent),
-        ] {
-            assert_eq!((one.max(other), other.max(one)), (longer, longer));
-        }
+    fn is_limited_and_lengthened() {
+        assert_eq!(Ttl::Millis(2).min_ms(3), 2);
+        assert_eq!(Ttl::Millis(4).min_ms(3), 3);
+        assert_eq!(Ttl::Persistent.min_ms(3), 3);
+        let mut commands = Commands::new();
+        Ttl::Millis(2).write_lengthen(b"k", &mut commands);
+        Ttl::Persistent.write_lengthen(b"k", &mut commands);
+        let expected = ["PEXPIRE k 2 GT", "PEXPIRE k 10000000000000000 GT"];
+        assert_eq!(lines(commands.as_bytes()), expected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::vec;
 use redis::Value;
 
 use super::address::Address;
+use super::cluster_view;
 use super::connection::Connection;
 use super::deadline::share;
 use super::endpoint::Endpoint;
@@ -19,7 +20,7 @@ use super::redirection::{Redirection, Redirections, Target};
 use super::server_clock::ServerClock;
 use super::slot_map::SlotMap;
 use crate::error::{Error, ErrorKind, ServerCode};
-use crate::resp::commands::Commands;
+use crate::resp::commands::{Commands, Destination};
 
 /// How many redirections a command follows.
 const MAX_REDIRECTIONS: usize = 8;
@@ -85,13 +86,16 @@ impl Cluster {
     /// Sends each command to the node that has its key, follows redirections, and keeps the replies.
     pub(crate) fn send(&mut self, commands: &Commands, patience: Patience) -> Result<(), Error> {
         let mut pending = Vec::new();
-        for (position, (key, bytes)) in commands.iter().enumerate() {
+        for (position, (destination, bytes)) in commands.iter().enumerate() {
             pending.push(PendingCommand {
                 position,
-                key,
+                key: match destination {
+                    Destination::Key(key) => Some(key),
+                    Destination::AnyNode | Destination::Node(_) => None,
+                },
                 bytes,
                 target: Target {
-                    node: self.node_for(key)?,
+                    node: self.node_for(destination, patience.deadline)?,
                     asking: false,
                 },
             });
@@ -197,11 +201,35 @@ impl Cluster {
             .ok_or_else(|| ErrorKind::Disconnected.into())
     }
 
-    fn node_for(&self, key: Option<&[u8]>) -> Result<Address, Error> {
-        match key {
-            None => Ok(self.first.clone()),
-            Some(key) => self.slots.node_for(key).cloned().ok_or_else(cluster_down),
-        }
+    fn node_for(
+        &mut self,
+        destination: Destination<'_>,
+        deadline: Instant,
+    ) -> Result<Address, Error> {
+        let node = match destination {
+            Destination::AnyNode => Some(&self.first),
+            Destination::Key(key) => self.slots.node_for(key),
+            Destination::Node(id) => {
+                if self.slots.node_with_id(id).is_none() {
+                    self.read_nodes(deadline)?;
+                }
+                self.slots.node_with_id(id)
+            }
+        };
+        node.cloned().ok_or_else(cluster_down)
+    }
+
+    /// Reads the slots again, and the addresses of all nodes.
+    fn read_nodes(&mut self, deadline: Instant) -> Result<(), Error> {
+        let first = self.first.clone();
+        let connection = self.connection(&first, deadline)?;
+        let slots = connection.command("CLUSTER", &["SLOTS"], deadline)?;
+        let nodes = connection.command("CLUSTER", &["NODES"], deadline)?;
+        self.slots = SlotMap::parse(&slots, &first)
+            .zip(cluster_view::addresses(&nodes, &first))
+            .map(|(slots, nodes)| slots.with_nodes(nodes))
+            .ok_or(ErrorKind::Protocol)?;
+        Ok(())
     }
 
     /// Reads the clock of the first node. The other nodes answer too, so that none closes its connection

@@ -5,6 +5,7 @@
 pub mod address;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod cluster_view;
 pub mod config;
 mod connect_race;
 pub mod connection;

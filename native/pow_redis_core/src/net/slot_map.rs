@@ -3,7 +3,7 @@
 //! Slots and `CLUSTER SLOTS` are described in the
 //! [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use redis::Value;
 
@@ -15,6 +15,8 @@ const SLOTS: u16 = 16_384;
 #[derive(Debug)]
 pub(crate) struct SlotMap {
     ranges: Vec<SlotRange>,
+    /// The addresses of nodes by their ids.
+    nodes: HashMap<Vec<u8>, Address>,
 }
 
 /// Slots from `start` to `end`, both included.
@@ -23,6 +25,8 @@ struct SlotRange {
     start: u16,
     end: u16,
     primary: Address,
+    /// The primary's id, if it was reported.
+    id: Option<Vec<u8>>,
 }
 
 impl SlotMap {
@@ -33,9 +37,29 @@ impl SlotMap {
             return None;
         };
         let ranges = ranges.iter().map(|range| parse_range(range, asked));
+        let ranges = ranges.collect::<Option<Vec<_>>>()?;
+        let nodes = ranges.iter().filter_map(|range| {
+            let id = range.id.clone()?;
+            Some((id, range.primary.clone()))
+        });
         Some(Self {
-            ranges: ranges.collect::<Option<_>>()?,
+            nodes: nodes.collect(),
+            ranges,
         })
+    }
+
+    /// Adds the addresses of nodes without slots.
+    #[must_use]
+    pub(crate) fn with_nodes(mut self, nodes: Vec<(Vec<u8>, Address)>) -> Self {
+        for (id, address) in nodes {
+            self.nodes.entry(id).or_insert(address);
+        }
+        self
+    }
+
+    /// The node with this id.
+    pub(crate) fn node_with_id(&self, id: &[u8]) -> Option<&Address> {
+        self.nodes.get(id)
     }
 
     /// Whether no slot has a primary.
@@ -60,6 +84,7 @@ impl SlotMap {
             start: slot,
             end: slot,
             primary: primary.clone(),
+            id: None,
         });
     }
 
@@ -96,8 +121,12 @@ fn parse_range(range: &Value, asked: &Address) -> Option<SlotRange> {
     else {
         return None;
     };
-    let [host, Value::Int(port), ..] = primary.as_slice() else {
+    let [host, Value::Int(port), rest @ ..] = primary.as_slice() else {
         return None;
+    };
+    let id = match rest {
+        [Value::BulkString(id), ..] => Some(id.clone()),
+        _ => None,
     };
     let host = match host {
         Value::BulkString(host) => std::str::from_utf8(host).ok()?,
@@ -107,6 +136,7 @@ fn parse_range(range: &Value, asked: &Address) -> Option<SlotRange> {
         start: u16::try_from(*start).ok()?,
         end: u16::try_from(*end).ok()?,
         primary: announced(host, u16::try_from(*port).ok()?, asked)?,
+        id,
     })
 }
 

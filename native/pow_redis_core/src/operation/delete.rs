@@ -9,47 +9,69 @@ use crate::resp::replies::Replies;
 
 /// Deletes a key, canonical and legacy: first the values, then the index entries, so that a crash in
 /// between leaves at worst entries without a value. The legacy value is deleted first: if a reindex renames
-/// it meanwhile, it is still deleted under the canonical key.
+/// it meanwhile, it is still deleted under the canonical key. The nodes of a cluster do not delete theirs in
+/// order, so this takes a round of its own there.
 #[derive(Debug)]
 pub struct Delete {
+    /// The legacy value, if a round of its own deletes it.
+    first: Option<RedisKey>,
     redis_keys: Vec<RedisKey>,
-    layout: Layout,
+    /// The names of index sets, and the members to remove.
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Delete {
     /// Deletes `key`.
-    pub fn new(key: &Key, layout: Layout) -> Self {
+    pub fn new(key: &Key, layout: &Layout) -> Self {
+        let legacy = key.legacy_redis_key();
+        let mut redis_keys: Vec<_> = legacy.into_iter().chain([key.redis_key()]).collect();
+        let entries = redis_keys
+            .iter()
+            .flat_map(|redis_key| layout.index.entries(key, redis_key))
+            .map(|entry| (entry.set, entry.member.to_vec()))
+            .collect();
+        let is_split = layout.is_cluster && redis_keys.len() > 1;
         Self {
-            redis_keys: key
-                .legacy_redis_key()
-                .into_iter()
-                .chain([key.redis_key()])
-                .collect(),
-            layout,
+            first: is_split.then(|| redis_keys.remove(0)),
+            redis_keys,
+            entries,
         }
     }
 
     pub(super) fn byte_len(&self) -> usize {
-        let lengths = self.redis_keys.iter().map(|key| key.as_bytes().len());
-        lengths.sum()
+        let redis_keys = self.redis_keys.iter().map(|key| key.as_bytes().len());
+        let entries = self
+            .entries
+            .iter()
+            .map(|(set, member)| set.len() + member.len());
+        redis_keys.chain(entries).sum()
+    }
+
+    pub(super) const fn is_long(&self) -> bool {
+        self.first.is_some()
     }
 
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+        if let Some(first) = &self.first {
+            context.commands.push("DEL", first.as_bytes(), |_| ());
+            return;
+        }
         for redis_key in &self.redis_keys {
             context.commands.push("DEL", redis_key.as_bytes(), |_| ());
         }
-        if self.layout == Layout::Indexed {
-            for (set, member) in self.redis_keys.iter().flat_map(RedisKey::index_entries) {
-                context.commands.push("ZREM", &set, |command| {
-                    command.arg(member);
-                });
-            }
+        for (set, member) in &self.entries {
+            context.commands.push("ZREM", set, |command| {
+                command.arg(member);
+            });
         }
     }
 
-    pub(super) fn read(&self, replies: Replies) -> Result<Step, Error> {
+    pub(super) fn read(&mut self, replies: Replies) -> Result<Step, Error> {
         replies.finish()?;
-        Ok(Step::Done(Outcome::Done))
+        Ok(match self.first.take() {
+            Some(_) => Step::Again,
+            None => Step::Done(Outcome::Done),
+        })
     }
 }
 
@@ -58,15 +80,16 @@ mod tests {
     use super::super::Operation;
     use super::super::testing::*;
     use super::*;
+    use crate::keyspace::index::Index;
     use redis::Value;
 
-    fn delete(parts: &[&[u8]], layout: Layout) -> Driver {
+    fn delete(parts: &[&[u8]], layout: &Layout) -> Driver {
         Driver::new(Operation::Delete(Delete::new(&key(parts), layout)))
     }
 
     #[test]
     fn deletes_the_value_before_its_index_entries() {
-        let mut driver = delete(&[INT_1, INT_2], Layout::Indexed);
+        let mut driver = delete(&[INT_1, INT_2], &every_prefix());
         let commands = [
             format!("DEL {N}:{ONE}:{TWO}"),
             format!("ZREM _index:{N} {ONE}:{TWO}"),
@@ -80,7 +103,7 @@ mod tests {
 
     #[test]
     fn deletes_the_legacy_key_first() {
-        let mut driver = delete(&[ATOM_A, INT_1], Layout::Indexed);
+        let mut driver = delete(&[ATOM_A, INT_1], &every_prefix());
         assert_eq!(
             driver.write(),
             [
@@ -98,9 +121,30 @@ mod tests {
     #[test]
     fn deletes_only_values_in_the_plain_layout() {
         assert_eq!(
-            delete(&[ATOM_A], Layout::Plain).write(),
+            delete(&[ATOM_A], &no_index()).write(),
             [format!("DEL {N}:{LEGACY_A}"), format!("DEL {N}:{A}")]
         );
+    }
+
+    #[test]
+    fn deletes_the_legacy_key_in_a_round_of_its_own_on_a_cluster() {
+        let layout = Layout::cluster(Index::Patterns(vec![index_pattern(&[ATOM_A, ANY])]));
+        let mut driver = delete(&[ATOM_A, INT_1], &layout);
+        assert!(driver.operation.is_long_write());
+        assert_eq!(driver.write(), [format!("DEL {N}:{LEGACY_A}:{ONE}")]);
+        driver.again(okays(1));
+        assert!(!driver.operation.is_long_write());
+        assert_eq!(
+            driver.write(),
+            [
+                format!("DEL {N}:{A}:{ONE}"),
+                format!("ZREM _index:{N}:{LEGACY_A} {ONE}"),
+                format!("ZREM _index:{N}:{A} {ONE}"),
+            ]
+        );
+        assert!(matches!(driver.done(okays(3)), Outcome::Done));
+        let driver = delete(&[INT_2, INT_1], &layout);
+        assert!(!driver.operation.is_long_write(), "without a legacy key");
     }
 
     #[test]
@@ -108,7 +152,7 @@ mod tests {
         for position in 0..3 {
             let mut replies = vec![Value::Int(1); 3];
             replies[position] = error("NOPERM no permission");
-            let mut driver = delete(&[INT_1, INT_2], Layout::Indexed);
+            let mut driver = delete(&[INT_1, INT_2], &every_prefix());
             assert_eq!(driver.fails_with(replies), "redis returned NOPERM");
         }
     }

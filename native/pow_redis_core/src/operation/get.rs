@@ -1,60 +1,79 @@
 //! Reading the value of a key.
 
+use std::collections::VecDeque;
+
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
 use crate::etf;
 use crate::keyspace::key::Key;
+use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
 use crate::resp::replies::Replies;
 
-/// Reads the value of a key. If the canonical key does not exist, also tries the legacy one.
+/// Reads the value of a key. If the canonical key does not exist, also tries the legacy one, and then the
+/// canonical one again: a reindex may rename the legacy one at any time. The nodes of a cluster do not read
+/// theirs in order, so the last takes a round of its own there.
 #[derive(Debug)]
 pub struct Get {
     key: Key,
-    redis_key: RedisKey,
-    /// Set once the canonical key was not found.
-    legacy_redis_key: Option<RedisKey>,
+    is_cluster: bool,
+    /// What the next round reads. The last one that exists counts.
+    redis_keys: Vec<RedisKey>,
+    /// The rounds after it; `None` until the canonical key was not found.
+    later: Option<VecDeque<Vec<RedisKey>>>,
 }
 
 impl Get {
     /// Reads `key`.
-    pub fn new(key: Key) -> Self {
+    pub fn new(key: Key, layout: &Layout) -> Self {
         Self {
-            redis_key: key.redis_key(),
+            is_cluster: layout.is_cluster,
+            redis_keys: vec![key.redis_key()],
+            later: None,
             key,
-            legacy_redis_key: None,
         }
     }
 
     pub(super) fn byte_len(&self) -> usize {
-        self.redis_key.as_bytes().len()
+        self.redis_keys.iter().map(|key| key.as_bytes().len()).sum()
     }
 
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
-        // The canonical key is read again, and last: a reindex may rename the legacy one at any time.
-        for redis_key in self.legacy_redis_key.iter().chain([&self.redis_key]) {
+        for redis_key in &self.redis_keys {
             context.commands.push("GET", redis_key.as_bytes(), |_| ());
         }
     }
 
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
-        let legacy = match &self.legacy_redis_key {
-            Some(_) => replies.next_bytes()?,
-            None => None,
-        };
-        if let Some(value) = replies.next_bytes()?.or(legacy) {
+        let mut found = None;
+        for _ in &self.redis_keys {
+            found = replies.next_bytes()?.or(found);
+        }
+        if let Some(value) = found {
             return Ok(Step::Done(match etf::check(&value) {
                 Ok(()) => Outcome::Value(value),
                 Err(error) => Outcome::Invalid(error),
             }));
         }
-        if self.legacy_redis_key.is_none() {
-            self.legacy_redis_key = self.key.legacy_redis_key();
-            if self.legacy_redis_key.is_some() {
-                return Ok(Step::Again);
+        let later = self
+            .later
+            .get_or_insert_with(|| later_rounds(&self.key, self.is_cluster));
+        Ok(match later.pop_front() {
+            Some(redis_keys) => {
+                self.redis_keys = redis_keys;
+                Step::Again
             }
-        }
-        Ok(Step::Done(Outcome::NotFound))
+            None => Step::Done(Outcome::NotFound),
+        })
+    }
+}
+
+/// What to read if the canonical key does not exist.
+fn later_rounds(key: &Key, is_cluster: bool) -> VecDeque<Vec<RedisKey>> {
+    match key.legacy_redis_key() {
+        None => VecDeque::new(),
+        Some(legacy) if is_cluster => [vec![legacy], vec![key.redis_key()]].into(),
+        Some(legacy) => [vec![legacy, key.redis_key()]].into(),
     }
 }
 
@@ -63,10 +82,11 @@ mod tests {
     use super::super::Operation;
     use super::super::testing::*;
     use super::*;
+    use crate::keyspace::index::Index;
     use redis::Value;
 
     fn get(parts: &[&[u8]]) -> Driver {
-        Driver::new(Operation::Get(Get::new(key(parts))))
+        Driver::new(Operation::Get(Get::new(key(parts), &no_index())))
     }
 
     #[test]
@@ -109,6 +129,26 @@ mod tests {
         driver.again(vec![Value::Nil]);
         let outcome = driver.done(vec![Value::Nil, bulk(VALUE)]);
         assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+    }
+
+    #[test]
+    fn reads_the_nodes_of_a_cluster_one_after_the_other() {
+        for (round, redis_key) in [A, LEGACY_A, A].into_iter().enumerate() {
+            let layout = Layout::cluster(Index::EveryPrefix);
+            let mut driver = Driver::new(Operation::Get(Get::new(key(&[ATOM_A]), &layout)));
+            for _ in 0..round {
+                driver.again(vec![Value::Nil]);
+            }
+            assert_eq!(driver.write(), [format!("GET {N}:{redis_key}")]);
+            let outcome = driver.done(vec![bulk(VALUE)]);
+            assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+        }
+        let mut driver = get(&[ATOM_A]);
+        driver.again(vec![Value::Nil]);
+        assert!(matches!(
+            driver.done(vec![Value::Nil, Value::Nil]),
+            Outcome::NotFound
+        ));
     }
 
     #[test]

@@ -7,32 +7,34 @@
 mod all;
 mod delete;
 mod get;
-mod key_scan;
-mod maintain_index;
+mod index_scan;
+mod keyspace_scan;
 mod ping;
+mod prune;
 mod put;
 pub mod records;
 mod reindex;
 mod reindex_key;
-mod repair;
+mod rename_across_slots;
+mod scan_page;
 #[cfg(test)]
 mod testing;
 
 pub use all::All;
 pub use delete::Delete;
 pub use get::Get;
-pub use maintain_index::MaintainIndex;
 pub use ping::Ping;
+pub use prune::Prune;
 pub use put::Put;
 pub use reindex::{Reindex, ReindexMode};
-pub use repair::Repair;
+pub use scan_page::{Page, ScanPosition};
 
 use std::time::Duration;
 
 use self::records::Records;
 use crate::error::Error;
 use crate::etf;
-use crate::keyspace::index_maintenance::IndexMaintenance;
+use crate::keyspace::pattern::Shape;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
 
@@ -45,8 +47,6 @@ pub struct WriteContext<'a> {
     pub now_ms: i64,
     /// The round-trip time to the server.
     pub round_trip: Duration,
-    /// Decides when index sets are maintained.
-    pub maintenance: &'a mut IndexMaintenance,
 }
 
 /// The state of an operation after a round.
@@ -75,22 +75,9 @@ pub enum Outcome {
         records: Records,
         /// The number of invalid values, which are ignored.
         invalid: usize,
-        /// Repairs the index entries without a value. To be run later.
-        repair: Option<Repair>,
     },
     /// A page of keys was reindexed.
-    Page {
-        /// The cursor of the next page; 0 at the end.
-        cursor: u64,
-        /// The number of keys of the store on the page.
-        keys: u64,
-        /// How many of them were missing from the index.
-        indexed: u64,
-        /// How many of them were legacy keys.
-        renamed: u64,
-        /// How many Redis keys on the page are longer than those of the store, and were skipped.
-        skipped: u64,
-    },
+    Page(Page),
 }
 
 /// An operation of the store.
@@ -100,11 +87,10 @@ pub enum Operation {
     All(Box<All>),
     Delete(Delete),
     Get(Get),
-    MaintainIndex(MaintainIndex),
     Ping(Ping),
+    Prune(Prune),
     Put(Put),
     Reindex(Reindex),
-    Repair(Repair),
 }
 
 impl Operation {
@@ -114,11 +100,10 @@ impl Operation {
             Self::All(all) => all.write(context),
             Self::Delete(delete) => delete.write(context),
             Self::Get(get) => get.write(context),
-            Self::MaintainIndex(maintain_index) => maintain_index.write(context),
             Self::Ping(ping) => ping.write(context),
+            Self::Prune(prune) => prune.write(context),
             Self::Put(put) => put.write(context),
             Self::Reindex(reindex) => reindex.write(context),
-            Self::Repair(repair) => repair.write(context),
         }
     }
 
@@ -128,11 +113,10 @@ impl Operation {
             Self::All(all) => all.read(replies),
             Self::Delete(delete) => delete.read(replies),
             Self::Get(get) => get.read(replies),
-            Self::MaintainIndex(maintain_index) => maintain_index.read(replies),
             Self::Ping(ping) => ping.read(replies),
+            Self::Prune(prune) => prune.read(replies),
             Self::Put(put) => put.read(replies),
             Self::Reindex(reindex) => reindex.read(replies),
-            Self::Repair(repair) => repair.read(replies),
         }
     }
 
@@ -140,13 +124,9 @@ impl Operation {
     pub fn reset(&mut self) {
         match self {
             Self::All(all) => all.reset(),
+            Self::Prune(prune) => prune.reset(),
             Self::Reindex(reindex) => reindex.reset(),
-            Self::Delete(_)
-            | Self::Get(_)
-            | Self::MaintainIndex(_)
-            | Self::Ping(_)
-            | Self::Put(_)
-            | Self::Repair(_) => {}
+            Self::Delete(_) | Self::Get(_) | Self::Ping(_) | Self::Put(_) => {}
         }
     }
 
@@ -157,7 +137,7 @@ impl Operation {
             Self::Delete(delete) => delete.byte_len(),
             Self::Get(get) => get.byte_len(),
             Self::Put(put) => put.byte_len(),
-            Self::MaintainIndex(_) | Self::Ping(_) | Self::Reindex(_) | Self::Repair(_) => 0,
+            Self::Ping(_) | Self::Prune(_) | Self::Reindex(_) => 0,
         }
     }
 
@@ -170,6 +150,7 @@ impl Operation {
     pub fn is_long_write(&self) -> bool {
         match self {
             Self::Put(put) => put.is_long(),
+            Self::Delete(delete) => delete.is_long(),
             _ => false,
         }
     }
@@ -178,18 +159,16 @@ impl Operation {
     pub fn is_listing(&self) -> bool {
         match self {
             Self::All(all) => all.is_long(),
-            Self::Reindex(_) => true,
+            Self::Reindex(_) | Self::Prune(_) => true,
             _ => false,
         }
     }
 
-    /// Whether it maintains index sets.
-    pub const fn maintains_index(&self) -> bool {
-        matches!(self, Self::Put(_) | Self::MaintainIndex(_))
-    }
-
-    /// Whether no caller waits for it. It is not retried after an error reply.
-    pub const fn is_background(&self) -> bool {
-        matches!(self, Self::Repair(_) | Self::MaintainIndex(_))
+    /// Takes the shape of a pattern for which no index set lists all keys that match.
+    pub(crate) const fn take_index_miss(&mut self) -> Option<Shape> {
+        match self {
+            Self::All(all) => all.take_miss(),
+            _ => None,
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Outcome, Step, WriteContext};
 use crate::error::{Error, ErrorKind};
 use crate::etf;
-use crate::keyspace::index::{IndexUpdate, index_updates};
+use crate::keyspace::index::IndexUpdates;
 use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
@@ -27,40 +27,35 @@ pub struct Put {
 }
 
 /// The records that a round writes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Chunk {
     records: Vec<(RedisKey, Vec<u8>)>,
-    index_updates: Vec<IndexUpdate>,
+    index_updates: IndexUpdates,
+    /// The bytes of the records and of their index entries.
+    byte_len: usize,
 }
 
 impl Put {
     /// Writes records, whose values are external terms. Fails if a value is invalid.
-    pub fn new(records: Vec<(Key, Vec<u8>)>, ttl: Ttl, layout: Layout) -> Result<Self, Error> {
+    pub fn new(records: Vec<(Key, Vec<u8>)>, ttl: Ttl, layout: &Layout) -> Result<Self, Error> {
         for (_, value) in &records {
             etf::check(value).map_err(ErrorKind::Value)?;
         }
-        let (mut chunks, mut byte_len) = (VecDeque::new(), 0);
-        let (mut chunk, mut chunk_bytes) = (Vec::new(), 0);
+        let mut chunks = VecDeque::new();
+        let mut chunk = Chunk::default();
         for (key, value) in records {
-            let redis_key = key.redis_key();
-            chunk_bytes += redis_key.as_bytes().len() + value.len();
-            if layout == Layout::Indexed {
-                chunk_bytes += redis_key.index_len();
-            }
-            chunk.push((redis_key, value));
-            if chunk.len() == CHUNK_SIZE || chunk_bytes >= CHUNK_BYTES {
-                byte_len += std::mem::take(&mut chunk_bytes);
-                chunks.push_back(Chunk::new(std::mem::take(&mut chunk), layout));
+            chunk.push(&key, value, layout);
+            if chunk.is_full() {
+                chunks.push_back(std::mem::take(&mut chunk));
             }
         }
-        if !chunk.is_empty() {
-            byte_len += chunk_bytes;
-            chunks.push_back(Chunk::new(chunk, layout));
+        if !chunk.records.is_empty() {
+            chunks.push_back(chunk);
         }
         Ok(Self {
+            byte_len: chunks.iter().map(|chunk| chunk.byte_len).sum(),
             chunks,
             ttl,
-            byte_len,
         })
     }
 
@@ -91,27 +86,23 @@ impl Put {
 }
 
 impl Chunk {
-    fn new(records: Vec<(RedisKey, Vec<u8>)>, layout: Layout) -> Self {
-        let index_updates = match layout {
-            Layout::Indexed => index_updates(records.iter().map(|(redis_key, _)| redis_key)),
-            Layout::Plain => Vec::new(),
-        };
-        Self {
-            records,
-            index_updates,
+    fn push(&mut self, key: &Key, value: Vec<u8>, layout: &Layout) {
+        let redis_key = key.redis_key();
+        self.byte_len += redis_key.as_bytes().len() + value.len();
+        for entry in layout.index.entries(key, &redis_key) {
+            self.byte_len += entry.len();
+            self.index_updates.push(entry);
         }
+        self.records.push((redis_key, value));
+    }
+
+    const fn is_full(&self) -> bool {
+        self.records.len() >= CHUNK_SIZE || self.byte_len >= CHUNK_BYTES
     }
 
     fn write(&self, ttl: Ttl, context: &mut WriteContext<'_>) {
-        for update in &self.index_updates {
-            update.write(ttl, context.now_ms, context.commands);
-            context.maintenance.maintain_or_defer(
-                update.set(),
-                ttl,
-                context.now_ms,
-                context.commands,
-            );
-        }
+        self.index_updates
+            .write(ttl, context.now_ms, context.commands);
         for (redis_key, value) in &self.records {
             context
                 .commands
@@ -130,6 +121,7 @@ mod tests {
     use super::super::Operation;
     use super::super::testing::*;
     use super::*;
+    use crate::keyspace::index::Index;
 
     // The parts of a session's keys.
     const USER: &[u8] = &[119, 4, b'U', b's', b'e', b'r'];
@@ -137,7 +129,7 @@ mod tests {
     const SESSION: &[u8] = &[119, 7, b's', b'e', b's', b's', b'i', b'o', b'n'];
     const SID: &[u8] = &[109, 0, 0, 0, 3, b's', b'i', b'd'];
 
-    fn put(keys: &[Key], ttl: Ttl, layout: Layout) -> Driver {
+    fn put(keys: &[Key], ttl: Ttl, layout: &Layout) -> Driver {
         let records = keys.iter().map(|key| (key.clone(), VALUE.to_vec()));
         let put = Put::new(records.collect(), ttl, layout).unwrap();
         Driver::new(Operation::Put(put))
@@ -147,31 +139,33 @@ mod tests {
 
     #[test]
     fn writes_index_entries_before_the_value() {
-        let mut driver = put(&[key(&[ATOM_A, INT_1])], MINUTE, Layout::Indexed);
+        let mut driver = put(&[key(&[ATOM_A, INT_1])], MINUTE, &every_prefix());
         let commands = [
             format!("ZADD _index:{N} 1060000 {A}:{ONE}"),
             format!("PEXPIRE _index:{N} 120000 NX"),
             format!("PEXPIRE _index:{N} 120000 GT"),
+            format!("ZREMRANGEBYSCORE _index:{N} -inf -85400000"),
             format!("ZADD _index:{N}:{A} 1060000 {ONE}"),
             format!("PEXPIRE _index:{N}:{A} 120000 NX"),
             format!("PEXPIRE _index:{N}:{A} 120000 GT"),
+            format!("ZREMRANGEBYSCORE _index:{N}:{A} -inf -85400000"),
             format!("SET {N}:{A}:{ONE} \\x83a\\x07 PX 60000"),
         ];
         assert_eq!(driver.write(), commands);
-        driver.maintenance.forget();
         assert_eq!(driver.write(), commands, "written again");
-        assert!(matches!(driver.done(okays(7)), Outcome::Done));
+        assert!(matches!(driver.done(okays(9)), Outcome::Done));
     }
 
     #[test]
     fn writes_persistent_records() {
-        let mut driver = put(&[key(&[INT_1])], Ttl::Persistent, Layout::Indexed);
+        let mut driver = put(&[key(&[INT_1])], Ttl::Persistent, &every_prefix());
         assert_eq!(
             driver.write(),
             [
                 format!("ZADD _index:{N} +inf {ONE}"),
                 format!("PEXPIRE _index:{N} 10000000000000000 NX"),
                 format!("PEXPIRE _index:{N} 10000000000000000 GT"),
+                format!("ZREMRANGEBYSCORE _index:{N} -inf -9999999999000000"),
                 format!("SET {N}:{ONE} \\x83a\\x07"),
             ]
         );
@@ -181,7 +175,7 @@ mod tests {
     fn writes_only_values_in_the_plain_layout() {
         let keys = [key(&[INT_1]), key(&[ATOM_A, INT_2])];
         assert_eq!(
-            put(&keys, MINUTE, Layout::Plain).write(),
+            put(&keys, MINUTE, &no_index()).write(),
             [
                 format!("SET {N}:{ONE} \\x83a\\x07 PX 60000"),
                 format!("SET {N}:{A}:{TWO} \\x83a\\x07 PX 60000"),
@@ -190,46 +184,38 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_in_takes_18_commands() {
+    fn a_sign_in_takes_7_commands() {
         let keys = [
             key(&[SID]),
             key(&[USER, USER_ATOM, INT_1]),
             key(&[USER, USER_ATOM, INT_1, SESSION, SID]),
         ];
-        let mut driver = put(&keys, MINUTE, Layout::Indexed);
+        let sessions = index_pattern(&[ANY, USER_ATOM, ANY, SESSION, ANY]);
+        let layout = Layout::standalone(Index::Patterns(vec![sessions]));
+        let mut driver = put(&keys, MINUTE, &layout);
         let lines = driver.write();
-        assert_eq!(lines.len(), 18, "{lines:#?}");
-        let namespace = lines.first().unwrap();
-        assert_eq!(namespace.split(' ').count(), 2 + 2 * 3, "{namespace}");
-        let values = lines.iter().skip(15);
-        assert!(values.clone().all(|line| line.starts_with("SET ")));
-        assert!(matches!(driver.done(okays(18)), Outcome::Done));
-    }
-
-    #[test]
-    fn a_set_that_was_just_maintained_takes_one_command() {
-        let mut driver = put(&[key(&[INT_1])], MINUTE, Layout::Indexed);
-        assert_eq!(driver.write().len(), 4);
-        let lines = [
-            format!("ZADD _index:{N} 1060000 {ONE}"),
-            format!("SET {N}:{ONE} \\x83a\\x07 PX 60000"),
-        ];
-        assert_eq!(driver.write(), lines);
+        let names: Vec<_> = lines
+            .iter()
+            .map(|line| line.split(' ').next().unwrap())
+            .collect();
+        let index = ["ZADD", "PEXPIRE", "PEXPIRE", "ZREMRANGEBYSCORE"];
+        assert_eq!(names, [&index[..], &["SET"; 3]].concat());
+        assert!(matches!(driver.done(okays(7)), Outcome::Done));
     }
 
     #[test]
     fn many_records_take_several_rounds() {
         let numbered_key = |n: u32| key(&[&[&[98][..], &(n + 256).to_be_bytes()].concat()]);
         let keys: Vec<_> = (0..1_025).map(numbered_key).collect();
-        let mut driver = put(&keys, MINUTE, Layout::Indexed);
-        for index_commands in [3, 1] {
+        let mut driver = put(&keys, MINUTE, &every_prefix());
+        for _ in 0..2 {
             let lines = driver.write();
-            assert_eq!(lines.len(), index_commands + 512);
+            assert_eq!(lines.len(), 4 + 512);
             driver.again(okays(lines.len()));
         }
         let last = format!("SET {} \\x83a\\x07 PX 60000", text(&keys[1_024]));
         assert_eq!(driver.write().last(), Some(&last));
-        assert!(matches!(driver.done(okays(2)), Outcome::Done));
+        assert!(matches!(driver.done(okays(5)), Outcome::Done));
     }
 
     fn text(key: &Key) -> String {
@@ -238,17 +224,17 @@ mod tests {
 
     #[test]
     fn no_records_take_no_commands() {
-        let mut driver = put(&[], MINUTE, Layout::Indexed);
+        let mut driver = put(&[], MINUTE, &every_prefix());
         assert!(driver.write().is_empty());
         assert!(matches!(driver.done(vec![]), Outcome::Done));
     }
 
     #[test]
     fn fails_on_any_error_reply() {
-        for position in 0..4 {
-            let mut replies = okays(4);
+        for position in 0..5 {
+            let mut replies = okays(5);
             replies[position] = error("OOM command not allowed");
-            let mut driver = put(&[key(&[INT_1])], MINUTE, Layout::Indexed);
+            let mut driver = put(&[key(&[INT_1])], MINUTE, &every_prefix());
             assert_eq!(driver.fails_with(replies), "redis returned OOM");
         }
     }
@@ -256,11 +242,11 @@ mod tests {
     #[test]
     fn rejects_invalid_values() {
         let records = vec![(key(&[INT_1]), FUNCTION.to_vec())];
-        let error = Put::new(records, MINUTE, Layout::Indexed).unwrap_err();
+        let error = Put::new(records, MINUTE, &every_prefix()).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Value(_)));
     }
 
-    fn put_values(lengths: &[u32], layout: Layout) -> Put {
+    fn put_values(lengths: &[u32], layout: &Layout) -> Put {
         let value = |length: u32| {
             let bytes = vec![0; length.try_into().unwrap()];
             [&[131, 109][..], &length.to_be_bytes(), &bytes].concat()
@@ -277,7 +263,7 @@ mod tests {
             (&[2_000_000, 1, 1], &[1, 2]),
             (&[1, 2_000_000, 1], &[2, 1]),
         ] {
-            let put = put_values(lengths, Layout::Plain);
+            let put = put_values(lengths, &no_index());
             let mut driver = Driver::new(Operation::Put(put));
             for (position, number) in commands.iter().enumerate() {
                 assert_eq!(driver.write().len(), *number, "{lengths:?}");
@@ -291,11 +277,11 @@ mod tests {
 
     #[test]
     fn counts_keys_values_and_index_entries() {
-        let length = |layout| put_values(&[1, 10], layout).byte_len();
+        let length = |layout: &Layout| put_values(&[1, 10], layout).byte_len();
         // Twice a key of 10 + 1 + 4 bytes, and 6 bytes more than each binary.
         let plain = 2 * 15 + (6 + 1) + (6 + 10);
-        assert_eq!(length(Layout::Plain), plain);
-        assert_eq!(length(Layout::Indexed), plain + 2 * (7 + 15));
+        assert_eq!(length(&no_index()), plain);
+        assert_eq!(length(&every_prefix()), plain + 2 * (7 + 10 + 4));
     }
 
     #[test]
@@ -307,7 +293,7 @@ mod tests {
             &vec![0; length.try_into().unwrap()],
         ];
         let records = vec![(key(&[INT_1]), value.concat())];
-        let error = Put::new(records, MINUTE, Layout::Plain).unwrap_err();
+        let error = Put::new(records, MINUTE, &no_index()).unwrap_err();
         assert!(
             matches!(error.kind(), ErrorKind::Value(error) if error.kind() == etf::ErrorKind::Length)
         );

@@ -1,8 +1,11 @@
 //! Adding keys to the index, and renaming legacy keys.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::reindex_key::ReindexKey;
+use super::rename_across_slots::RenameAcrossSlots;
+use super::scan_page::{Page, PageScan, ScanPosition};
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
 use crate::keyspace::layout::Layout;
@@ -10,18 +13,18 @@ use crate::keyspace::redis_key::is_too_long;
 use crate::keyspace::ttl::Ttl;
 use crate::resp::replies::Replies;
 
-/// The `COUNT` of `SCAN`: about how many keys a page has.
-const SCAN_COUNT: u32 = 512;
 /// After how many bytes of index entries a round has no more keys.
 const BATCH_BYTES: usize = 1 << 20;
+/// How many legacy keys a round has on a cluster: their values are copied.
+const MAX_COPIES: usize = 16;
 
 /// Reindexes one page of all keys: adds missing index entries, and renames legacy keys.
 #[derive(Debug)]
 pub struct Reindex {
-    cursor: u64,
-    layout: Layout,
+    position: ScanPosition,
+    layout: Arc<Layout>,
     mode: ReindexMode,
-    next_cursor: u64,
+    scan: PageScan,
     stage: ReindexStage,
     /// The keys of the round.
     keys: Vec<ReindexKey>,
@@ -42,25 +45,27 @@ pub enum ReindexMode {
     DryRun,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum ReindexStage {
     Scan,
     ReadTtls,
     /// The last stage of a dry run.
     CountMissing,
     Write,
+    /// On a cluster, renames the legacy keys.
+    Rename(RenameAcrossSlots),
     /// If both forms of a key exist, deletes the legacy one.
     DeleteLegacy,
 }
 
 impl Reindex {
-    /// Reindexes the page at `cursor`, which is 0 for the first.
-    pub const fn new(cursor: u64, layout: Layout, mode: ReindexMode) -> Self {
+    /// Reindexes the page at `position`.
+    pub fn new(position: ScanPosition, layout: &Arc<Layout>, mode: ReindexMode) -> Self {
         Self {
-            cursor,
-            layout,
+            scan: PageScan::new(position.clone(), "string", layout.is_cluster),
+            position,
+            layout: Arc::clone(layout),
             mode,
-            next_cursor: 0,
             stage: ReindexStage::Scan,
             keys: Vec::new(),
             waiting: VecDeque::new(),
@@ -72,15 +77,12 @@ impl Reindex {
     }
 
     pub(super) fn reset(&mut self) {
-        *self = Self::new(self.cursor, self.layout, self.mode);
+        *self = Self::new(self.position.clone(), &self.layout, self.mode);
     }
 
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
-        match self.stage {
-            ReindexStage::Scan => context.commands.push_keyless("SCAN", |command| {
-                command.arg(self.cursor).arg("COUNT").arg(SCAN_COUNT);
-                command.arg("TYPE").arg("string");
-            }),
+        match &self.stage {
+            ReindexStage::Scan => self.scan.write(context),
             ReindexStage::ReadTtls => {
                 for key in &self.keys {
                     let stored = key.stored_redis_key().as_bytes();
@@ -89,7 +91,7 @@ impl Reindex {
             }
             ReindexStage::CountMissing => {
                 for key in &self.keys {
-                    for (set, member) in key.index_entries(self.layout) {
+                    for (set, member) in key.entries(&self.layout.index) {
                         context.commands.push("ZSCORE", &set, |command| {
                             command.arg(member);
                         });
@@ -98,9 +100,10 @@ impl Reindex {
             }
             ReindexStage::Write => {
                 for key in &self.keys {
-                    key.write(self.layout, context);
+                    key.write(&self.layout, context);
                 }
             }
+            ReindexStage::Rename(renames) => renames.write(context),
             ReindexStage::DeleteLegacy => {
                 for legacy in self.keys.iter().filter_map(ReindexKey::redundant) {
                     context.commands.push("DEL", legacy.as_bytes(), |_| ());
@@ -110,20 +113,12 @@ impl Reindex {
     }
 
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
-        match self.stage {
+        match &mut self.stage {
             ReindexStage::Scan => {
-                let (next_cursor, redis_keys) = replies.next_page()?;
-                self.next_cursor = next_cursor;
-                let too_long = redis_keys.iter().filter(|redis_key| is_too_long(redis_key));
-                self.skipped = u64::try_from(too_long.count()).unwrap_or(u64::MAX);
-                self.keys = redis_keys
-                    .iter()
-                    .filter_map(|redis_key| ReindexKey::from_redis_key(redis_key))
-                    .collect();
-                self.stage = ReindexStage::ReadTtls;
-                if self.keys.is_empty() {
-                    return Ok(Step::Done(self.outcome()));
-                }
+                let Some(redis_keys) = self.scan.read(&mut replies)? else {
+                    return Ok(Step::Again);
+                };
+                Ok(self.read_keys(&redis_keys))
             }
             ReindexStage::ReadTtls => {
                 for mut key in std::mem::take(&mut self.keys) {
@@ -134,46 +129,79 @@ impl Reindex {
                         self.waiting.push_back(key);
                     }
                 }
-                return Ok(self.next_batch());
+                Ok(self.next_batch())
             }
             ReindexStage::CountMissing => {
                 for key in &self.keys {
                     let mut is_missing = false;
-                    for _ in key.index_entries(self.layout) {
+                    for _ in key.entries(&self.layout.index) {
                         is_missing |= replies.next_bytes()?.is_none();
                     }
                     self.indexed += u64::from(is_missing);
                     self.renamed += u64::from(key.is_legacy());
                 }
-                return Ok(self.next_batch());
+                Ok(self.next_batch())
             }
             ReindexStage::Write => {
                 for key in &mut self.keys {
-                    let written = key.read(self.layout, &mut replies)?;
+                    let written = key.read(&self.layout, &mut replies)?;
                     self.indexed += u64::from(written.indexed);
                     self.renamed += u64::from(written.renamed);
                 }
-                if self.keys.iter().all(|key| key.redundant().is_none()) {
-                    return Ok(self.next_batch());
-                }
-                self.stage = ReindexStage::DeleteLegacy;
+                Ok(self.after_write())
             }
+            ReindexStage::Rename(renames) => match renames.read(&mut replies)? {
+                Some(renamed) => {
+                    self.renamed += renamed;
+                    Ok(self.next_batch())
+                }
+                None => Ok(Step::Again),
+            },
             ReindexStage::DeleteLegacy => {
                 replies.finish()?;
-                return Ok(self.next_batch());
+                Ok(self.next_batch())
             }
         }
-        Ok(Step::Again)
+    }
+
+    fn read_keys(&mut self, redis_keys: &[Vec<u8>]) -> Step {
+        let too_long = redis_keys.iter().filter(|redis_key| is_too_long(redis_key));
+        self.skipped = u64::try_from(too_long.count()).unwrap_or(u64::MAX);
+        self.keys = redis_keys
+            .iter()
+            .filter_map(|redis_key| ReindexKey::from_redis_key(redis_key))
+            .collect();
+        if self.keys.is_empty() {
+            return Step::Done(self.outcome());
+        }
+        self.stage = ReindexStage::ReadTtls;
+        Step::Again
+    }
+
+    fn after_write(&mut self) -> Step {
+        if self.layout.is_cluster
+            && let Some(renames) = RenameAcrossSlots::new(&self.keys)
+        {
+            self.stage = ReindexStage::Rename(renames);
+            return Step::Again;
+        }
+        if self.keys.iter().all(|key| key.redundant().is_none()) {
+            return self.next_batch();
+        }
+        self.stage = ReindexStage::DeleteLegacy;
+        Step::Again
     }
 
     /// Takes the keys of the next round. Without any, the page is done.
     fn next_batch(&mut self) -> Step {
         self.keys.clear();
-        let mut bytes = 0;
+        let (mut bytes, mut copies) = (0, 0);
         while bytes < BATCH_BYTES
+            && copies < MAX_COPIES
             && let Some(key) = self.waiting.pop_front()
         {
-            bytes += key.index_len(self.layout);
+            bytes += key.entries_len(&self.layout.index);
+            copies += usize::from(key.is_legacy() && self.layout.is_cluster);
             self.keys.push(key);
         }
         if self.keys.is_empty() {
@@ -187,13 +215,13 @@ impl Reindex {
     }
 
     fn outcome(&self) -> Outcome {
-        Outcome::Page {
-            cursor: self.next_cursor,
+        Outcome::Page(Page {
             keys: self.found,
             indexed: self.indexed,
             renamed: self.renamed,
             skipped: self.skipped,
-        }
+            ..self.scan.page()
+        })
     }
 }
 
@@ -204,34 +232,31 @@ mod tests {
     use super::*;
     use redis::Value;
 
-    fn reindex(layout: Layout) -> Driver {
-        Driver::new(Operation::Reindex(Reindex::new(
-            0,
-            layout,
-            ReindexMode::Write,
-        )))
+    fn first_page(layout: &Arc<Layout>, mode: ReindexMode) -> Driver {
+        let reindex = Reindex::new(ScanPosition::default(), layout, mode);
+        Driver::new(Operation::Reindex(reindex))
     }
 
-    fn dry_run(layout: Layout) -> Driver {
-        Driver::new(Operation::Reindex(Reindex::new(
-            0,
-            layout,
-            ReindexMode::DryRun,
-        )))
+    fn reindex(layout: &Arc<Layout>) -> Driver {
+        first_page(layout, ReindexMode::Write)
+    }
+
+    fn dry_run(layout: &Arc<Layout>) -> Driver {
+        first_page(layout, ReindexMode::DryRun)
+    }
+
+    fn page_of(outcome: Outcome) -> Page {
+        match outcome {
+            Outcome::Page(page) => page,
+            _ => panic!("{outcome:?}"),
+        }
     }
 
     /// The fields of a page: cursor, keys, indexed, renamed.
     fn page_fields(outcome: Outcome) -> [u64; 4] {
-        match outcome {
-            Outcome::Page {
-                cursor,
-                keys,
-                indexed,
-                renamed,
-                ..
-            } => [cursor, keys, indexed, renamed],
-            _ => panic!("{outcome:?}"),
-        }
+        let page = page_of(outcome);
+        let cursor = page.next.map_or(0, |next| next.cursor);
+        [cursor, page.keys, page.indexed, page.renamed]
     }
 
     fn integers<const N: usize>(numbers: [i64; N]) -> Vec<Value> {
@@ -261,7 +286,7 @@ mod tests {
 
     #[test]
     fn adds_missing_index_entries() {
-        let mut driver = reindex(Layout::Indexed);
+        let mut driver = reindex(&every_prefix());
         assert_eq!(driver.write(), ["SCAN 0 COUNT 512 TYPE string"]);
         let (first, second) = (format!("{N}:{ONE}"), format!("{N}:{TWO}"));
         driver.again(vec![page(17, &[&first, "session:7", &second, ""])]);
@@ -289,7 +314,7 @@ mod tests {
 
     #[test]
     fn renames_legacy_keys() {
-        let mut driver = reindex(Layout::Indexed);
+        let mut driver = reindex(&every_prefix());
         let legacy = format!("{N}:{LEGACY_A}:{ONE}");
         driver.again(vec![page(0, &[&legacy])]);
         assert_eq!(driver.write(), [format!("PTTL {legacy}")]);
@@ -302,7 +327,7 @@ mod tests {
 
     #[test]
     fn deletes_the_legacy_key_if_both_exist() {
-        let mut driver = reindex(Layout::Indexed);
+        let mut driver = reindex(&every_prefix());
         let legacy = format!("{N}:{LEGACY_A}:{ONE}");
         driver.again(vec![page(0, &[&legacy])]);
         driver.again(integers([60_000]));
@@ -313,7 +338,7 @@ mod tests {
 
     #[test]
     fn only_renames_in_the_plain_layout() {
-        let mut driver = reindex(Layout::Plain);
+        let mut driver = reindex(&no_index());
         let legacy = format!("{N}:{LEGACY_A}:{ONE}");
         driver.again(vec![page(0, &[&format!("{N}:{ONE}"), &legacy])]);
         driver.again(integers([60_000, 60_000]));
@@ -323,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_dry_run_counts_and_writes_nothing() {
-        let mut driver = dry_run(Layout::Indexed);
+        let mut driver = dry_run(&every_prefix());
         let legacy = format!("{N}:{LEGACY_A}:{ONE}");
         let (indexed, gone) = (format!("{N}:{ONE}"), format!("{N}:{TWO}"));
         driver.again(vec![page(17, &[&legacy, &indexed, &gone])]);
@@ -346,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_dry_run_of_the_plain_layout_counts_only_renames() {
-        let mut driver = dry_run(Layout::Plain);
+        let mut driver = dry_run(&no_index());
         let legacy = format!("{N}:{LEGACY_A}:{ONE}");
         driver.again(vec![page(0, &[&format!("{N}:{ONE}"), &legacy])]);
         driver.again(integers([60_000, 60_000]));
@@ -356,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_dry_run_starts_over_as_a_dry_run() {
-        let mut driver = dry_run(Layout::Indexed);
+        let mut driver = dry_run(&every_prefix());
         driver.again(vec![page(5, &[&format!("{N}:{ONE}")])]);
         driver.operation.reset();
         driver.again(vec![page(5, &[&format!("{N}:{ONE}")])]);
@@ -368,12 +393,12 @@ mod tests {
 
     #[test]
     fn ignores_keys_that_expire_meanwhile() {
-        let mut driver = reindex(Layout::Indexed);
+        let mut driver = reindex(&every_prefix());
         let legacy = format!("{N}:{LEGACY_A}:{ONE}");
         driver.again(vec![page(5, &[&legacy])]);
         assert_eq!(page_fields(driver.done(integers([-2]))), [5, 0, 0, 0]);
 
-        let mut driver = reindex(Layout::Indexed);
+        let mut driver = reindex(&every_prefix());
         driver.again(vec![page(5, &[&legacy])]);
         driver.again(integers([60_000]));
         let mut replies = integers([1, 1, 0, 1, 1, 0, 0, 1, 1]);
@@ -383,13 +408,17 @@ mod tests {
 
     #[test]
     fn ignores_other_redis_keys() {
-        let outcome = reindex(Layout::Indexed).done(vec![page(9, &["session:7", "_index:x"])]);
+        let outcome = reindex(&every_prefix()).done(vec![page(9, &["session:7", "_index:x"])]);
         assert_eq!(page_fields(outcome), [9, 0, 0, 0]);
     }
 
     #[test]
     fn starts_its_page_over_on_another_connection() {
-        let reindex = Reindex::new(40, Layout::Indexed, ReindexMode::Write);
+        let position = ScanPosition {
+            node: None,
+            cursor: 40,
+        };
+        let reindex = Reindex::new(position, &every_prefix(), ReindexMode::Write);
         let mut driver = Driver::new(Operation::Reindex(reindex));
         let first = driver.write();
         assert_eq!(first, ["SCAN 40 COUNT 512 TYPE string"]);
@@ -403,7 +432,7 @@ mod tests {
     #[test]
     fn fails_on_an_error_reply_at_each_stage() {
         let out_of_memory = || error("OOM command not allowed");
-        let mut driver = reindex(Layout::Indexed);
+        let mut driver = reindex(&every_prefix());
         assert_eq!(
             driver.fails_with(vec![out_of_memory()]),
             "redis returned OOM"
@@ -416,7 +445,7 @@ mod tests {
         );
 
         for position in 0..9 {
-            let mut driver = reindex(Layout::Indexed);
+            let mut driver = reindex(&every_prefix());
             driver.again(vec![page(0, &[&legacy])]);
             driver.again(integers([60_000]));
             let mut replies = integers([1; 9]);
@@ -435,14 +464,12 @@ mod tests {
     fn skips_and_counts_redis_keys_that_are_too_long() {
         let (longest, too_long) = (long_redis_key(64), long_redis_key(65));
         let huge = "A".repeat(16_385);
-        let mut driver = dry_run(Layout::Plain);
+        let mut driver = dry_run(&no_index());
         driver.again(vec![page(0, &[&too_long, &longest, &huge])]);
         assert_eq!(driver.write(), [format!("PTTL {longest}")]);
         driver.again(integers([-1]));
-        let Outcome::Page { keys, skipped, .. } = driver.done(vec![]) else {
-            panic!("not a page");
-        };
-        assert_eq!((keys, skipped), (1, 2));
+        let page = page_of(driver.done(vec![]));
+        assert_eq!((page.keys, page.skipped), (1, 2));
     }
 
     /// The index entries of a long key take many times its bytes.
@@ -462,8 +489,7 @@ mod tests {
             .collect();
         let items: Vec<_> = redis_keys.iter().map(String::as_str).collect();
         for mode in [ReindexMode::Write, ReindexMode::DryRun] {
-            let mut driver =
-                Driver::new(Operation::Reindex(Reindex::new(0, Layout::Indexed, mode)));
+            let mut driver = first_page(&every_prefix(), mode);
             driver.again(vec![page(0, &items)]);
             driver.again(integers([-1; KEYS]));
             let mut rounds = Vec::new();

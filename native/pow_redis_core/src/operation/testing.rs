@@ -6,7 +6,6 @@ use redis::Value;
 
 use super::{Operation, Outcome, Step, WriteContext};
 use crate::error::Error;
-use crate::keyspace::index_maintenance::IndexMaintenance;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
 
@@ -23,7 +22,6 @@ pub(super) const FUNCTION: &[u8] = &[131, 113, 119, 1, b'm', 119, 1, b'f', 97, 1
 /// Runs an operation round by round.
 pub(super) struct Driver {
     pub(super) operation: Operation,
-    pub(super) maintenance: IndexMaintenance,
     pub(super) now_ms: i64,
     pub(super) round_trip: Duration,
 }
@@ -32,7 +30,6 @@ impl Driver {
     pub(super) fn new(operation: Operation) -> Self {
         Self {
             operation,
-            maintenance: IndexMaintenance::default(),
             now_ms: NOW_MS,
             round_trip: Duration::from_millis(1),
         }
@@ -45,7 +42,6 @@ impl Driver {
             commands: &mut commands,
             now_ms: self.now_ms,
             round_trip: self.round_trip,
-            maintenance: &mut self.maintenance,
         });
         let lines = lines(commands.as_bytes());
         assert_eq!(lines.len(), commands.len());

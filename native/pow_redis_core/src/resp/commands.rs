@@ -15,11 +15,30 @@ pub struct Commands {
     command: Cmd,
 }
 
-/// The end of a packed command, and the position of its key, if it has one.
+/// The end of a packed command, and where it is to be sent.
 #[derive(Debug)]
 struct Packed {
     end: usize,
-    key: Option<Range<usize>>,
+    destination: PackedDestination,
+}
+
+#[derive(Debug)]
+enum PackedDestination {
+    AnyNode,
+    Node(Vec<u8>),
+    /// The position of the key.
+    Key(Range<usize>),
+}
+
+/// The node of a cluster to which a command is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination<'c> {
+    /// Any node.
+    AnyNode,
+    /// The node with this id.
+    Node(&'c [u8]),
+    /// The node that has this key.
+    Key(&'c [u8]),
 }
 
 impl Commands {
@@ -40,19 +59,26 @@ impl Commands {
         let key_start = start + headers + name.len() + 2;
         self.packed.push(Packed {
             end: self.bytes.len(),
-            key: Some(key_start..key_start + key.len()),
+            destination: PackedDestination::Key(key_start..key_start + key.len()),
         });
     }
 
     /// Appends a command that any node of a cluster can answer.
     pub fn push_keyless(&mut self, name: &str, arguments: impl FnOnce(&mut Cmd)) {
+        self.push_at(None, name, arguments);
+    }
+
+    /// Appends a command without a key for the node of a cluster with this id, or for any.
+    pub fn push_at(&mut self, node: Option<&[u8]>, name: &str, arguments: impl FnOnce(&mut Cmd)) {
         self.command.clear();
         self.command.arg(name);
         arguments(&mut self.command);
         self.pack();
         self.packed.push(Packed {
             end: self.bytes.len(),
-            key: None,
+            destination: node.map_or(PackedDestination::AnyNode, |node| {
+                PackedDestination::Node(node.to_vec())
+            }),
         });
     }
 
@@ -61,7 +87,7 @@ impl Commands {
         self.bytes.extend_from_slice(command);
         self.packed.push(Packed {
             end: self.bytes.len(),
-            key: None,
+            destination: PackedDestination::AnyNode,
         });
     }
 
@@ -77,15 +103,16 @@ impl Commands {
         &self.bytes
     }
 
-    /// The key and the bytes of each command.
-    pub fn iter(&self) -> impl Iterator<Item = (Option<&[u8]>, &[u8])> {
+    /// The destination and the bytes of each command.
+    pub fn iter(&self) -> impl Iterator<Item = (Destination<'_>, &[u8])> {
         let starts = std::iter::once(0).chain(self.packed.iter().map(|packed| packed.end));
         starts.zip(&self.packed).filter_map(|(start, packed)| {
-            let key = packed
-                .key
-                .as_ref()
-                .and_then(|range| self.bytes.get(range.clone()));
-            Some((key, self.bytes.get(start..packed.end)?))
+            let destination = match &packed.destination {
+                PackedDestination::AnyNode => Destination::AnyNode,
+                PackedDestination::Node(node) => Destination::Node(node),
+                PackedDestination::Key(range) => Destination::Key(self.bytes.get(range.clone())?),
+            };
+            Some((destination, self.bytes.get(start..packed.end)?))
         })
     }
 
@@ -123,12 +150,20 @@ mod tests {
         let mut commands = Commands::new();
         commands.push("GET", b"k", |_| ());
         commands.push_keyless("TIME", |_| ());
-        assert_eq!(commands.len(), 2);
+        commands.push_at(Some(b"id"), "TIME", |_| ());
+        assert_eq!(commands.len(), 3);
         let get = &b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"[..];
         let time = &b"*1\r\n$4\r\nTIME\r\n"[..];
-        assert_eq!(commands.as_bytes(), [get, time].concat());
+        assert_eq!(commands.as_bytes(), [get, time, time].concat());
         let packed: Vec<_> = commands.iter().collect();
-        assert_eq!(packed, [(Some(&b"k"[..]), get), (None, time)]);
+        assert_eq!(
+            packed,
+            [
+                (Destination::Key(b"k"), get),
+                (Destination::AnyNode, time),
+                (Destination::Node(b"id"), time),
+            ]
+        );
         commands.clear();
         assert!(commands.is_empty() && commands.as_bytes().is_empty());
     }
@@ -143,8 +178,8 @@ mod tests {
                 commands.push("ZREMRANGEBYSCORE", &key, |command| {
                     command.arg((0..arguments).collect::<Vec<_>>());
                 });
-                let packed_key = commands.iter().nth(1).and_then(|(key, _)| key);
-                assert_eq!(packed_key, Some(&key[..]), "{key_len} {arguments}");
+                let (destination, _) = commands.iter().nth(1).unwrap();
+                assert_eq!(destination, Destination::Key(&key), "{key_len} {arguments}");
             }
         }
     }

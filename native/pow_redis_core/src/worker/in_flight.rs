@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use super::backlog::{Backlog, NumberedRequest};
 use super::request::Request;
-use crate::keyspace::index_maintenance::IndexMaintenance;
 use crate::net::server_clock::ServerClock;
 use crate::operation::WriteContext;
 use crate::resp::commands::Commands;
@@ -56,7 +55,6 @@ impl InFlight {
         backlog: &mut Backlog,
         clock: ServerClock,
         batch_bytes: usize,
-        maintenance: &mut IndexMaintenance,
         commands: &mut Commands,
     ) {
         let now_ms = clock.now_ms();
@@ -88,7 +86,6 @@ impl InFlight {
                 commands,
                 now_ms,
                 round_trip: clock.round_trip(),
-                maintenance,
             });
             let bytes = commands.as_bytes().len() - bytes_before;
             self.bytes += bytes;
@@ -162,8 +159,7 @@ impl Sent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::layout::Layout;
-    use crate::keyspace::testing::key;
+    use crate::keyspace::testing::{key, no_index};
     use crate::keyspace::ttl::Ttl;
     use crate::operation::{Get, Operation, Put, Step};
     use crate::resp::replies::Replies;
@@ -176,7 +172,7 @@ mod tests {
     }
 
     fn get(of: u8) -> Operation {
-        Operation::Get(Get::new(key(&[&number(of)])))
+        Operation::Get(Get::new(key(&[&number(of)]), &no_index()))
     }
 
     /// A put of `records` records with values of `bytes` bytes.
@@ -185,7 +181,7 @@ mod tests {
         let value = [&[131, 109], &length[..], &vec![0; bytes]].concat();
         let records =
             (0..records).map(|record| (key(&[&number(of), &number(record)]), value.clone()));
-        let put = Put::new(records.collect(), Ttl::Persistent, Layout::Plain);
+        let put = Put::new(records.collect(), Ttl::Persistent, &no_index());
         Operation::Put(put.unwrap())
     }
 
@@ -197,7 +193,7 @@ mod tests {
                 records.push((key(&[&number(of), &number(record)]), vec![131, 97, 0]));
             }
         }
-        Operation::Put(Put::new(records, Ttl::Persistent, Layout::Plain).unwrap())
+        Operation::Put(Put::new(records, Ttl::Persistent, &no_index()).unwrap())
     }
 
     /// What a worker would hold.
@@ -229,7 +225,6 @@ mod tests {
                 &mut self.backlog,
                 ServerClock::local(Duration::ZERO),
                 batch_bytes,
-                &mut IndexMaintenance::default(),
                 &mut commands,
             );
             let name = |line: &String| line.split(' ').next().unwrap().to_owned();

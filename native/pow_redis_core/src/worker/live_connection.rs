@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::background::Background;
 use super::backlog::Backlog;
 use super::in_flight::InFlight;
 use super::rtt::MinRtt;
@@ -15,7 +14,7 @@ use crate::error::{Error, ErrorKind, ServerCode};
 use crate::net::client::Client;
 use crate::net::patience::Patience;
 use crate::net::primary_watch::PrimaryWatch;
-use crate::operation::{Outcome, Step};
+use crate::operation::Step;
 use crate::resp::commands::Commands;
 use crate::resp::replies::RoundReplies;
 
@@ -46,7 +45,6 @@ pub(super) struct Surroundings<'w> {
     pub(super) shared: &'w Shared,
     pub(super) watch: Option<&'w PrimaryWatch>,
     pub(super) backlog: &'w mut Backlog,
-    pub(super) background: &'w mut Background,
 }
 
 impl LiveConnection {
@@ -106,13 +104,8 @@ impl LiveConnection {
         let (clock, batch_bytes) = (self.client.clock(), self.client.batch_bytes());
         loop {
             self.commands.clear();
-            self.in_flight.write(
-                around.backlog,
-                clock,
-                batch_bytes,
-                &mut around.background.maintenance,
-                &mut self.commands,
-            );
+            self.in_flight
+                .write(around.backlog, clock, batch_bytes, &mut self.commands);
             if self.commands.is_empty() {
                 return Ok(());
             }
@@ -190,7 +183,7 @@ impl LiveConnection {
             return Ok(());
         };
         let requeue = match values.iter().find_map(retryable_reply) {
-            Some(error) if !request.operation.is_background() => {
+            Some(error) => {
                 self.retryable_reply.get_or_insert(error);
                 true
             }
@@ -215,18 +208,16 @@ impl LiveConnection {
         let Some((request, _)) = self.in_flight.front() else {
             return Ok(());
         };
+        if let Some(shape) = request.operation.take_index_miss() {
+            around.shared.report_index_miss(shape);
+        }
         // The request stays in its place meanwhile: if the operation panics, the worker answers it.
         let outcome = match request.operation.read(replies.into()) {
             Ok(Step::Again) => {
                 self.in_flight.requeue_front(around.backlog);
                 return Ok(());
             }
-            Ok(Step::Done(mut outcome)) => {
-                if let Outcome::Records { repair, .. } = &mut outcome
-                    && let Some(repair) = repair.take()
-                {
-                    around.background.push_repair(repair);
-                }
+            Ok(Step::Done(outcome)) => {
                 around.shared.report_invalid(&outcome);
                 Ok(outcome)
             }
@@ -237,9 +228,6 @@ impl LiveConnection {
             _ => Ok(()),
         };
         if let Some(request) = self.in_flight.pop_front() {
-            if outcome.is_err() && request.operation.maintains_index() {
-                around.background.maintenance.forget();
-            }
             request.complete(outcome);
         }
         connection

@@ -1,7 +1,6 @@
 //! A thread that owns a connection to Redis and serves requests over it.
 
 mod availability;
-mod background;
 mod backlog;
 mod backoff;
 mod connector;
@@ -18,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use self::background::Background;
 use self::backlog::Backlog;
 use self::backoff::Backoff;
 use self::connector::Connector;
@@ -44,7 +42,6 @@ pub(crate) struct Worker {
     watch: Option<Arc<PrimaryWatch>>,
     queue: Queue,
     backlog: Backlog,
-    background: Background,
     connection: Option<LiveConnection>,
     connected_before: bool,
     backoff: Backoff,
@@ -57,14 +54,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, watch: Option<Arc<PrimaryWatch>>, queue: Queue) -> Self {
-        // After this delay no put is in flight that was in flight when a repair was found.
-        let background = Background::new(shared.options.timeout);
         Self {
             shared,
             watch,
             queue,
             backlog: Backlog::default(),
-            background,
             connection: None,
             connected_before: false,
             backoff: Backoff::new(),
@@ -93,7 +87,6 @@ impl Worker {
         if !self.receive() {
             return false;
         }
-        self.push_due_background();
         self.drop_expired();
         self.drop_suspected_connection();
         self.leave_superseded();
@@ -135,8 +128,7 @@ impl Worker {
             }
         }
         self.receive_queued();
-        let idle =
-            self.requests() == 0 && self.queue.is_empty() && !self.background.is_unfinished();
+        let idle = self.requests() == 0 && self.queue.is_empty();
         !(idle && self.queue.is_closed())
     }
 
@@ -197,24 +189,12 @@ impl Worker {
 
     /// Until when to wait for requests.
     fn next_due(&self) -> Instant {
-        let connection = match &self.connection {
+        match &self.connection {
             Some(live) => live.heartbeat_due(),
             None => self
                 .backoff
                 .next(false)
                 .min(Instant::now() + DEMAND_INTERVAL),
-        };
-        let due = self.background.next_due();
-        due.map_or(connection, |due| due.min(connection))
-    }
-
-    /// Adds the background operations that are due. If one fails, the next call finds its work again.
-    fn push_due_background(&mut self) {
-        let closing = self.queue.is_closed();
-        while let Some(operation) = self.background.take_due(closing) {
-            let deadline = Instant::now() + self.shared.options.timeout;
-            let request = Request::new(operation, deadline, Box::new(|_| ()));
-            self.backlog.push(request);
         }
     }
 
@@ -317,7 +297,6 @@ impl Worker {
             shared: &self.shared,
             watch: self.watch.as_deref(),
             backlog: &mut self.backlog,
-            background: &mut self.background,
         };
         match &mut self.connection {
             Some(connection) => serve(connection, &mut around),
@@ -362,7 +341,6 @@ impl Worker {
     /// Drops the connection and requeues the requests in flight, but for those that were under way in too
     /// many lost connections. Returns how many there were. The server may have run their commands or not.
     fn disconnect(&mut self, error: &Error) -> usize {
-        self.background.maintenance.forget();
         let Some(mut connection) = self.connection.take() else {
             return 0;
         };

@@ -118,7 +118,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::testing::key;
+    use crate::keyspace::testing::{key, no_index};
     use crate::operation::{Get, Operation};
     use crossbeam_channel::{Sender, bounded};
 
@@ -138,7 +138,7 @@ mod tests {
 
     /// A request that is identified by its deadline.
     fn request(number: u64) -> Request {
-        let get = Operation::Get(Get::new(key(&[&[97, 1]])));
+        let get = Operation::Get(Get::new(key(&[&[97, 1]]), &no_index()));
         let deadline = Instant::now() + Duration::from_secs(number * 1_000);
         Request::new(get, deadline, Box::new(|_| ()))
     }

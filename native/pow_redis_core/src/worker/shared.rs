@@ -1,15 +1,20 @@
 //! What the workers of a cache share.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::availability::Availability;
 use crate::error::{Error, ErrorKind};
+use crate::keyspace::pattern::Shape;
 use crate::net::client::Client;
 use crate::net::config::Topology;
 use crate::operation::Outcome;
 use crate::options::Options;
+
+/// How many patterns are reported that no index set covers.
+const MAX_INDEX_MISSES: usize = 100;
 
 /// An event in a cache, for logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub enum Event {
     Disconnected(Error),
     /// The server does not tell its time: this host's clock is used.
     LocalClock,
+    /// No index set lists all keys that match a pattern like this, so all keys were scanned. Reported once.
+    IndexMiss(Shape),
     /// This many invalid values were read from Redis, and ignored.
     Invalid(usize),
     /// All workers have ended.
@@ -70,6 +77,8 @@ pub(crate) struct Shared {
     server: Mutex<(Option<String>, Option<String>)>,
     observer: Observer,
     has_reported_clock: AtomicBool,
+    /// The patterns that were reported.
+    index_misses: Mutex<HashSet<Shape>>,
     workers: AtomicUsize,
     /// The number of workers that are connected and not listing keys.
     free: AtomicUsize,
@@ -92,6 +101,7 @@ impl Shared {
             server: Mutex::default(),
             observer,
             has_reported_clock: AtomicBool::new(false),
+            index_misses: Mutex::default(),
             workers: AtomicUsize::new(0),
             free: AtomicUsize::new(0),
         }
@@ -130,6 +140,18 @@ impl Shared {
     pub(crate) fn is_down(&self) -> bool {
         let down_for = self.availability.down_for();
         down_for.is_some_and(|duration| duration > self.options.timeout)
+    }
+
+    /// Reports a pattern the first time.
+    pub(crate) fn report_index_miss(&self, shape: Shape) {
+        let mut reported = self
+            .index_misses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < MAX_INDEX_MISSES && reported.insert(shape.clone()) {
+            drop(reported);
+            (self.observer)(Event::IndexMiss(shape));
+        }
     }
 
     pub(crate) fn report_invalid(&self, outcome: &Outcome) {

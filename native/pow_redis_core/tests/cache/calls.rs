@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, unbounded};
 use pow_redis_core::cache::{Cache, CancelHandle, Event};
 use pow_redis_core::error::{Error, ErrorKind};
+use pow_redis_core::keyspace::index::Index;
 use pow_redis_core::keyspace::key::Key;
 use pow_redis_core::keyspace::layout::Layout;
 use pow_redis_core::keyspace::pattern::Pattern;
@@ -125,7 +126,7 @@ pub fn numbered_key(id: u32) -> Key {
 }
 
 pub fn put_all(records: Vec<(Key, Vec<u8>)>) -> Operation {
-    Operation::Put(Put::new(records, HOUR, Layout::Indexed).unwrap())
+    Operation::Put(Put::new(records, HOUR, &every_prefix()).unwrap())
 }
 
 /// Puts `value` under the key `[namespace, id]`.
@@ -134,14 +135,24 @@ pub fn put(id: u32, value: u32) -> Operation {
 }
 
 pub fn get(id: u32) -> Operation {
-    Operation::Get(Get::new(numbered_key(id)))
+    Operation::Get(Get::new(numbered_key(id), &every_prefix()))
 }
 
 pub fn delete(id: u32) -> Operation {
-    Operation::Delete(Delete::new(&numbered_key(id), Layout::Indexed))
+    Operation::Delete(Delete::new(&numbered_key(id), &every_prefix()))
 }
 
-pub fn all(terms: &[&[u8]], layout: Layout) -> Operation {
+/// One server, with an index set for each prefix.
+pub fn every_prefix() -> Arc<Layout> {
+    Arc::new(Layout::standalone(Index::EveryPrefix))
+}
+
+/// One server, without index sets.
+pub fn no_index() -> Arc<Layout> {
+    Arc::new(Layout::standalone(Index::Patterns(Vec::new())))
+}
+
+pub fn all(terms: &[&[u8]], layout: &Arc<Layout>) -> Operation {
     let pattern = Pattern::from_external(&list(terms)).unwrap();
     Operation::All(Box::new(All::new(pattern, layout)))
 }

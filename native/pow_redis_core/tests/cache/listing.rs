@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pow_redis_core::keyspace::layout::Layout;
-
 use crate::calls::*;
 use crate::fake_server::{Action, FakeServer};
 use crate::redis_server::wait_until;
@@ -39,7 +37,7 @@ fn a_read_does_not_wait_for_a_listing_on_its_connection() {
         }
     });
     let cache = start_at(&server.url());
-    let listing = send(&cache, all(&[ANY], Layout::Indexed));
+    let listing = send(&cache, all(&[ANY], &every_prefix()));
     wait_until("the listing has started", || {
         listed.load(Ordering::SeqCst) > 0
     });
@@ -72,7 +70,7 @@ fn leaves_reads_to_the_free_worker() {
     options.pool_size = 2;
     let (cache, _events) = start(options);
     wait_until("both workers are connected", || server.connections() == 2);
-    let listing = send(&cache, all(&[ANY], Layout::Indexed));
+    let listing = send(&cache, all(&[ANY], &every_prefix()));
     wait_until("the listing has started", || {
         lister.load(Ordering::SeqCst) != NO_CONNECTION
     });

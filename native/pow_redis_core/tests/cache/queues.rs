@@ -7,7 +7,6 @@ use std::time::Duration;
 use crossbeam_channel::{bounded, unbounded};
 use pow_redis_core::cache::Cache;
 use pow_redis_core::error::ErrorKind;
-use pow_redis_core::keyspace::layout::Layout;
 use pow_redis_core::operation::{Operation, Ping, Put};
 
 use crate::calls::*;
@@ -43,7 +42,7 @@ fn a_get_waits_for_one_batch_of_a_long_all() {
         });
         cache.submit(operation, reply).unwrap();
     };
-    submit_counting(all(&[ANY], Layout::Indexed));
+    submit_counting(all(&[ANY], &every_prefix()));
     submit_counting(get(KEYS));
     server.resume();
     wait_done(&blocking);
@@ -130,7 +129,7 @@ fn put_bytes(id: u32, bytes: u32) -> Operation {
     let zeros = vec![0; bytes.try_into().unwrap()];
     let value = [&[131, 109][..], &bytes.to_be_bytes(), &zeros].concat();
     let records = vec![(numbered_key(id), value)];
-    Operation::Put(Put::new(records, HOUR, Layout::Indexed).unwrap())
+    Operation::Put(Put::new(records, HOUR, &every_prefix()).unwrap())
 }
 
 fn error_of_submitting(cache: &Cache, operation: Operation) -> Option<ErrorKind> {

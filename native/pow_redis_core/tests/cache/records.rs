@@ -1,24 +1,26 @@
 //! Records are returned as they were put, in each layout and over each kind of connection.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use pow_redis_core::cache::{Cache, Event};
 use pow_redis_core::error::ErrorKind;
 use pow_redis_core::keyspace::layout::Layout;
-use pow_redis_core::keyspace::redis_key::RedisKey;
+use pow_redis_core::keyspace::redis_key::{RedisKey, index_set};
 use pow_redis_core::keyspace::ttl::Ttl;
-use pow_redis_core::operation::{Delete, Get, Operation, Outcome, Put, Reindex, ReindexMode};
+use pow_redis_core::operation::{
+    Delete, Get, Operation, Outcome, Put, Reindex, ReindexMode, ScanPosition,
+};
 use redis::cmd;
 
 use crate::calls::*;
-use crate::redis_server::{DEADLINE, RedisServer, wait_until};
+use crate::redis_server::{DEADLINE, RedisServer};
 
 const A: &[u8] = &[119, 1, b'a'];
 const ONE: &[u8] = &[97, 1];
 const TWO: &[u8] = &[97, 2];
 
 /// Puts, reads, lists and deletes one key among others.
-fn round_trip(cache: &Cache, layout: Layout) {
+fn round_trip(cache: &Cache, layout: &Arc<Layout>) {
     let put = |terms: &[&[u8]], value| {
         let records = vec![(key(terms), number(value))];
         let put = Put::new(records, HOUR, layout).unwrap();
@@ -27,7 +29,7 @@ fn round_trip(cache: &Cache, layout: Layout) {
             Ok(Outcome::Done)
         ));
     };
-    let get = |terms: &[&[u8]]| call(cache, Operation::Get(Get::new(key(terms))));
+    let get = |terms: &[&[u8]]| call(cache, Operation::Get(Get::new(key(terms), layout)));
     let list = |terms: &[&[u8]]| {
         let records = records(call(cache, all(terms, layout)));
         records
@@ -58,13 +60,13 @@ fn round_trip(cache: &Cache, layout: Layout) {
 #[test]
 fn round_trip_over_tcp_in_the_indexed_layout() {
     let server = RedisServer::start();
-    round_trip(&start_at(&server.url()), Layout::Indexed);
+    round_trip(&start_at(&server.url()), &every_prefix());
 }
 
 #[test]
 fn round_trip_over_tcp_in_the_plain_layout() {
     let server = RedisServer::start();
-    round_trip(&start_at(&server.url()), Layout::Plain);
+    round_trip(&start_at(&server.url()), &no_index());
     let index: Vec<String> = server.command("KEYS _index:*");
     assert!(index.is_empty(), "{index:?}");
 }
@@ -74,7 +76,7 @@ fn round_trip_over_a_unix_socket_with_four_workers() {
     let server = RedisServer::start();
     let mut options = options(&server.socket_url());
     options.pool_size = 4;
-    round_trip(&start(options).0, Layout::Indexed);
+    round_trip(&start(options).0, &every_prefix());
 }
 
 #[test]
@@ -94,7 +96,7 @@ fn round_trip_in_another_database_with_a_password() {
             "{login}"
         );
     }
-    round_trip(&with_login(":s3cret@"), Layout::Indexed);
+    round_trip(&with_login(":s3cret@"), &every_prefix());
 }
 
 #[test]
@@ -102,18 +104,18 @@ fn persistent_records_never_expire() {
     let server = RedisServer::start();
     let cache = start_at(&server.url());
     let records = vec![(numbered_key(1), number(1))];
-    let persistent = Put::new(records, Ttl::Persistent, Layout::Indexed).unwrap();
+    let persistent = Put::new(records, Ttl::Persistent, &every_prefix()).unwrap();
     // Another record must not shorten the TTL of the index set.
     let records = vec![(numbered_key(2), number(2))];
-    let short = Put::new(records, Ttl::Millis(1_000), Layout::Indexed).unwrap();
+    let short = Put::new(records, Ttl::Millis(1_000), &every_prefix()).unwrap();
     for put in [persistent, short] {
         let outcome = call(&cache, Operation::Put(put));
         assert!(matches!(outcome, Ok(Outcome::Done)));
     }
     let ttl = |key: &[u8]| server.run::<i64>(cmd("PTTL").arg(key));
     assert_eq!(ttl(numbered_key(1).redis_key().as_bytes()), -1);
-    for (set, _) in numbered_key(1).redis_key().index_entries() {
-        let years = ttl(&set) / (365 * 24 * 3_600_000);
+    for (prefix, _) in numbered_key(1).redis_key().splits() {
+        let years = ttl(&index_set(prefix)) / (365 * 24 * 3_600_000);
         assert!(years > 100_000, "{years}");
     }
 }
@@ -131,33 +133,6 @@ fn reports_invalid_values() {
         Ok(Event::Connected { .. })
     ));
     assert_eq!(events.recv_timeout(DEADLINE), Ok(Event::Invalid(1)));
-}
-
-#[test]
-fn removes_members_without_a_value_from_the_index() {
-    let server = RedisServer::start();
-    let cache = start_at(&server.url());
-    wait_done(&send(&cache, put(1, 1)));
-    wait_done(&send(&cache, put(2, 2)));
-    server.run::<()>(cmd("DEL").arg(numbered_key(1).redis_key().as_bytes()));
-    let mut options = options(&server.url());
-    // A repair is delayed by the timeout.
-    options.timeout = Duration::from_millis(300);
-    let (lister, _events) = start(options);
-    wait_until("the other record is found", || {
-        call(&lister, all(&[ANY], Layout::Indexed))
-            .is_ok_and(|outcome| records(Ok(outcome)).len() == 1)
-    });
-    let index = numbered_key(1)
-        .redis_key()
-        .index_entries()
-        .next()
-        .unwrap()
-        .0;
-    wait_until("the member is removed", || {
-        server.run::<u64>(cmd("ZCARD").arg(&index)) == 1
-    });
-    assert_eq!(value_of(&cache, 2), Some(number(2)));
 }
 
 /// The legacy Redis key of `[namespace, a, id]`.
@@ -180,32 +155,30 @@ fn reindexes_legacy_keys() {
                 .arg(600_000),
         );
     }
-    let indexed_records = || records(call(&cache, all(&[A, ANY], Layout::Indexed))).len();
-    let get_legacy = Operation::Get(Get::new(key(&[A, &number(1_500)[1..]])));
+    let indexed_records = || records(call(&cache, all(&[A, ANY], &every_prefix()))).len();
+    let get_legacy = Operation::Get(Get::new(key(&[A, &number(1_500)[1..]]), &every_prefix()));
     assert!(
         matches!(call(&cache, get_legacy), Ok(Outcome::Value(value)) if value == number(1_500))
     );
     assert_eq!(indexed_records(), 0);
 
     let reindex = || {
-        let (mut cursor, mut sums) = (0, [0; 3]);
+        let (mut position, mut sums) = (ScanPosition::default(), [0; 3]);
         loop {
-            let reindex = Reindex::new(cursor, Layout::Indexed, ReindexMode::Write);
+            let reindex = Reindex::new(position, &every_prefix(), ReindexMode::Write);
             match call(&cache, Operation::Reindex(reindex)) {
-                Ok(Outcome::Page {
-                    cursor: next,
-                    keys,
-                    indexed,
-                    renamed,
-                    skipped: 0,
-                }) => {
-                    sums = [sums[0] + keys, sums[1] + indexed, sums[2] + renamed];
-                    cursor = next;
+                Ok(Outcome::Page(page)) => {
+                    sums = [
+                        sums[0] + page.keys,
+                        sums[1] + page.indexed,
+                        sums[2] + page.renamed,
+                    ];
+                    match page.next {
+                        Some(next) => position = next,
+                        None => return sums,
+                    }
                 }
                 outcome => panic!("{outcome:?}"),
-            }
-            if cursor == 0 {
-                return sums;
             }
         }
     };

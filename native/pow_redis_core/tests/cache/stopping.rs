@@ -51,22 +51,6 @@ fn finishes_queued_requests() {
 }
 
 #[test]
-fn maintains_index_sets_before_stopping() {
-    let server = RedisServer::start();
-    let (cache, events) = start(options(&server.url()));
-    wait_done(&send(&cache, put(1, 1)));
-    let sets: Vec<String> = server.command("KEYS _index:*");
-    server.run::<i64>(cmd("DEL").arg(&sets));
-    wait_done(&send(&cache, put(1, 2)));
-    drop(cache);
-    wait_for_end(&events);
-    for set in sets {
-        let ttl: i64 = server.run(cmd("PTTL").arg(&set));
-        assert!(ttl > 0, "{set} has a TTL of {ttl} ms");
-    }
-}
-
-#[test]
 fn stops_at_once_without_a_server() {
     let (cache, events) = start(options(&format!("redis://127.0.0.1:{}", free_port())));
     let event = events.recv_timeout(DEADLINE);

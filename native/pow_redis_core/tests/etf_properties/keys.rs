@@ -53,15 +53,15 @@ proptest! {
     }
 
     #[test]
-    fn index_entries_join_to_the_redis_key(parts in vec(term(), 1..5)) {
+    fn splits_join_to_the_redis_key(parts in vec(term(), 1..5)) {
         let externals: Vec<_> = parts.iter().map(canonical_external).collect();
         let slices: Vec<_> = externals.iter().map(Vec::as_slice).collect();
         let redis_key = RedisKey::from_parts(slices.iter().copied());
-        let index_entries: Vec<_> = redis_key.index_entries().collect();
-        prop_assert_eq!(index_entries.len(), parts.len() - 1);
-        for (position, (set, member)) in index_entries.into_iter().enumerate() {
+        let splits: Vec<_> = redis_key.splits().collect();
+        prop_assert_eq!(splits.len(), parts.len() - 1);
+        for (position, (before, member)) in splits.into_iter().enumerate() {
             let prefix = RedisKey::from_parts(slices[..=position].iter().copied());
-            prop_assert_eq!(&set, &prefix.index_set());
+            prop_assert_eq!(before, prefix.as_bytes());
             prop_assert_eq!(&prefix.join(member), &redis_key);
         }
     }

@@ -6,6 +6,7 @@ use super::KeyspaceStats;
 use super::index_set::{ScannedIndexSet, none_if_wrong_type, read_pttl, write_pttl};
 use crate::error::Error;
 use crate::keyspace::key::Key;
+use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::{RedisKey, is_too_long};
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
@@ -24,7 +25,8 @@ const MAX_NAMESPACES: usize = 1_000;
 /// Like an operation, it takes rounds: [`write`](Self::write) appends commands, and [`read`](Self::read)
 /// reads exactly their replies.
 #[derive(Debug)]
-pub(super) struct KeyspaceScan {
+pub(super) struct KeyspaceScan<'l> {
+    layout: &'l Layout,
     cursor: u64,
     stage: ScanStage,
     /// The keys of the page that have not been looked up in the index.
@@ -52,13 +54,16 @@ enum ScanStage {
 #[derive(Debug)]
 struct ScannedKey {
     redis_key: RedisKey,
+    /// The names of the index sets that should list it, and its members.
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
     namespace: Vec<u8>,
     is_legacy: bool,
 }
 
-impl KeyspaceScan {
-    pub(super) fn new() -> Self {
+impl<'l> KeyspaceScan<'l> {
+    pub(super) fn new(layout: &'l Layout) -> Self {
         Self {
+            layout,
             cursor: 0,
             stage: ScanStage::Page,
             keys: VecDeque::new(),
@@ -82,8 +87,8 @@ impl KeyspaceScan {
             }),
             ScanStage::Keys => {
                 for key in self.keys.range(..self.batch()) {
-                    for (set, member) in key.redis_key.index_entries() {
-                        commands.push("ZSCORE", &set, |command| {
+                    for (set, member) in &key.entries {
+                        commands.push("ZSCORE", set, |command| {
                             command.arg(member);
                         });
                     }
@@ -139,7 +144,7 @@ impl KeyspaceScan {
     /// How many keys the next round looks up.
     fn batch(&self) -> usize {
         let mut bytes = 0;
-        let lengths = self.keys.iter().map(|key| key.redis_key.index_len());
+        let lengths = self.keys.iter().map(ScannedKey::entries_len);
         lengths
             .take_while(|length| {
                 let has_room = bytes < BATCH_BYTES;
@@ -167,9 +172,11 @@ impl KeyspaceScan {
             self.stats.keys += 1;
             if is_too_long(&name) {
                 self.stats.too_long += 1;
+            } else if self.layout.is_unused_set(&name) {
+                self.stats.unused_sets += 1;
             } else if let Some(set) = ScannedIndexSet::from_name(&name) {
                 self.sets.push(set);
-            } else if let Some(key) = ScannedKey::from_redis_key(&name) {
+            } else if let Some(key) = ScannedKey::from_redis_key(&name, self.layout) {
                 self.keys.push_back(key);
             }
         }
@@ -178,7 +185,7 @@ impl KeyspaceScan {
 
     fn read_key(&mut self, key: ScannedKey, replies: &mut Replies) -> Result<(), Error> {
         let mut is_indexed = true;
-        for _ in key.redis_key.index_entries() {
+        for _ in &key.entries {
             let score = none_if_wrong_type(replies.next_bytes())?.flatten();
             is_indexed &= score.is_some();
         }
@@ -215,13 +222,27 @@ impl KeyspaceScan {
 
 impl ScannedKey {
     /// Returns `None` for Redis keys that are not of the store.
-    fn from_redis_key(redis_key: &[u8]) -> Option<Self> {
+    fn from_redis_key(redis_key: &[u8], layout: &Layout) -> Option<Self> {
         let key = Key::from_redis_key(redis_key)?;
+        let is_legacy = key.redis_key().as_bytes() != redis_key;
+        let redis_key = RedisKey::from_bytes(redis_key);
+        let entries = layout.index.entries(&key, &redis_key);
         Some(Self {
             namespace: key.namespace()?.to_vec(),
-            is_legacy: key.redis_key().as_bytes() != redis_key,
-            redis_key: RedisKey::from_bytes(redis_key),
+            is_legacy,
+            entries: entries
+                .map(|entry| (entry.set, entry.member.to_vec()))
+                .collect(),
+            redis_key,
         })
+    }
+
+    fn entries_len(&self) -> usize {
+        let lengths = self
+            .entries
+            .iter()
+            .map(|(set, member)| set.len() + member.len());
+        lengths.sum()
     }
 }
 
@@ -229,6 +250,7 @@ impl ScannedKey {
 mod tests {
     use super::super::NamespaceStats;
     use super::*;
+    use crate::keyspace::index::Index;
     use crate::keyspace::testing::*;
     use crate::resp::testing::*;
     use redis::Value;
@@ -237,16 +259,22 @@ mod tests {
     /// The time on the server's clock.
     const NOW_MS: i64 = 1_000_000;
 
+    /// An index set for each prefix.
+    fn layout() -> &'static Layout {
+        const LAYOUT: &Layout = &Layout::standalone(Index::EveryPrefix);
+        LAYOUT
+    }
+
     /// Runs a scan round by round.
     struct ScanDriver {
-        scan: KeyspaceScan,
+        scan: KeyspaceScan<'static>,
         /// The commands of the next round.
         commands: Vec<String>,
     }
 
     impl ScanDriver {
         fn new() -> Self {
-            let scan = KeyspaceScan::new();
+            let scan = KeyspaceScan::new(layout());
             let commands = written(&scan);
             Self { scan, commands }
         }
@@ -267,7 +295,7 @@ mod tests {
         }
     }
 
-    fn written(scan: &KeyspaceScan) -> Vec<String> {
+    fn written(scan: &KeyspaceScan<'_>) -> Vec<String> {
         let mut commands = Commands::new();
         scan.write(&mut commands);
         lines(commands.as_bytes())
@@ -424,7 +452,7 @@ mod tests {
         let part = "g20AAACu".to_owned() + &"A".repeat(232);
         let parts = vec![part.as_str(); 63].join(":");
         let keys = [ONE, TWO, A].map(|last| format!("{N}:{parts}:{last}"));
-        let mut scan = KeyspaceScan::new();
+        let mut scan = KeyspaceScan::new(layout());
         let page = page(0, &[&keys[0], &keys[1], &keys[2]]);
         scan.read(Replies::new(vec![page]), NOW_MS).unwrap();
         let lookups = 64 + 1;
@@ -445,7 +473,7 @@ mod tests {
 
     #[test]
     fn fails_on_an_error_reply() {
-        let mut scan = KeyspaceScan::new();
+        let mut scan = KeyspaceScan::new(layout());
         let replies = Replies::new(vec![error("NOPERM no")]);
         let outcome = scan.read(replies, NOW_MS);
         assert_eq!(outcome.unwrap_err().to_string(), "redis returned NOPERM");

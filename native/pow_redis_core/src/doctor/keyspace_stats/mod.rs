@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use self::keyspace_scan::KeyspaceScan;
 use crate::error::Error;
+use crate::keyspace::layout::Layout;
 use crate::net::client::Client;
 use crate::resp::commands::Commands;
 use crate::resp::replies::RoundReplies;
@@ -23,8 +24,10 @@ pub struct KeyspaceStats {
     pub legacy: u64,
     /// The number of Redis keys and members that are longer than those of the store. They are skipped.
     pub too_long: u64,
-    /// The number of index sets.
+    /// The number of index sets that are of the index.
     pub sets: u64,
+    /// The number of other index sets, which `all` does not read.
+    pub unused_sets: u64,
     /// The number of their members.
     pub members: u64,
     /// The number of members whose value has expired, as expected.
@@ -38,7 +41,7 @@ pub struct KeyspaceStats {
 /// The keys of a namespace in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NamespaceStats {
-    /// The number of keys in all of their index sets.
+    /// The number of keys in all of the index sets that should list them.
     pub indexed: u64,
     /// The number of other keys.
     pub plain: u64,
@@ -58,10 +61,11 @@ pub enum ScanEnd {
 /// Scans the whole database, or until `deadline`. A round that takes longer than `round_timeout` fails.
 pub(super) fn scan(
     client: &mut Client,
+    layout: &Layout,
     round_timeout: Duration,
     deadline: Instant,
 ) -> (KeyspaceStats, ScanEnd) {
-    let mut scan = KeyspaceScan::new();
+    let mut scan = KeyspaceScan::new(layout);
     while !scan.is_done() {
         if Instant::now() >= deadline {
             return (scan.into_stats(), ScanEnd::Stopped);
@@ -74,7 +78,7 @@ pub(super) fn scan(
 }
 
 fn run_round(
-    scan: &mut KeyspaceScan,
+    scan: &mut KeyspaceScan<'_>,
     client: &mut Client,
     round_timeout: Duration,
 ) -> Result<(), Error> {

@@ -11,7 +11,9 @@ use self::matcher::list_matches;
 use self::node::{Bindings, Node};
 use super::key::{Key, is_too_long};
 use crate::error::{Error, ErrorKind};
-use crate::etf::{AtomEncoding, Elements, VERSION, canonicalize, term_after_version};
+use crate::etf::{
+    AtomEncoding, Cursor, Elements, Head, ListWriter, VERSION, canonicalize, term_after_version,
+};
 
 /// A pattern of the keys in one namespace.
 #[derive(Clone, Debug)]
@@ -74,6 +76,16 @@ impl Pattern {
         self.tail == Node::Literal(NIL.to_vec())
     }
 
+    /// The parts after the namespace: a literal as a term, `None` for any other part. Returns `None` if keys
+    /// with more parts match as well.
+    pub(super) fn literals(&self) -> Option<Vec<Option<&[u8]>>> {
+        let literals = self.parts.iter().map(|part| match part {
+            Node::Literal(term) => Some(term.as_slice()),
+            _ => None,
+        });
+        self.is_proper().then(|| literals.collect())
+    }
+
     /// Whether a key with this many parts, including the namespace, can match. A cheap test that rules out
     /// most members of an index set.
     pub fn accepts_part_count(&self, count: usize) -> bool {
@@ -85,6 +97,29 @@ impl Pattern {
     pub fn matches(&self, parts_term: &[u8]) -> bool {
         let mut bindings = Bindings::new();
         list_matches(&self.parts, &self.tail, parts_term, &mut bindings).unwrap_or(false)
+    }
+
+    /// What the pattern looks like. Shows no ids.
+    pub fn shape(&self) -> Shape {
+        let mut pattern = vec![VERSION];
+        let mut list = ListWriter::begin(&mut pattern);
+        for part in &self.parts {
+            list.count_element();
+            match part {
+                Node::Literal(term) if is_atom(term) => pattern.extend(term),
+                _ => pattern.extend(ANY),
+            }
+        }
+        list.end(&mut pattern);
+        Shape {
+            pattern,
+            can_be_indexed: self.is_proper()
+                && self
+                    .parts
+                    .iter()
+                    .skip(self.leading_literals)
+                    .all(|part| !matches!(part, Node::Literal(_))),
+        }
     }
 
     /// A glob for `SCAN` that covers the Redis keys of all matching keys, canonical and legacy.
@@ -109,8 +144,24 @@ impl Pattern {
     }
 }
 
+/// What a pattern looks like, for those who choose what is indexed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// The pattern without its terms, except atoms: an external term.
+    pub pattern: Vec<u8>,
+    /// Whether an index set could list all keys that match.
+    pub can_be_indexed: bool,
+}
+
 /// The empty list.
 const NIL: &[u8] = &[106];
+
+/// The atom `_`.
+const ANY: &[u8] = &[119, 1, b'_'];
+
+fn is_atom(term: &[u8]) -> bool {
+    matches!(Head::read(&mut Cursor::new(term)), Ok(Head::Atom(_)))
+}
 
 fn versioned(term: &[u8]) -> Vec<u8> {
     [&[VERSION], term].concat()
@@ -119,9 +170,8 @@ fn versioned(term: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::etf::{Cursor, write_canonical};
+    use crate::etf::write_canonical;
 
-    const ANY: &[u8] = &[119, 1, b'_'];
     const ONE: &[u8] = &[119, 2, b'$', b'1'];
     const A: &[u8] = &[119, 1, b'a'];
     const INT: &[u8] = &[97, 7];
@@ -255,6 +305,23 @@ mod tests {
         };
         assert_eq!(outcome(65), Ok(64));
         assert_eq!(outcome(66), Err(ErrorKind::PatternTooLong.into()));
+    }
+
+    #[test]
+    fn a_shape_shows_atoms_only() {
+        let shape = |parts: &[&[u8]], tail| pattern(parts, tail).shape();
+        for (parts, tail, shown, can_be_indexed) in [
+            (&[A, INT, ANY][..], NIL, &[A, ANY, ANY][..], true),
+            (&[A, &tuple(&[A, ANY])], NIL, &[A, ANY], true),
+            (&[A, ONE, A], NIL, &[A, ANY, A], false),
+            (&[A, ANY], ANY, &[A, ANY], false),
+        ] {
+            let expected = Shape {
+                pattern: versioned(&list(shown, NIL)),
+                can_be_indexed,
+            };
+            assert_eq!(shape(parts, tail), expected, "{parts:?}");
+        }
     }
 
     #[test]
