@@ -68,9 +68,10 @@ defmodule PowRedisCache.Case do
     end)
   end
 
-  # A long timeout, since the machine may be busy. Tests of timeouts set their own.
+  # A long timeout, since the machine may be busy. Tests of timeouts set their own. An index of every
+  # prefix, since a scan would read the keys of all tests that share the server.
   defp options(server, name, options) do
-    Keyword.merge([connect_option(server), name: name, timeout: 60_000], options)
+    Keyword.merge([connect_option(server), name: name, timeout: 60_000, index: true], options)
   end
 
   # The shared server may be a node of a cluster.
