@@ -24,5 +24,5 @@ pub(crate) mod socket;
 pub(crate) mod standalone;
 pub(crate) mod stream;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tls;

@@ -10,8 +10,8 @@ use super::address::Address;
 use super::endpoint::Endpoint;
 
 /// A server that replies what a function says, on any number of connections.
-pub(super) struct FakeServer {
-    pub(super) port: u16,
+pub(crate) struct FakeServer {
+    pub(crate) port: u16,
     /// The names of all commands received.
     received: Names,
     stopped: Arc<AtomicBool>,
@@ -24,11 +24,11 @@ type Respond = dyn FnMut(&[String]) -> Option<String> + Send;
 
 impl FakeServer {
     /// A server that replies to what any client sends first, and leaves the rest to `respond`.
-    pub(super) fn start(respond: impl FnMut(&[String]) -> Option<String> + Send + 'static) -> Self {
+    pub(crate) fn start(respond: impl FnMut(&[String]) -> Option<String> + Send + 'static) -> Self {
         Self::serve(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
     }
 
-    pub(super) fn serve(
+    pub(crate) fn serve(
         listener: TcpListener,
         respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
     ) -> Self {
@@ -52,7 +52,7 @@ impl FakeServer {
         server
     }
 
-    pub(super) fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint::new(Address::Tcp {
             host: "127.0.0.1".to_owned(),
             port: self.port,
@@ -60,7 +60,7 @@ impl FakeServer {
     }
 
     /// How many commands of this name it has received.
-    pub(super) fn received(&self, name: &str) -> usize {
+    pub(crate) fn received(&self, name: &str) -> usize {
         let received = self.received.lock().unwrap();
         received.iter().filter(|received| *received == name).count()
     }
@@ -99,11 +99,11 @@ fn greeting(words: &[String]) -> Option<String> {
     }
 }
 
-pub(super) fn bulk(text: &str) -> String {
+pub(crate) fn bulk(text: &str) -> String {
     format!("${}\r\n{text}\r\n", text.len())
 }
 
-pub(super) fn array(texts: &[&str]) -> String {
+pub(crate) fn array(texts: &[&str]) -> String {
     let items: String = texts.iter().map(|text| bulk(text)).collect();
     format!("*{}\r\n{items}", texts.len())
 }
