@@ -115,7 +115,7 @@ impl Worker {
     fn recover(&mut self) {
         let error = ErrorKind::WorkerPanicked.into();
         self.disconnect(&error);
-        self.backoff.failed();
+        self.backoff.failed(Instant::now());
         self.backlog.retain(|request| {
             let outcome = Err(error.clone());
             // If a reply callback panics, the other requests are still completed.
@@ -250,9 +250,12 @@ impl Worker {
                 true
             }
             Err(error) => {
-                self.backoff.failed();
+                self.backoff.failed(now);
                 self.shared.failed(&error);
                 self.fail_unretryable(&error);
+                if self.queue.is_closed() {
+                    self.complete_all(&ErrorKind::Closed.into());
+                }
                 false
             }
         }
@@ -349,7 +352,7 @@ impl Worker {
             self.shared.availability.suspect();
         }
         let requeued = self.disconnect(error);
-        self.backoff.failed();
+        self.backoff.failed(Instant::now());
         let retries = u64::try_from(requeued).unwrap_or(u64::MAX);
         self.shared
             .stats
