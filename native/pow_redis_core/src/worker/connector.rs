@@ -87,6 +87,7 @@ impl<'c> Connector<'c> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::hang;
     use super::*;
     use crate::net::address::Address;
     use crate::net::config::EndpointProvider;
@@ -121,12 +122,6 @@ mod tests {
         let outcome = Connector::new(&config, &Fence::default()).connect(deadline);
         let attempts = attempts.lock().unwrap().clone();
         (outcome, attempts)
-    }
-
-    fn hang() -> ! {
-        loop {
-            thread::park();
-        }
     }
 
     fn timeout() -> Error {
