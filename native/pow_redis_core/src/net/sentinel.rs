@@ -154,13 +154,9 @@ fn open_primary(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{FakeServer, array};
+    use super::super::testing::{FakeServer, array, soon};
     use super::*;
     use std::net::TcpListener;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(30)
-    }
 
     fn fields(fields: &[&str]) -> Value {
         redis::parse_redis_value(array(fields).as_bytes()).unwrap()

@@ -5,19 +5,25 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::endpoint::Endpoint;
 
+/// A deadline that no test reaches.
+pub(super) fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
 /// A server that replies what a function says, on any number of connections.
 pub(super) struct FakeServer {
     pub(super) port: u16,
-    /// The names of all commands received.
-    received: Names,
+    received: Received,
     stopped: Arc<AtomicBool>,
 }
 
-type Names = Arc<Mutex<Vec<String>>>;
+/// The words of all commands received.
+type Received = Arc<Mutex<Vec<Vec<String>>>>;
 
 /// The reply to the words of a command. Without one, the server stays silent.
 type Respond = dyn FnMut(&[String]) -> Option<String> + Send;
@@ -34,7 +40,7 @@ impl FakeServer {
     ) -> Self {
         let port = listener.local_addr().unwrap().port();
         let respond: Arc<Mutex<Respond>> = Arc::new(Mutex::new(respond));
-        let (received, stopped) = (Names::default(), Arc::new(AtomicBool::new(false)));
+        let (received, stopped) = (Received::default(), Arc::new(AtomicBool::new(false)));
         let server = Self {
             port,
             received: Arc::clone(&received),
@@ -61,8 +67,14 @@ impl FakeServer {
 
     /// How many commands of this name it has received.
     pub(super) fn received(&self, name: &str) -> usize {
+        self.commands(name).len()
+    }
+
+    /// The commands of this name that it has received.
+    pub(super) fn commands(&self, name: &str) -> Vec<String> {
         let received = self.received.lock().unwrap();
-        received.iter().filter(|received| *received == name).count()
+        let commands = received.iter().filter(|words| words[0] == name);
+        commands.map(|words| words.join(" ")).collect()
     }
 }
 
@@ -73,14 +85,14 @@ impl Drop for FakeServer {
     }
 }
 
-fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Mutex<Vec<String>>) {
+fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Received) {
     stream.set_nodelay(true).unwrap();
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     while let Some(count) = lines.next() {
         let count: usize = count[1..].parse().unwrap();
         let packed: Vec<_> = lines.by_ref().take(2 * count).collect();
         let words: Vec<_> = packed.into_iter().skip(1).step_by(2).collect();
-        received.lock().unwrap().push(words[0].clone());
+        received.lock().unwrap().push(words.clone());
         let reply = greeting(&words).or_else(|| respond.lock().unwrap()(&words));
         if reply.is_some_and(|reply| { stream }.write_all(reply.as_bytes()).is_err()) {
             return;
