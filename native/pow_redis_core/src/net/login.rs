@@ -150,6 +150,13 @@ mod tests {
     }
 
     #[test]
+    fn another_refusal_is_final() {
+        let (outcome, _, commands) = log_in([Some("h"), Some("pw")], &["-LOADING x\r\n", OK]);
+        assert!(matches!(outcome.unwrap_err().kind(), ErrorKind::Server(_)));
+        assert_eq!(commands, ["AUTH h pw"]);
+    }
+
+    #[test]
     fn a_server_without_users_gets_the_password_alone() {
         let (outcome, ignored, commands) = log_in([Some("default"), Some("pw")], &[NO_USERS, OK]);
         assert_eq!((outcome, ignored), (Ok(()), false));

@@ -89,9 +89,9 @@ pub(crate) fn ask_sentinels(
     group: &str,
     deadline: Instant,
 ) -> impl Iterator<Item = (Address, Result<Primary, Error>)> {
-    let number = sentinels.len();
-    sentinels.iter().enumerate().map(move |(asked, sentinel)| {
-        let timeout = share(deadline, number - asked).min(Instant::now() + SENTINEL_TIMEOUT);
+    let left = (1..=sentinels.len()).rev();
+    left.zip(sentinels).map(move |(left, sentinel)| {
+        let timeout = share(deadline, left).min(Instant::now() + SENTINEL_TIMEOUT);
         let answer = ask_sentinel(sentinel, group, timeout);
         (sentinel.address.clone(), answer)
     })

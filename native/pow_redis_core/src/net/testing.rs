@@ -15,6 +15,18 @@ pub(super) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 
+/// Waits until something is so.
+pub(super) fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let deadline = soon();
+    while !is_so() {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A reply that closes the connection.
+pub(super) const CLOSE: &str = "";
+
 /// A server that replies what a function says, on any number of connections.
 pub(super) struct FakeServer {
     pub(super) port: u16,
@@ -25,16 +37,34 @@ pub(super) struct FakeServer {
 /// The words of all commands received.
 type Received = Arc<Mutex<Vec<Vec<String>>>>;
 
-/// The reply to the words of a command. Without one, the server stays silent.
+/// The reply to the words of a command. Without one, the server stays silent. After [`CLOSE`], it closes the
+/// connection.
 type Respond = dyn FnMut(&[String]) -> Option<String> + Send;
 
 impl FakeServer {
-    /// A server that replies to what any client sends first, and leaves the rest to `respond`.
+    /// A server that replies to what a connection sends by itself, and leaves the rest to `respond`.
     pub(super) fn start(respond: impl FnMut(&[String]) -> Option<String> + Send + 'static) -> Self {
         Self::serve(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
     }
 
+    /// The same, behind a listener.
     pub(super) fn serve(
+        listener: TcpListener,
+        mut respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
+    ) -> Self {
+        Self::behind(listener, move |words| {
+            greeting(words).or_else(|| respond(words))
+        })
+    }
+
+    /// A server that leaves all commands to `respond`.
+    pub(super) fn scripted(
+        respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
+    ) -> Self {
+        Self::behind(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
+    }
+
+    fn behind(
         listener: TcpListener,
         respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
     ) -> Self {
@@ -93,7 +123,10 @@ fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Received) {
         let packed: Vec<_> = lines.by_ref().take(2 * count).collect();
         let words: Vec<_> = packed.into_iter().skip(1).step_by(2).collect();
         received.lock().unwrap().push(words.clone());
-        let reply = greeting(&words).or_else(|| respond.lock().unwrap()(&words));
+        let reply = respond.lock().unwrap()(&words);
+        if reply.as_deref() == Some(CLOSE) {
+            return;
+        }
         if reply.is_some_and(|reply| { stream }.write_all(reply.as_bytes()).is_err()) {
             return;
         }
@@ -101,7 +134,7 @@ fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Received) {
 }
 
 /// The reply to what a connection sends by itself.
-fn greeting(words: &[String]) -> Option<String> {
+pub(super) fn greeting(words: &[String]) -> Option<String> {
     match words[0].as_str() {
         "INFO" => Some(bulk("redis_version:7.0.15\r\n")),
         "TIME" => Some(array(&["1700", "500000"])),

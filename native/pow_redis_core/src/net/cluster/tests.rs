@@ -222,10 +222,11 @@ fn a_silent_node_is_a_timeout() {
         }
     });
     let deadline = Instant::now() + Duration::from_millis(500);
-    let sent = cluster
-        .connect()
-        .send(&writes([("a", "1")]), deadline.into());
+    let mut client = cluster.connect();
+    assert!(!client.is_unfinished());
+    let sent = client.send(&writes([("a", "1")]), deadline.into());
     assert_eq!(sent, Err(ErrorKind::Timeout.into()));
+    assert!(client.is_unfinished());
     assert!(Instant::now() >= deadline);
 }
 
