@@ -233,7 +233,7 @@ fn a_server_that_cannot_be_used_now_is_no_proxy() {
 
 #[test]
 fn a_round_with_a_reply_too_many_has_no_replies() {
-    let server = replying("PING", "+PONG\r\n+PONG\r\n");
+    let server = replying("PING", "$4\r\nPONG\r\n$4\r\nPONG\r\n");
     let mut connection = open_fenced(&server, &Fence::default()).unwrap();
     assert_eq!(ping(&mut connection), Err(ErrorKind::Protocol.into()));
 }

@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use std::{env, fs, io, process, thread};
 
 use rustls::pki_types::pem::PemObject;
@@ -74,6 +75,8 @@ fn accept(listener: &TcpListener) -> io::Result<Peer> {
         .unwrap();
     let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
     let (mut stream, _) = listener.accept()?;
+    // A client that does not begin a handshake must not hang the test.
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     while connection.is_handshaking() {
         connection.complete_io(&mut stream)?;
     }
