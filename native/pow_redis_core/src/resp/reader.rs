@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn keeps_what_follows_a_huge_reply() {
-        let text = "x".repeat(2 * MAX_RETAINED_BYTES);
+        let text = "x".repeat(8 * MAX_RETAINED_BYTES);
         let stream = format!("${}\r\n{text}\r\n:1\r\n", text.len());
         let mut stream = stream.as_bytes();
         let mut replies = ReplyReader::default();
