@@ -124,6 +124,7 @@ mod tests {
         commands.push("GET", b"k", |_| ());
         commands.push_keyless("TIME", |_| ());
         assert_eq!(commands.len(), 2);
+        assert!(!commands.is_empty());
         let get = &b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"[..];
         let time = &b"*1\r\n$4\r\nTIME\r\n"[..];
         assert_eq!(commands.as_bytes(), [get, time].concat());
