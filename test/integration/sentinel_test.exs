@@ -5,7 +5,7 @@ defmodule PowRedisCache.SentinelTest do
 
   import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{Certificates, ConsistencyChecker, FakeServer, Ports, RedisServer}
+  alias PowRedisCache.{Certificates, ConsistencyChecker, FakeSentinel, Ports, RedisServer}
   alias PowRedisCache.{Sentinels, Wait}
 
   @password "redis-pw"
@@ -105,21 +105,15 @@ defmodule PowRedisCache.SentinelTest do
         server
       end
 
-    named = start_supervised!({Agent, fn -> {old, 1} end})
-
-    sentinel =
-      FakeServer.start!(fn _number ->
-        [{:send, primary(Agent.get(named, & &1))}, :next, :serve]
-      end)
-
+    sentinel = FakeSentinel.start!(old)
     name = unique_name()
-    sentinels = [sentinels: [FakeServer.url(sentinel)], group: "mymaster"]
-    start_supervised!({PowRedisCache, name: name, sentinel: sentinels, pool_size: 2})
+    options = [name: name, sentinel: FakeSentinel.options(sentinel), pool_size: 2]
+    start_supervised!({PowRedisCache, options})
     config = [name: name, namespace: "sentinel", ttl: :timer.hours(1)]
     assert PowRedisCache.put(config, {"key", 0}) == :ok
     assert PowRedisCache.info(name).server == "127.0.0.1:#{old.port}"
 
-    Agent.update(named, fn _ -> {new, 2} end)
+    FakeSentinel.name(sentinel, new)
     # Any call that failed would raise.
     put = fn ->
       :ok = PowRedisCache.put(config, {"key", 1})
@@ -242,36 +236,45 @@ defmodule PowRedisCache.SentinelTest do
 
     @tag :long
     test "a manual failover fails no call", %{sentinels: sentinels, checker: checker} do
-      old = Sentinels.primary(sentinels)
-      command = ["SENTINEL", "FAILOVER", sentinels.group]
-      {:ok, "OK"} = Sentinels.command(sentinels, hd(sentinels.sentinels), command)
-      new = Sentinels.await_new_primary(sentinels, old)
-
-      # The old primary accepts writes until it is demoted, and discards them then, so lost and stale are not
-      # checked.
-      Wait.until(fn -> PowRedisCache.info(checker.config[:name]).server =~ "#{new.port}" end)
-      ConsistencyChecker.await(checker, 1_000)
-
-      report =
-        checker
-        |> ConsistencyChecker.stop()
-        |> ConsistencyChecker.print("sentinel, manual failover")
-
+      report = fail_over(sentinels, checker, "sentinel, manual failover")
       assert report.errors == %{}
       assert {report.late, report.leftover} == {0, 0}
     end
   end
 
-  # The reply of a sentinel to SENTINEL MASTER.
-  defp primary({server, epoch}) do
-    fields = ["ip", "127.0.0.1", "port", "#{server.port}", "config-epoch", "#{epoch}"]
-    items = for field <- fields, do: "$#{byte_size(field)}\r\n#{field}\r\n"
-    ["*#{length(fields)}\r\n", items]
+  # The new primary has too few replicas until the old one is demoted, which may take longer than the
+  # default timeout.
+  @tag :long
+  test "a manual failover with min-replicas-to-write fails no call" do
+    sentinels = Sentinels.start!(password: @password, sentinel_password: @sentinel_password)
+    on_exit(fn -> Sentinels.stop(sentinels) end)
+    setting = ["CONFIG", "SET", "min-replicas-to-write", "2"]
+    for node <- sentinels.nodes, do: "OK" = RedisServer.command!(node, setting)
+
+    timeout = 60_000
+    checker = sentinels |> start([], timeout: timeout) |> start_checker(timeout)
+    report = fail_over(sentinels, checker, "sentinel, manual failover, min-replicas-to-write")
+    assert report.errors == %{}
+    assert {report.late, report.leftover} == {0, 0}
+    new = Sentinels.primary(sentinels)
+    assert RedisServer.info(new, "errorstats", "errorstat_NOREPLICAS") =~ "count="
   end
 
-  defp start_checker(config) do
+  # The old primary accepts writes until it is demoted, and discards them then, so lost and stale are not
+  # checked.
+  defp fail_over(sentinels, checker, title) do
+    old = Sentinels.primary(sentinels)
+    command = ["SENTINEL", "FAILOVER", sentinels.group]
+    {:ok, "OK"} = Sentinels.command(sentinels, hd(sentinels.sentinels), command)
+    new = Sentinels.await_new_primary(sentinels, old)
+    Wait.until(fn -> PowRedisCache.info(checker.config[:name]).server =~ "#{new.port}" end)
+    ConsistencyChecker.await(checker, 1_000)
+    checker |> ConsistencyChecker.stop() |> ConsistencyChecker.print(title)
+  end
+
+  defp start_checker(config, timeout \\ @timeout) do
     config
-    |> ConsistencyChecker.start(timeout: @timeout, processes: 20)
+    |> ConsistencyChecker.start(timeout: timeout, processes: 20)
     |> ConsistencyChecker.await(500)
   end
 

@@ -1,5 +1,7 @@
 //! The error of a failed call.
 
+mod connect_failure;
+mod details;
 mod reply_line;
 mod server_code;
 mod tls_problem;
@@ -9,6 +11,8 @@ use std::{fmt, io};
 
 use redis::ServerError;
 
+pub use self::connect_failure::ConnectFailure;
+pub use self::details::Details;
 use self::reply_line::reply_line;
 pub use self::server_code::ServerCode;
 pub use self::tls_problem::{FileProblem, PemFile, TlsProblem};
@@ -24,39 +28,6 @@ const MIN_SECRET_BYTES: usize = 5;
 pub struct Error {
     kind: ErrorKind,
     details: Box<Details>,
-}
-
-/// What else is known about an error.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Details {
-    /// What Redis said: printable ASCII, one line, without arguments of commands.
-    pub reply: Option<String>,
-    /// The address of the server, if connecting to it or logging in failed.
-    pub address: Option<String>,
-    /// Whether a sentinel or a node of the cluster named that address.
-    pub is_announced: bool,
-    /// Why the connection failed.
-    pub cause: Option<ConnectFailure>,
-    /// The file that cannot be used.
-    pub file: Option<String>,
-}
-
-/// Why a connection failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectFailure {
-    /// The host name has no address.
-    UnknownHost,
-    /// Nothing listens at the address.
-    Refused,
-    /// There is no route to the address.
-    NoRoute,
-    /// This process may not connect.
-    NotPermitted,
-    /// There is no such Unix socket.
-    NoSuchSocket,
-    /// The server closed the connection.
-    Closed,
 }
 
 /// The kind of an [`Error`].
@@ -267,29 +238,9 @@ impl From<io::Error> for Error {
             (None, _) => ErrorKind::Disconnected,
         };
         let mut disconnected = Self::from(kind);
-        disconnected.details.cause = connect_failure(&error);
+        disconnected.details.cause = ConnectFailure::of(&error);
         disconnected
     }
-}
-
-fn connect_failure(error: &io::Error) -> Option<ConnectFailure> {
-    Some(match error.kind() {
-        io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            ConnectFailure::NoRoute
-        }
-        io::ErrorKind::PermissionDenied => ConnectFailure::NotPermitted,
-        io::ErrorKind::NotFound => ConnectFailure::NoSuchSocket,
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => ConnectFailure::Closed,
-        // The standard library has no kind for it.
-        _ if error.to_string().starts_with("failed to lookup address") => {
-            ConnectFailure::UnknownHost
-        }
-        _ => return None,
-    })
 }
 
 /// Replaces characters that are not printable.
@@ -370,39 +321,6 @@ mod tests {
         ] {
             let name = format!("{error:?}");
             assert_eq!(Error::from(error), kind.into(), "{name}");
-        }
-    }
-
-    #[test]
-    fn distinguishes_failed_connects() {
-        let lookup = "failed to lookup address information: Name or service not known";
-        for (error, cause) in [
-            (
-                io::ErrorKind::ConnectionRefused.into(),
-                Some(ConnectFailure::Refused),
-            ),
-            (
-                io::ErrorKind::HostUnreachable.into(),
-                Some(ConnectFailure::NoRoute),
-            ),
-            (
-                io::ErrorKind::PermissionDenied.into(),
-                Some(ConnectFailure::NotPermitted),
-            ),
-            (
-                io::ErrorKind::NotFound.into(),
-                Some(ConnectFailure::NoSuchSocket),
-            ),
-            (
-                io::ErrorKind::UnexpectedEof.into(),
-                Some(ConnectFailure::Closed),
-            ),
-            (io::Error::other(lookup), Some(ConnectFailure::UnknownHost)),
-            (io::Error::other("other"), None),
-            (io::ErrorKind::TimedOut.into(), None),
-        ] {
-            let name = format!("{error:?}");
-            assert_eq!(Error::from(error).details().cause, cause, "{name}");
         }
     }
 

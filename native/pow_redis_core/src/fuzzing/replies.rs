@@ -9,8 +9,8 @@ use crate::resp::reader::ReplyReader;
 
 /// How many of the bytes are sizes of chunks.
 const SIZES: usize = 4;
-/// The most memory that a read may ask for before many bytes have come.
-const MAX_FIRST_READ: usize = 2 << 20;
+/// The most bytes that the first read may ask for.
+const MAX_FIRST_READ: usize = 16 << 10;
 
 /// The first bytes are the sizes of the chunks in which the others are read: the replies do not depend on the
 /// chunks, and are those that the redis crate reads.
@@ -65,7 +65,7 @@ impl<'b> Chunks<'b> {
 impl Read for Chunks<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // An announced length alone allocates nothing.
-        assert!(buffer.len() <= MAX_FIRST_READ + 2 * self.returned);
+        assert!(buffer.len() <= MAX_FIRST_READ + 3 * self.returned);
         let size = match self.sizes {
             [] => usize::MAX,
             sizes => usize::from(sizes[self.reads % sizes.len()]) + 1,

@@ -144,3 +144,133 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::endpoint::Endpoint;
+    use super::super::testing::{FakeServer, array, soon};
+    use super::*;
+    use crossbeam_channel::bounded;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    /// A server that is its own sentinel and its own cluster, and knows no user `h`. Its sentinel names
+    /// another primary in each epoch but the first.
+    fn server(epoch: &Arc<AtomicU64>) -> FakeServer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let epoch = Arc::clone(epoch);
+        FakeServer::serve(listener, move |words| {
+            Some(match words.join(" ").as_str() {
+                "AUTH h pw" => "-WRONGPASS x\r\n".to_owned(),
+                "AUTH pw" => "+OK\r\n".to_owned(),
+                "PING" => "+PONG\r\n".to_owned(),
+                "ROLE" => array(&["master"]),
+                "CLUSTER SLOTS" => {
+                    format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:{port}\r\n")
+                }
+                _ => {
+                    let epoch = epoch.load(Ordering::Relaxed);
+                    let ip = format!("127.0.0.{}", epoch + 1);
+                    let (port, epoch) = (port.to_string(), epoch.to_string());
+                    array(&["ip", &ip, "port", &port, "config-epoch", &epoch])
+                }
+            })
+        })
+    }
+
+    /// How to connect to the server in each topology.
+    fn configs(server: &FakeServer, endpoint: &Endpoint) -> [ConnectConfig; 3] {
+        let sentinels = vec![server.endpoint()];
+        let group = "mymaster".to_owned();
+        [
+            Topology::Standalone,
+            Topology::Sentinel { sentinels, group },
+            Topology::Cluster,
+        ]
+        .map(|topology| ConnectConfig {
+            topology,
+            ..ConnectConfig::for_endpoint(endpoint.clone(), Duration::from_secs(1))
+        })
+    }
+
+    fn connect(config: &ConnectConfig) -> Client {
+        Client::connect(config, &Fence::default(), soon()).unwrap()
+    }
+
+    #[test]
+    fn replies_are_received_in_any_topology() {
+        let server = server(&Arc::default());
+        for config in configs(&server, &server.endpoint()) {
+            let mut client = connect(&config);
+            let is_cluster = matches!(config.topology, Topology::Cluster);
+            let batch_bytes = if is_cluster { usize::MAX } else { 16_384 };
+            assert_eq!(client.batch_bytes(), batch_bytes);
+            assert_eq!(client.version(), Some("Redis 7.0.15"));
+            assert_eq!(client.address(), &server.endpoint().address);
+            assert!(!client.user_is_ignored());
+
+            let mut commands = Commands::new();
+            commands.push_keyless("PING", |_| ());
+            commands.push_keyless("PING", |_| ());
+            assert!(!client.has_buffered() && !client.is_unfinished());
+            client.send(&mut commands, soon().into()).unwrap();
+            // A cluster has received the replies already.
+            assert_eq!(client.is_unfinished(), !is_cluster);
+            let pong = Value::SimpleString("PONG".to_owned());
+            assert_eq!(client.receive(soon().into()), Ok(pong.clone()));
+            assert!(client.has_buffered() && !client.is_unfinished());
+            assert_eq!(client.receive(soon().into()), Ok(pong));
+            assert!(!client.has_buffered());
+            let none_left = client.receive(soon().into());
+            assert_eq!(none_left, Err(ErrorKind::Protocol.into()));
+        }
+    }
+
+    #[test]
+    fn the_clock_is_read_in_any_topology() {
+        let server = server(&Arc::default());
+        for config in configs(&server, &server.endpoint()) {
+            let mut client = connect(&config);
+            let before = server.received("TIME");
+            client.read_clock(soon().into()).unwrap();
+            assert_eq!(server.received("TIME"), before + 1);
+            assert!((1_700_500..1_760_500).contains(&client.clock().now_ms()));
+        }
+    }
+
+    #[test]
+    fn an_ignored_user_is_known_in_any_topology() {
+        let server = server(&Arc::default());
+        let endpoint = Endpoint {
+            username: Some(b"h".to_vec()),
+            password: Some(b"pw".to_vec()),
+            ..server.endpoint()
+        };
+        for config in configs(&server, &endpoint) {
+            assert!(connect(&config).user_is_ignored());
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_sentinels_named_is_superseded() {
+        let epoch = Arc::new(AtomicU64::new(0));
+        let server = server(&epoch);
+        let configs = configs(&server, &server.endpoint());
+        let clients = configs.each_ref().map(connect);
+        let (_stop, stopped) = bounded(0);
+        let watch = PrimaryWatch::start(&configs[1], || false, stopped).unwrap();
+        let watch = watch.unwrap();
+        let superseded = || {
+            clients
+                .each_ref()
+                .map(|client| client.is_superseded(&watch))
+        };
+        assert_eq!(superseded(), [false; 3]);
+        epoch.store(1, Ordering::Relaxed);
+        watch.ask_now().unwrap();
+        assert_eq!(superseded(), [false, true, false]);
+    }
+}

@@ -1,143 +1,77 @@
 //! Connecting to the first address that accepts.
 //!
 //! Attempts race as [RFC 8305](https://www.rfc-editor.org/rfc/rfc8305) describes, so that an address that
-//! drops packets costs little time. They are also repeated: an attempt whose packets were lost in an outage
-//! is slow to try again by itself, since the system doubles its waits.
+//! drops packets costs little time. Each address is tried once.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Sender, unbounded};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::deadline::left;
 
 /// How long to wait for an attempt before the next address is tried.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// How long until all addresses have been tried again.
-const REPEAT_INTERVAL: Duration = Duration::from_millis(500);
-/// With many addresses, attempts start at this interval at least.
-const MIN_DELAY: Duration = Duration::from_millis(125);
-/// An attempt ends after this long. Later ones to the same address have replaced it.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A silent server is probed after this long.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Attempts to connect, each on a thread of its own. Those that lose the race end within
-/// [`ATTEMPT_TIMEOUT`], and close what they have connected.
-struct ConnectRace {
-    /// The addresses that have not refused, the next one first.
-    candidates: VecDeque<SocketAddr>,
-    /// How many of the first candidates have not been tried.
-    untried: usize,
-    /// The interval at which attempts are repeated.
-    repeat_delay: Duration,
-    deadline: Instant,
-    sender: Sender<Outcome>,
-    outcomes: Receiver<Outcome>,
-    /// The most telling failure.
-    failure: io::Error,
-}
+type Outcome = io::Result<TcpStream>;
 
-type Outcome = (SocketAddr, io::Result<TcpStream>);
-
-/// Connects to the first address that accepts.
-pub(crate) fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
-    ConnectRace::new(addresses, deadline).run()
-}
-
-impl ConnectRace {
-    fn new(addresses: &[SocketAddr], deadline: Instant) -> Self {
-        let candidates = interleave(addresses);
-        let untried = candidates.len();
-        let number = u32::try_from(untried).unwrap_or(u32::MAX).max(1);
-        let (sender, outcomes) = unbounded();
-        let kind = if untried == 0 {
-            io::ErrorKind::NotFound
-        } else {
-            io::ErrorKind::TimedOut
+/// Connects to the first address that accepts. Each attempt has a thread of its own. Those that lose the race
+/// end by the deadline, and close what they have connected.
+pub(crate) fn connect(addresses: &[SocketAddr], deadline: Instant) -> Outcome {
+    let (sender, outcomes) = unbounded();
+    let mut failures = Vec::new();
+    for address in interleave(addresses) {
+        let left = match left(deadline) {
+            Ok(left) => left,
+            Err(error) => {
+                failures.push(error);
+                break;
+            }
         };
-        Self {
-            candidates,
-            untried,
-            repeat_delay: (REPEAT_INTERVAL / number).max(MIN_DELAY),
-            deadline,
-            sender,
-            outcomes,
-            failure: kind.into(),
+        start_attempt(address, left, sender.clone())?;
+        match outcomes.recv_timeout(left.min(ATTEMPT_DELAY)) {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failures.push(error),
+            Err(_) => {}
         }
     }
-
-    fn run(mut self) -> io::Result<TcpStream> {
-        let mut delay = ATTEMPT_DELAY;
-        while let Some(address) = self.next_candidate()
-            && let Ok(left) = left(self.deadline)
-        {
-            self.start_attempt(address, left.min(ATTEMPT_TIMEOUT))?;
-            let next = Instant::now() + delay;
-            if let Some(stream) = self.wait(next.min(self.deadline)) {
-                return Ok(stream);
-            }
-            if self.untried == 0 {
-                delay = self.repeat_delay;
-            }
-        }
-        Err(self.failure)
-    }
-
-    fn next_candidate(&mut self) -> Option<SocketAddr> {
-        let address = self.candidates.pop_front()?;
-        self.candidates.push_back(address);
-        self.untried = self.untried.saturating_sub(1);
-        Some(address)
-    }
-
-    fn start_attempt(&self, address: SocketAddr, timeout: Duration) -> io::Result<()> {
-        let sender = self.sender.clone();
-        thread::Builder::new()
-            .name("pow_redis_tcp".to_owned())
-            .spawn(move || {
-                let outcome = attempt(&address, timeout);
-                // After the race there is no receiver, and the connection is closed.
-                let _ = sender.send((address, outcome));
-            })
-            .map(drop)
-    }
-
-    /// Waits for a connection, until it is time for the next attempt.
-    fn wait(&mut self, until: Instant) -> Option<TcpStream> {
-        while let Ok((address, outcome)) = self.outcomes.recv_deadline(until) {
-            match outcome {
-                Ok(stream) => return Some(stream),
-                Err(error) => self.failed(address, error),
-            }
-            if self.untried > 0 || self.candidates.is_empty() {
-                return None;
-            }
-        }
-        None
-    }
-
-    /// An address that has refused is not tried again; one that has not answered is.
-    fn failed(&mut self, address: SocketAddr, error: io::Error) {
-        if error.kind() != io::ErrorKind::TimedOut {
-            self.candidates.retain(|candidate| *candidate != address);
-        }
-        if tells(error.kind()) > tells(self.failure.kind()) {
-            self.failure = error;
+    drop(sender);
+    // Until all attempts have ended.
+    for outcome in outcomes {
+        match outcome {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failures.push(error),
         }
     }
+    let failure = failures.into_iter().max_by_key(|error| tells(error.kind()));
+    Err(failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+fn start_attempt(
+    address: SocketAddr,
+    timeout: Duration,
+    sender: Sender<Outcome>,
+) -> io::Result<()> {
+    thread::Builder::new()
+        .name("pow_redis_tcp".to_owned())
+        .spawn(move || {
+            // After the race there is no receiver, and the connection is closed.
+            let _ = sender.send(attempt(&address, timeout));
+        })
+        .map(drop)
 }
 
 /// The addresses, each once, in turn of the first one's family and of the other.
-fn interleave(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
+fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else {
-        return VecDeque::new();
+        return Vec::new();
     };
     let mut seen = Vec::new();
     for address in addresses {
@@ -148,7 +82,7 @@ fn interleave(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
     let is_like_first = |address: &SocketAddr| address.is_ipv4() == first.is_ipv4();
     let (same, other): (Vec<_>, Vec<_>) = seen.into_iter().partition(is_like_first);
     let (mut same, mut other) = (same.into_iter(), other.into_iter());
-    let mut turns = VecDeque::new();
+    let mut turns = Vec::new();
     loop {
         let turn = (same.next(), other.next());
         if turn == (None, None) {
@@ -162,11 +96,10 @@ fn interleave(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
 /// How much a kind of failure tells about the server. Without IPv6, a host's IPv6 address always fails.
 const fn tells(kind: io::ErrorKind) -> u8 {
     match kind {
-        io::ErrorKind::ConnectionRefused => 4,
-        io::ErrorKind::TimedOut => 2,
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => 1,
-        io::ErrorKind::NotFound => 0,
-        _ => 3,
+        io::ErrorKind::ConnectionRefused => 3,
+        io::ErrorKind::TimedOut => 1,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => 0,
+        _ => 2,
     }
 }
 
@@ -255,20 +188,6 @@ mod tests {
     }
 
     #[test]
-    fn lost_packets_are_not_waited_for() {
-        let (queue, address, queued) = silent();
-        let connecting = thread::spawn(move || connect(&[address], Instant::now() + LONG));
-        // The system sends the first attempt's packets again after 1, 3 and 7 seconds.
-        thread::sleep(Duration::from_millis(3_300));
-        for _ in queued {
-            queue.accept().unwrap();
-        }
-        let begin = Instant::now();
-        connecting.join().unwrap().unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(2));
-    }
-
-    #[test]
     fn addresses_that_refuse_are_not_waited_for() {
         let addresses = [refusing(), refusing()];
         let begin = Instant::now();
@@ -292,7 +211,6 @@ mod tests {
             io::ErrorKind::HostUnreachable,
             io::ErrorKind::TimedOut,
             io::ErrorKind::NetworkUnreachable,
-            io::ErrorKind::NotFound,
         ];
         for pair in kinds.windows(2) {
             assert!(tells(pair[0]) > tells(pair[1]), "{pair:?}");
@@ -320,16 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn attempts_are_repeated_more_often_for_many_addresses_but_not_endlessly() {
-        let addresses: Vec<SocketAddr> =
-            (1..=9).map(|port| ([127, 0, 0, 1], port).into()).collect();
-        let delay = |number| {
-            let deadline = Instant::now() + LONG;
-            ConnectRace::new(&addresses[..number], deadline).repeat_delay
-        };
-        assert_eq!(delay(1), Duration::from_millis(500));
-        assert_eq!(delay(2), Duration::from_millis(250));
-        assert_eq!(delay(9), MIN_DELAY);
+    fn packets_are_sent_at_once_and_again_and_a_silent_server_is_probed() {
+        let (_listener, address) = listener();
+        let stream = connect(&[address], Instant::now() + LONG).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert!(socket.tcp_thin_linear_timeouts().unwrap());
     }
 
     #[test]

@@ -8,10 +8,12 @@ use redis::Value;
 
 use super::endpoint::Endpoint;
 use super::fence::{ConnectionId, Fence};
+use super::login::Login;
 use super::nonce::Nonce;
+use super::optional_reply::{optional, optional_bytes};
 use super::patience::Patience;
 use super::server_clock::{ServerClock, unix_ms};
-use super::server_info::{ServerInfo, run_id, version};
+use super::server_info::ServerInfo;
 use super::stream::Stream;
 use crate::error::{Error, ErrorKind, TlsProblem};
 use crate::resp::commands::Commands;
@@ -61,9 +63,6 @@ struct Round {
     nonce: Option<String>,
 }
 
-/// The user in old URLs of Heroku. It does not exist.
-const DUMMY_USER: &[u8] = b"h";
-
 impl Connection {
     /// Connects, logs in, selects the database and reads the clock.
     pub fn open(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Error> {
@@ -95,54 +94,31 @@ impl Connection {
 
     /// Logs in, selects the database and reads the clock.
     pub(crate) fn log_in(&mut self, endpoint: &Endpoint, deadline: Instant) -> Result<(), Error> {
-        let username = endpoint.username.as_deref();
-        let outcome = match self.log_in_as(endpoint, username, deadline) {
-            Err(error) if is_default_user(username) && is_wrong_pair(&error) => {
-                // If that fails too, the first error is the one to report.
-                let outcome = self.log_in_as(endpoint, None, deadline);
-                self.user_is_ignored = outcome.is_ok() && username == Some(DUMMY_USER);
-                outcome.or(Err(error))
-            }
-            outcome => outcome,
-        };
+        let login = Login::at(endpoint);
+        let outcome = self.log_in_as(&login, deadline).or_else(|error| {
+            let Some(nameless) = login.without_user(&error) else {
+                return Err(error);
+            };
+            // If that fails too, the first error is the one to report.
+            self.log_in_as(&nameless, deadline).or(Err(error))?;
+            self.user_is_ignored = login.has_dummy_user();
+            Ok(())
+        });
         let password = endpoint.password.as_deref().unwrap_or_default();
         outcome.map_err(|error| error.without(password))
     }
 
-    fn log_in_as(
-        &mut self,
-        endpoint: &Endpoint,
-        username: Option<&[u8]>,
-        deadline: Instant,
-    ) -> Result<(), Error> {
+    fn log_in_as(&mut self, login: &Login<'_>, deadline: Instant) -> Result<(), Error> {
         let mut commands = Commands::new();
-        // A user without a password is one that Redis asks for none.
-        let password = endpoint.password.as_deref();
-        if let Some(password) = password.or(username.and(Some(b""))) {
-            commands.push_keyless("AUTH", |command| {
-                command.arg(username).arg(password);
-            });
-        }
-        if endpoint.database != 0 {
-            commands.push_keyless("SELECT", |command| {
-                command.arg(endpoint.database);
-            });
-        }
-        let required = commands.len();
-        push_keyless(&mut commands, "INFO", &["server"]);
-        push_keyless(&mut commands, "TIME", &[]);
+        login.write(&mut commands);
         let sent_at = Instant::now();
         let mut replies = self.round_trip(&mut commands, deadline)?;
-        for _ in 0..required {
-            replies.next_value()?;
-        }
-        // The user may lack permission for the optional commands.
-        let info = optional_bytes(replies.next_value())?;
-        self.version = info.as_deref().and_then(version);
-        self.run_id = info.as_deref().and_then(run_id).map(str::to_owned);
+        let greeting = login.read(&mut replies)?;
+        self.version = greeting.version;
+        self.run_id = greeting.run_id;
         self.clock = ServerClock::local(sent_at.elapsed());
-        if let Some(time) = optional(replies.next_value())? {
-            self.take_clock(&time, sent_at)?;
+        if let Some(time) = &greeting.time {
+            self.take_clock(time, sent_at)?;
         }
         self.logged_in = true;
         Ok(())
@@ -424,280 +400,10 @@ fn push_keyless(commands: &mut Commands, name: &str, arguments: &[&str]) {
     });
 }
 
-/// The reply to a command that the user may lack permission for, or that the server may not know. Without
-/// any login, all commands fail.
-fn optional<T>(reply: Result<T, Error>) -> Result<Option<T>, Error> {
-    match reply {
-        Ok(reply) => Ok(Some(reply)),
-        Err(error) if error.is_denied() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Whether the error may come of a proxy that does not know a command.
 fn is_unknown_command(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Protocol)
 }
 
-/// The bulk string that such a command returns. A proxy may reply in another way.
-fn optional_bytes(reply: Result<Value, Error>) -> Result<Option<Vec<u8>>, Error> {
-    Ok(match optional(reply)? {
-        Some(Value::BulkString(bytes)) => Some(bytes),
-        _ => None,
-    })
-}
-
-/// Whether a user stands for the default user. Servers before Redis 6 know no other, and no names.
-fn is_default_user(username: Option<&[u8]>) -> bool {
-    matches!(username, Some(name) if name == DUMMY_USER || name == b"default")
-}
-
-/// Whether user and password do not match, or the server knows no users.
-fn is_wrong_pair(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Server(code) if matches!(code.as_str(), "WRONGPASS" | "ERR"))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::address::Address;
-    use super::*;
-    use crate::error::ConnectFailure;
-    use std::io::Read;
-    use std::net::TcpListener;
-    use std::thread;
-    use std::time::Duration;
-
-    /// Accepts one connection and writes `script` slowly.
-    fn serve(script: &'static [u8], pause: Duration) -> (Endpoint, thread::JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = Address::Tcp {
-            host: "127.0.0.1".to_owned(),
-            port: listener.local_addr().unwrap().port(),
-        };
-        let handle = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            for byte in script {
-                if stream.write_all(&[*byte]).is_err() {
-                    return;
-                }
-                thread::sleep(pause);
-            }
-            // Keeps the connection until the client closes it.
-            let _ = stream.read_to_end(&mut Vec::new());
-        });
-        (Endpoint::new(address), handle)
-    }
-
-    const GREETING: &[u8] =
-        b"$22\r\nredis_version:7.0.15\r\n\r\n*2\r\n$4\r\n1700\r\n$6\r\n500000\r\n";
-
-    #[test]
-    fn reads_version_and_clock() {
-        let (endpoint, handle) = serve(GREETING, Duration::ZERO);
-        let soon = Instant::now() + Duration::from_secs(5);
-        let connection = Connection::open(&endpoint, soon).unwrap();
-        assert_eq!(connection.version(), Some("Redis 7.0.15"));
-        assert!((1_700_500..1_760_500).contains(&connection.clock().now_ms()));
-        drop(connection);
-        handle.join().unwrap();
-    }
-
-    const OK: &str = "+OK\r\n";
-    const WRONG_PAIR: &str = "-WRONGPASS x\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
-    const NO_USERS: &str = "-ERR wrong number\r\n-NOAUTH x\r\n-NOAUTH x\r\n";
-
-    /// Logs in at a server that replies to one pipeline after the other. Returns how that ended, whether the
-    /// user is ignored, and the first command of each pipeline.
-    fn log_in(
-        login: [Option<&str>; 2],
-        replies: &[&str],
-    ) -> (Result<(), Error>, bool, Vec<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = Address::Tcp {
-            host: "127.0.0.1".to_owned(),
-            port: listener.local_addr().unwrap().port(),
-        };
-        let [username, password] = login.map(|text| text.map(|text| text.as_bytes().to_vec()));
-        let endpoint = Endpoint {
-            username,
-            password,
-            ..Endpoint::new(address)
-        };
-        let greeting = String::from_utf8(GREETING.to_vec()).unwrap();
-        let replies: Vec<_> = replies
-            .iter()
-            .map(|reply| reply.replace(OK, &format!("{OK}{greeting}")))
-            .collect();
-        let server = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut commands = Vec::new();
-            for reply in replies {
-                let mut buffer = [0; 4_096];
-                let read = stream.read(&mut buffer).unwrap();
-                let pipeline = String::from_utf8_lossy(&buffer[..read]);
-                let words = pipeline
-                    .lines()
-                    .skip(1)
-                    .filter(|line| !line.starts_with('$'));
-                let first: Vec<_> = words.take_while(|line| !line.starts_with('*')).collect();
-                commands.push(first.join(" "));
-                stream.write_all(reply.as_bytes()).unwrap();
-            }
-            commands
-        });
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let stream = Stream::open(&endpoint, deadline).unwrap();
-        let mut connection = Connection::over(stream);
-        let outcome = connection.log_in(&endpoint, deadline);
-        (
-            outcome,
-            connection.user_is_ignored(),
-            server.join().unwrap(),
-        )
-    }
-
-    #[test]
-    fn the_default_user_replaces_only_the_dummy_user() {
-        for refusal in [WRONG_PAIR, NO_USERS] {
-            let (outcome, ignored, commands) = log_in([Some("h"), Some("pw")], &[refusal, OK]);
-            assert_eq!((outcome, ignored), (Ok(()), true));
-            assert_eq!(commands, ["AUTH h pw", "AUTH pw"]);
-
-            let (outcome, ignored, commands) = log_in([Some("ann"), Some("pw")], &[refusal]);
-            assert!(matches!(outcome.unwrap_err().kind(), ErrorKind::Server(_)));
-            assert!(!ignored);
-            assert_eq!(commands, ["AUTH ann pw"]);
-        }
-    }
-
-    #[test]
-    fn a_server_without_users_gets_the_password_alone() {
-        let (outcome, ignored, commands) = log_in([Some("default"), Some("pw")], &[NO_USERS, OK]);
-        assert_eq!((outcome, ignored), (Ok(()), false));
-        assert_eq!(commands, ["AUTH default pw", "AUTH pw"]);
-
-        let (outcome, _, commands) = log_in([None, Some("pw")], &[OK]);
-        assert_eq!(outcome, Ok(()));
-        assert_eq!(commands, ["AUTH pw"]);
-    }
-
-    #[test]
-    fn the_first_refusal_is_reported() {
-        let (outcome, ignored, _) = log_in([Some("h"), Some("pw")], &[WRONG_PAIR, NO_USERS]);
-        let error = outcome.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Server(code) if code.as_str() == "WRONGPASS"));
-        assert!(!ignored);
-    }
-
-    #[test]
-    fn a_user_without_a_password_has_an_empty_one() {
-        let (outcome, _, commands) = log_in([Some("open"), None], &[OK]);
-        assert_eq!(outcome, Ok(()));
-        assert_eq!(commands, ["AUTH open "]);
-    }
-
-    #[test]
-    fn many_small_reads_share_one_deadline() {
-        // The client times out before the script ends, so the thread is not joined.
-        let (endpoint, _handle) = serve(GREETING, Duration::from_millis(20));
-        let begin = Instant::now();
-        let outcome = Connection::open(&endpoint, begin + Duration::from_millis(200));
-        assert_eq!(outcome.err(), Some(ErrorKind::Timeout.into()));
-        assert!(begin.elapsed() >= Duration::from_millis(200));
-    }
-
-    /// Accepts one connection, reads its first bytes, writes `words` and closes.
-    fn serve_and_close(words: &'static [u8]) -> (Endpoint, thread::JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = Address::Tcp {
-            host: "127.0.0.1".to_owned(),
-            port: listener.local_addr().unwrap().port(),
-        };
-        let handle = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            assert!(stream.read(&mut [0; 16]).unwrap() > 0);
-            stream.write_all(words).unwrap();
-        });
-        (Endpoint::new(address), handle)
-    }
-
-    #[test]
-    fn keeps_what_the_server_said_before_it_closed_the_connection() {
-        let soon = Instant::now() + Duration::from_secs(30);
-        for words in [
-            "ERR max number of clients reached",
-            "DENIED Redis is running in protected mode.",
-        ] {
-            let line = format!("-{words}\r\n").leak().as_bytes();
-            let (endpoint, handle) = serve_and_close(line);
-            let error = Connection::open(&endpoint, soon).err().unwrap();
-            assert_eq!(error.details().reply.as_deref(), Some(words));
-            let address = endpoint.address.to_string();
-            assert_eq!(error.details().address, Some(address));
-            assert!(!error.keeps_connection());
-            handle.join().unwrap();
-        }
-    }
-
-    #[test]
-    fn keeps_what_the_server_said_while_a_write_failed() {
-        let soon = Instant::now() + Duration::from_secs(30);
-        let (endpoint, handle) =
-            serve_and_close(b"+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
-        let mut connection = Connection::over(Stream::open(&endpoint, soon).unwrap());
-        let mut commands = Commands::new();
-        commands.push("SET", b"key", |command| {
-            command.arg(vec![b'x'; 64 << 20]);
-        });
-        let sent = connection.send(&mut commands, soon);
-        let error = sent.unwrap_err();
-        assert_eq!(
-            error.details().reply.as_deref(),
-            Some("ERR Protocol error: invalid bulk length")
-        );
-        handle.join().unwrap();
-    }
-
-    #[test]
-    fn a_failed_write_without_words_is_a_lost_connection() {
-        let soon = Instant::now() + Duration::from_secs(30);
-        let (endpoint, handle) = serve_and_close(b"-OOM command not allowed\r\n+OK\r\n");
-        let mut connection = Connection::over(Stream::open(&endpoint, soon).unwrap());
-        let mut commands = Commands::new();
-        commands.push("SET", b"key", |command| {
-            command.arg(vec![b'x'; 64 << 20]);
-        });
-        let error = connection.send(&mut commands, soon).unwrap_err();
-        assert_eq!(error, ErrorKind::Disconnected.into());
-        assert_eq!(error.details().cause, Some(ConnectFailure::Closed));
-        handle.join().unwrap();
-    }
-
-    #[test]
-    fn a_reply_with_the_password_is_left_out() {
-        let soon = Instant::now() + Duration::from_secs(30);
-        for (words, shown) in [
-            ("-ERR wrong password tomorrow\r\n", None),
-            ("-ERR wrong password\r\n", Some("ERR wrong password")),
-        ] {
-            let line = words.repeat(3).leak().as_bytes();
-            let (endpoint, handle) = serve_and_close(line);
-            let endpoint = Endpoint {
-                password: Some(b"tomorrow".to_vec()),
-                ..endpoint
-            };
-            let error = Connection::open(&endpoint, soon).err().unwrap();
-            assert_eq!(error.details().reply.as_deref(), shown);
-            handle.join().unwrap();
-        }
-    }
-
-    #[test]
-    fn garbage_is_a_protocol_error() {
-        let (endpoint, handle) = serve(b"HTTP/1.1 400 Bad Request\r\n\r\n", Duration::ZERO);
-        let soon = Instant::now() + Duration::from_secs(5);
-        let outcome = Connection::open(&endpoint, soon);
-        assert_eq!(outcome.err(), Some(ErrorKind::Protocol.into()));
-        handle.join().unwrap();
-    }
-}
+mod tests;

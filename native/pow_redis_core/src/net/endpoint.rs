@@ -67,4 +67,13 @@ mod tests {
         };
         assert_eq!(format!("{endpoint:?}"), "Endpoint(cache.example.com:6380)");
     }
+
+    #[test]
+    fn uses_tls_only_if_it_is_configured() {
+        let endpoint = Endpoint::new(Address::Unix("redis.sock".into()));
+        assert!(!endpoint.uses_tls());
+        let endpoint = endpoint.with_tls(Some(TlsConfig::default()));
+        assert!(endpoint.uses_tls());
+        assert!(!endpoint.with_tls(None).uses_tls());
+    }
 }

@@ -12,8 +12,10 @@ pub mod connection;
 pub(crate) mod deadline;
 pub mod endpoint;
 pub(crate) mod fence;
+mod login;
 pub(crate) mod lookup;
 mod nonce;
+mod optional_reply;
 pub mod patience;
 pub(crate) mod primary_watch;
 mod redirection;
@@ -25,5 +27,5 @@ pub(crate) mod socket;
 pub(crate) mod standalone;
 pub(crate) mod stream;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tls;

@@ -117,7 +117,7 @@ impl PrimaryWatch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{FakeServer, array};
+    use super::super::testing::{FakeServer, array, wait_until};
     use super::*;
     use crossbeam_channel::bounded;
 
@@ -146,14 +146,6 @@ mod tests {
                 group: "mymaster".to_owned(),
             },
             ..ConnectConfig::for_endpoint(Endpoint::new(address(1)), TIMEOUT)
-        }
-    }
-
-    fn wait_for(condition: impl Fn() -> bool) {
-        let begin = Instant::now();
-        while !condition() {
-            assert!(begin.elapsed() < Duration::from_secs(30));
-            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -196,7 +188,7 @@ mod tests {
             watch.ask_now().unwrap();
             watch
         };
-        wait_for(|| {
+        wait_until(|| {
             watch.latest.lock().unwrap().asked_at = None;
             watch.ask_now().is_err()
         });
@@ -218,11 +210,19 @@ mod tests {
         thread::sleep(Duration::from_millis(100));
         assert_eq!(sentinel.received("SENTINEL"), 0);
         *connected.lock().unwrap() = true;
-        wait_for(|| sentinel.received("SENTINEL") > 0);
+        wait_until(|| sentinel.received("SENTINEL") > 0);
         *named.lock().unwrap() = (2, 5);
-        wait_for(|| watch.superseded(&address(1), 4));
+        wait_until(|| watch.superseded(&address(1), 4));
         drop(stop);
         running.join().unwrap();
+    }
+
+    #[test]
+    fn with_sentinels_the_primary_is_watched() {
+        let sentinel = sentinel(&Arc::new(Mutex::new((2, 5))));
+        let (_stop, stopped) = bounded(0);
+        let watch = PrimaryWatch::start(&config(&sentinel), || true, stopped).unwrap();
+        watch.unwrap().ask_now().unwrap();
     }
 
     #[test]

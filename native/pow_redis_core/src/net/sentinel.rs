@@ -89,9 +89,9 @@ pub(crate) fn ask_sentinels(
     group: &str,
     deadline: Instant,
 ) -> impl Iterator<Item = (Address, Result<Primary, Error>)> {
-    let number = sentinels.len();
-    sentinels.iter().enumerate().map(move |(asked, sentinel)| {
-        let timeout = share(deadline, number - asked).min(Instant::now() + SENTINEL_TIMEOUT);
+    let left = (1..=sentinels.len()).rev();
+    left.zip(sentinels).map(move |(left, sentinel)| {
+        let timeout = share(deadline, left).min(Instant::now() + SENTINEL_TIMEOUT);
         let answer = ask_sentinel(sentinel, group, timeout);
         (sentinel.address.clone(), answer)
     })
@@ -154,13 +154,9 @@ fn open_primary(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{FakeServer, array};
+    use super::super::testing::{FakeServer, array, soon};
     use super::*;
     use std::net::TcpListener;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(30)
-    }
 
     fn fields(fields: &[&str]) -> Value {
         redis::parse_redis_value(array(fields).as_bytes()).unwrap()

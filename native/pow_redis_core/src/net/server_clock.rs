@@ -50,6 +50,15 @@ impl ServerClock {
         }
     }
 
+    /// The same clock, asked longer ago.
+    #[cfg(test)]
+    pub(super) fn asked_before(self, age: Duration) -> Self {
+        Self {
+            asked_at: self.asked_at - age,
+            ..self
+        }
+    }
+
     /// How long ago the server was asked.
     pub(crate) fn age(&self) -> Duration {
         self.asked_at.elapsed()
@@ -98,5 +107,22 @@ mod tests {
         let clock = ServerClock::server(1_000, Duration::ZERO);
         assert!((1_000..61_000).contains(&clock.now_ms()));
         assert!(ServerClock::local(Duration::ZERO).now_ms() > 1_700_000_000_000);
+    }
+
+    #[test]
+    fn knows_where_and_when_it_was_read() {
+        let round_trip = Duration::from_millis(7);
+        let clock = ServerClock::server(1_000, round_trip);
+        assert_eq!((clock.is_local(), clock.round_trip()), (false, round_trip));
+        let clock = ServerClock::local(round_trip);
+        assert_eq!((clock.is_local(), clock.round_trip()), (true, round_trip));
+    }
+
+    #[test]
+    fn a_kept_clock_was_asked_now() {
+        let hour = Duration::from_secs(3_600);
+        let clock = ServerClock::server(1_000, Duration::ZERO).asked_before(hour);
+        assert!(clock.age() >= hour);
+        assert!(clock.kept().age() < hour);
     }
 }

@@ -102,4 +102,25 @@ mod tests {
         };
         assert_eq!(ServerInfo::parse(info), expected);
     }
+
+    #[test]
+    fn identifies_the_process() {
+        assert_eq!(run_id(b"os:Linux\r\nrun_id:abc\r\n"), Some("abc"));
+        assert_eq!(run_id(b"os:Linux\r\n"), None);
+    }
+
+    #[test]
+    fn knows_whether_writes_are_kept() {
+        let info = |append, snapshot, write| {
+            let info = format!(
+                "aof_enabled:{append}\r\nrdb_last_bgsave_status:{snapshot}\r\n\
+                aof_last_write_status:{write}\r\n"
+            );
+            let info = ServerInfo::parse(info.as_bytes());
+            (info.appends_to_file.unwrap(), info.saves_succeed.unwrap())
+        };
+        assert_eq!(info(0, "ok", "ok"), (false, true));
+        assert_eq!(info(1, "ok", "err"), (true, false));
+        assert_eq!(info(1, "err", "ok"), (true, false));
+    }
 }

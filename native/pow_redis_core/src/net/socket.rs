@@ -107,15 +107,11 @@ impl Socket {
     pub(crate) fn unread(&self) -> io::Result<Unread> {
         let mut byte = [MaybeUninit::uninit()];
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        loop {
-            let peeked = self.stream.as_socket().recv_with_flags(&mut byte, flags);
-            return match peeked {
-                Ok(0) => Ok(Unread::End),
-                Ok(_) => Ok(Unread::Bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Unread::Nothing),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
+        match self.stream.as_socket().recv_with_flags(&mut byte, flags) {
+            Ok(0) => Ok(Unread::End),
+            Ok(_) => Ok(Unread::Bytes),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Unread::Nothing),
+            Err(error) => Err(error),
         }
     }
 
@@ -139,11 +135,9 @@ fn connect_unix(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
     let address = SockAddr::unix(path)?;
     loop {
         socket.set_write_timeout(Some(left(deadline)?))?;
-        match socket.connect(&address) {
-            Ok(()) => return Ok(socket.into()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        let outcome = socket.connect(&address);
+        if !ended_early(&outcome) {
+            return outcome.map(|()| socket.into());
         }
     }
 }
@@ -198,8 +192,8 @@ impl Transport {
     }
 }
 
-/// Whether a wait ended before bytes arrived: at its timeout, which may precede the deadline, or at a signal.
-fn ended_early(outcome: &io::Result<usize>) -> bool {
+/// Whether a call ended without an outcome: at its timeout, which may precede the deadline, or at a signal.
+fn ended_early<T>(outcome: &io::Result<T>) -> bool {
     let early = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
     matches!(outcome, Err(error) if early.contains(&error.kind()))
 }
@@ -242,6 +236,7 @@ impl Write for Socket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::wait_until;
     use super::*;
     use std::net::TcpListener;
     use std::thread;
@@ -305,6 +300,31 @@ mod tests {
         drop(socket);
         let error = peer.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn a_reset_by_the_peer_is_an_error() {
+        let (socket, peer) = tcp_pair();
+        SockRef::from(&peer)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(peer);
+        wait_until(|| socket.unread().is_err());
+    }
+
+    #[test]
+    fn a_timeout_is_set_again_if_it_is_too_long_or_much_too_short() {
+        let left = Duration::from_secs(4);
+        for (set, expected) in [
+            (None, Some(left)),
+            (Some(5), Some(left)),
+            (Some(4), None),
+            (Some(2), None),
+            (Some(1), Some(left)),
+        ] {
+            let timeout = Timeout(set.map(Duration::from_secs));
+            assert_eq!(timeout.for_wait(left), expected, "{set:?}");
+        }
     }
 
     #[cfg(unix)]

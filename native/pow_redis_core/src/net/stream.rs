@@ -107,3 +107,58 @@ impl Write for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::wait_until;
+    use super::super::tls::TlsConfig;
+    use super::super::tls::testing::{CERTIFICATE, Peer, connect};
+    use super::*;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use socket2::SockRef;
+    use std::time::Duration;
+
+    fn tls_pair() -> (Stream, Peer) {
+        let (stream, peer) = connect(TlsConfig::unverified());
+        (stream.unwrap(), peer.unwrap())
+    }
+
+    fn has_arrived(stream: &mut Stream) -> bool {
+        stream.socket().unread().unwrap() != Unread::Nothing
+    }
+
+    #[test]
+    fn knows_the_certificate_of_the_server() {
+        let (stream, _peer) = tls_pair();
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        assert_eq!(stream.certificate(), Some(certificate.to_vec()));
+    }
+
+    #[test]
+    fn sees_what_is_unread_over_tls() {
+        let (mut stream, mut peer) = tls_pair();
+        // The server sends session tickets. They are no data.
+        peer.flush().unwrap();
+        wait_until(|| has_arrived(&mut stream));
+        assert!(!stream.has_unread().unwrap());
+        peer.write_all(b"a").unwrap();
+        wait_until(|| stream.has_unread().unwrap());
+        stream.read_exact(&mut [0]).unwrap();
+        assert!(!stream.has_unread().unwrap());
+        peer.conn.send_close_notify();
+        peer.flush().unwrap();
+        wait_until(|| stream.has_unread().is_err());
+    }
+
+    #[test]
+    fn a_write_that_failed_is_told_at_the_flush() {
+        let (mut stream, peer) = tls_pair();
+        let socket = SockRef::from(&peer.sock);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        wait_until(|| stream.has_unread().is_err());
+        let written = stream.write(b"a");
+        assert!(written.is_err() || stream.flush().is_err());
+    }
+}

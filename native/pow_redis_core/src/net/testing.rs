@@ -5,36 +5,72 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::endpoint::Endpoint;
 
+/// A deadline that no test reaches.
+pub(super) fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+/// Waits until something is so.
+pub(super) fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let deadline = soon();
+    while !is_so() {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A reply that closes the connection.
+pub(super) const CLOSE: &str = "";
+
 /// A server that replies what a function says, on any number of connections.
-pub(super) struct FakeServer {
-    pub(super) port: u16,
-    /// The names of all commands received.
-    received: Names,
+pub(crate) struct FakeServer {
+    pub(crate) port: u16,
+    received: Received,
     stopped: Arc<AtomicBool>,
 }
 
-type Names = Arc<Mutex<Vec<String>>>;
+/// The words of all commands received.
+type Received = Arc<Mutex<Vec<Vec<String>>>>;
 
-/// The reply to the words of a command. Without one, the server stays silent.
+/// The reply to the words of a command. Without one, the server stays silent. After [`CLOSE`], it closes the
+/// connection.
 type Respond = dyn FnMut(&[String]) -> Option<String> + Send;
 
 impl FakeServer {
-    /// A server that replies to what any client sends first, and leaves the rest to `respond`.
-    pub(super) fn start(respond: impl FnMut(&[String]) -> Option<String> + Send + 'static) -> Self {
+    /// A server that replies to what a connection sends by itself, and leaves the rest to `respond`.
+    pub(crate) fn start(respond: impl FnMut(&[String]) -> Option<String> + Send + 'static) -> Self {
         Self::serve(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
     }
 
-    pub(super) fn serve(
+    /// The same, behind a listener.
+    pub(crate) fn serve(
+        listener: TcpListener,
+        mut respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
+    ) -> Self {
+        Self::behind(listener, move |words| {
+            greeting(words).or_else(|| respond(words))
+        })
+    }
+
+    /// A server that leaves all commands to `respond`.
+    pub(super) fn scripted(
+        respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
+    ) -> Self {
+        Self::behind(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
+    }
+
+    fn behind(
         listener: TcpListener,
         respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
     ) -> Self {
         let port = listener.local_addr().unwrap().port();
         let respond: Arc<Mutex<Respond>> = Arc::new(Mutex::new(respond));
-        let (received, stopped) = (Names::default(), Arc::new(AtomicBool::new(false)));
+        let (received, stopped) = (Received::default(), Arc::new(AtomicBool::new(false)));
         let server = Self {
             port,
             received: Arc::clone(&received),
@@ -52,7 +88,7 @@ impl FakeServer {
         server
     }
 
-    pub(super) fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint::new(Address::Tcp {
             host: "127.0.0.1".to_owned(),
             port: self.port,
@@ -60,9 +96,15 @@ impl FakeServer {
     }
 
     /// How many commands of this name it has received.
-    pub(super) fn received(&self, name: &str) -> usize {
+    pub(crate) fn received(&self, name: &str) -> usize {
+        self.commands(name).len()
+    }
+
+    /// The commands of this name that it has received.
+    pub(super) fn commands(&self, name: &str) -> Vec<String> {
         let received = self.received.lock().unwrap();
-        received.iter().filter(|received| *received == name).count()
+        let commands = received.iter().filter(|words| words[0] == name);
+        commands.map(|words| words.join(" ")).collect()
     }
 }
 
@@ -73,15 +115,18 @@ impl Drop for FakeServer {
     }
 }
 
-fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Mutex<Vec<String>>) {
+fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Received) {
     stream.set_nodelay(true).unwrap();
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     while let Some(count) = lines.next() {
         let count: usize = count[1..].parse().unwrap();
         let packed: Vec<_> = lines.by_ref().take(2 * count).collect();
         let words: Vec<_> = packed.into_iter().skip(1).step_by(2).collect();
-        received.lock().unwrap().push(words[0].clone());
-        let reply = greeting(&words).or_else(|| respond.lock().unwrap()(&words));
+        received.lock().unwrap().push(words.clone());
+        let reply = respond.lock().unwrap()(&words);
+        if reply.as_deref() == Some(CLOSE) {
+            return;
+        }
         if reply.is_some_and(|reply| { stream }.write_all(reply.as_bytes()).is_err()) {
             return;
         }
@@ -89,7 +134,7 @@ fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Mutex<Vec<Stri
 }
 
 /// The reply to what a connection sends by itself.
-fn greeting(words: &[String]) -> Option<String> {
+pub(super) fn greeting(words: &[String]) -> Option<String> {
     match words[0].as_str() {
         "INFO" => Some(bulk("redis_version:7.0.15\r\n")),
         "TIME" => Some(array(&["1700", "500000"])),
@@ -99,11 +144,11 @@ fn greeting(words: &[String]) -> Option<String> {
     }
 }
 
-pub(super) fn bulk(text: &str) -> String {
+pub(crate) fn bulk(text: &str) -> String {
     format!("${}\r\n{text}\r\n", text.len())
 }
 
-pub(super) fn array(texts: &[&str]) -> String {
+pub(crate) fn array(texts: &[&str]) -> String {
     let items: String = texts.iter().map(|text| bulk(text)).collect();
     format!("*{}\r\n{items}", texts.len())
 }

@@ -213,3 +213,80 @@ impl ServerCertVerifier for AcceptAnyServerCert {
             .supported_schemes()
     }
 }
+
+#[cfg(test)]
+pub(super) mod testing;
+
+#[cfg(test)]
+mod tests {
+    use super::super::stream::Stream;
+    use super::testing::{CERTIFICATE, KEY, OTHER_KEY, TemporaryFile, connect};
+    use super::*;
+
+    /// What is wrong with the files of this configuration.
+    fn problem(config: &TlsConfig) -> TlsProblem {
+        match config.config().unwrap_err().kind() {
+            ErrorKind::Tls(problem) => *problem,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn with_authorities(file: &TemporaryFile) -> TlsConfig {
+        TlsConfig {
+            cacertfile: Some(file.0.clone()),
+            ..TlsConfig::default()
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_verified() {
+        let authorities = TemporaryFile::with(CERTIFICATE);
+        let (stream, peer) = connect(with_authorities(&authorities));
+        assert!(matches!(stream.unwrap(), Stream::Tls(_)));
+        peer.unwrap();
+    }
+
+    #[test]
+    fn any_certificate_is_accepted_without_verification() {
+        let (stream, peer) = connect(TlsConfig::unverified());
+        assert!(matches!(stream.unwrap(), Stream::Tls(_)));
+        peer.unwrap();
+    }
+
+    #[test]
+    fn authorities_that_cannot_be_read_are_told_apart() {
+        let file = |problem| TlsProblem::File(PemFile::Authorities, problem);
+        let removed = with_authorities(&TemporaryFile::with(CERTIFICATE));
+        assert_eq!(problem(&removed), file(FileProblem::Missing));
+        let empty = TemporaryFile::with("");
+        let authorities = with_authorities(&empty);
+        assert_eq!(problem(&authorities), file(FileProblem::Invalid));
+        let folder = TlsConfig {
+            cacertfile: Some(std::env::temp_dir()),
+            ..TlsConfig::default()
+        };
+        assert_eq!(problem(&folder), file(FileProblem::Unreadable));
+    }
+
+    #[test]
+    fn client_certificates_that_cannot_be_used_are_told_apart() {
+        let certificate = TemporaryFile::with(CERTIFICATE);
+        let client = |key: &TemporaryFile| TlsConfig {
+            client: Some((certificate.0.clone(), key.0.clone())),
+            ..TlsConfig::unverified()
+        };
+        let key = TemporaryFile::with(KEY);
+        assert!(client(&key).config().is_ok());
+        let pkcs8 = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        let pkcs1 = KEY.replace("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\n");
+        for (key, expected) in [
+            (OTHER_KEY, TlsProblem::KeyMismatch),
+            (&pkcs8, TlsProblem::EncryptedKey),
+            (&pkcs1, TlsProblem::EncryptedKey),
+            ("", TlsProblem::File(PemFile::Key, FileProblem::Invalid)),
+        ] {
+            let key = TemporaryFile::with(key);
+            assert_eq!(problem(&client(&key)), expected);
+        }
+    }
+}

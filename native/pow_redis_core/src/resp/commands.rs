@@ -152,6 +152,7 @@ mod tests {
         commands.push_keyless("TIME", |_| ());
         commands.push_at(Some(b"id"), "TIME", |_| ());
         assert_eq!(commands.len(), 3);
+        assert!(!commands.is_empty());
         let get = &b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"[..];
         let time = &b"*1\r\n$4\r\nTIME\r\n"[..];
         assert_eq!(commands.as_bytes(), [get, time, time].concat());

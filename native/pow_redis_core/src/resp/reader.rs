@@ -26,6 +26,8 @@ pub(crate) struct ReplyReader {
     start: usize,
     /// The end of the bytes read. Free space follows.
     end: usize,
+    /// How many bytes the last read has returned.
+    last_read: usize,
     /// Has parsed a part of the next reply, if a read has failed in the middle.
     parser: ReplyParser,
 }
@@ -57,20 +59,21 @@ impl ReplyReader {
         }
     }
 
-    /// Reads once. The buffer at most doubles with each read: an announced length alone allocates nothing.
+    /// Reads once, at most twice as many bytes as the last time: an announced length alone allocates nothing.
     fn fill(&mut self, stream: &mut impl Read) -> io::Result<()> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        let most = (2 * self.buffer.len()).clamp(READ_SIZE, MAX_READ_SIZE);
+        let most = (2 * self.last_read).clamp(READ_SIZE, MAX_READ_SIZE);
         let room = self.parser.missing().clamp(READ_SIZE, most);
         if self.buffer.len() < self.end + room {
             self.buffer.resize(self.end + room, 0);
         }
         let read = stream.read(self.buffer.get_mut(self.end..).unwrap_or_default())?;
         self.end += read;
+        self.last_read = read;
         match read {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn keeps_what_follows_a_huge_reply() {
-        let text = "x".repeat(2 * MAX_RETAINED_BYTES);
+        let text = "x".repeat(8 * MAX_RETAINED_BYTES);
         let stream = format!("${}\r\n{text}\r\n:1\r\n", text.len());
         let mut stream = stream.as_bytes();
         let mut replies = ReplyReader::default();
@@ -228,6 +231,16 @@ mod tests {
             assert_eq!(end, ErrorKind::Disconnected.into());
             assert!(replies.buffer.capacity() <= 4 * READ_SIZE);
         }
+    }
+
+    /// Also when many reads wait for the bytes.
+    #[test]
+    fn a_slow_reply_needs_as_much_memory_as_has_arrived() {
+        let mut trickle = Trickle(b"$536870912\r\nabcdefghijklmnopqrstuvwxyz", 1);
+        let mut replies = ReplyReader::default();
+        let end = replies.next_reply(&mut trickle).unwrap_err();
+        assert_eq!(end, ErrorKind::Disconnected.into());
+        assert!(replies.buffer.capacity() <= 2 * READ_SIZE);
     }
 
     #[test]

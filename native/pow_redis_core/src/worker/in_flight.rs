@@ -161,9 +161,9 @@ mod tests {
     use super::*;
     use crate::keyspace::testing::{key, no_index};
     use crate::keyspace::ttl::Ttl;
-    use crate::operation::{Get, Operation, Put, Step};
+    use crate::operation::{Get, Operation, Put, Reindex, ReindexMode, Step};
     use crate::resp::replies::Replies;
-    use crate::resp::testing::{lines, okays};
+    use crate::resp::testing::{lines, okays, page};
     use std::time::Duration;
 
     /// A small integer as a term.
@@ -262,6 +262,8 @@ mod tests {
         assert_eq!(requests.requeue_all(), 1);
         assert!(requests.in_flight.is_empty());
         assert_eq!(requests.write(), ["SET"]);
+        requests.in_flight.pop_front();
+        assert_eq!(requests.in_flight.bytes, 0);
     }
 
     #[test]
@@ -305,6 +307,50 @@ mod tests {
         requests.in_flight.pop_front();
         assert_eq!(requests.write(), ["SET", "GET"]);
         assert_eq!(requests.len(), 3);
+    }
+
+    #[test]
+    fn a_listing_starts_over_after_a_reset() {
+        let reindex = Reindex::new(0, Layout::Plain, ReindexMode::DryRun);
+        let mut requests = Requests::new(vec![Operation::Reindex(reindex)]);
+        let listed = key(&[&number(1)]).redis_key();
+        let listed = std::str::from_utf8(listed.as_bytes()).unwrap();
+        assert_eq!(requests.write(), ["SCAN"]);
+        let (request, _) = requests.in_flight.front().unwrap();
+        let replies = Replies::new(vec![page(0, &[listed])]);
+        assert!(matches!(request.operation.read(replies), Ok(Step::Again)));
+        requests.requeue_front();
+        assert_eq!(requests.write(), ["PTTL"]);
+        requests.requeue_all();
+        requests.backlog.reset();
+        assert_eq!(requests.write(), ["SCAN"]);
+    }
+
+    #[test]
+    fn bounds_are_exact() {
+        let mut requests = Requests::new(vec![get(1), get(2), get(3), get(4)]);
+        requests.in_flight.bytes = MAX_BYTES;
+        assert!(requests.write().is_empty());
+        requests.in_flight.bytes = MAX_BYTES - 1;
+        assert_eq!(requests.write(), ["GET"]);
+        let bytes = requests.in_flight.bytes + 1 - MAX_BYTES;
+        requests.in_flight.bytes = 0;
+        assert_eq!(requests.write_batch(bytes), ["GET"]);
+        assert_eq!(requests.write_batch(bytes + 1), ["GET", "GET"]);
+    }
+
+    #[test]
+    fn a_request_that_may_be_the_reason_for_a_loss_is_sent_alone() {
+        let mut requests = Requests::new(vec![get(1), get(2), get(3)]);
+        let mut suspect = requests.backlog.take(1).unwrap();
+        suspect.request.count_loss();
+        requests.backlog.requeue(suspect);
+        for remaining in [2, 1, 0] {
+            assert_eq!(requests.write(), ["GET"]);
+            assert!(requests.write().is_empty());
+            assert_eq!(requests.backlog.len(), remaining);
+            requests.in_flight.pop_front();
+        }
     }
 
     #[test]

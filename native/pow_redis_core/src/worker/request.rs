@@ -144,13 +144,14 @@ impl fmt::Debug for Request {
 
 #[cfg(test)]
 mod tests {
+    use super::super::quota::Quota;
     use super::*;
     use crate::operation::Ping;
     use crossbeam_channel::{Receiver, unbounded};
 
     fn request() -> (Request, Receiver<Result<Outcome, Error>>) {
         let (sender, receiver) = unbounded();
-        let reply = Box::new(move |outcome| sender.send(outcome).unwrap());
+        let reply = Box::new(move |outcome| drop(sender.send(outcome)));
         (
             Request::new(Operation::Ping(Ping), Instant::now(), reply),
             receiver,
@@ -177,9 +178,37 @@ mod tests {
     #[test]
     fn a_cancelled_request_sends_nothing() {
         let (request, answers) = request();
+        assert!(request.is_waiting());
         assert!(request.cancel_handle().cancel());
         assert!(!request.is_waiting());
         request.complete(Ok(Outcome::Done));
         assert!(answers.recv().is_err());
+    }
+
+    #[test]
+    fn a_discarded_request_sends_nothing() {
+        let (request, answers) = request();
+        request.discard();
+        assert!(answers.recv().is_err());
+    }
+
+    #[test]
+    fn returns_its_place_when_it_leaves_the_queue_and_its_bytes_at_the_end() {
+        let (places, bytes) = (Quota::new(1), Quota::new(10));
+        let (request, _answers) = request();
+        let mut request = request.with_shares(places.take(1).unwrap(), bytes.take(7).unwrap());
+        assert_eq!((places.taken(), bytes.taken()), (1, 7));
+        request.leave_queue();
+        assert_eq!((places.taken(), bytes.taken()), (0, 7));
+        request.complete(Ok(Outcome::Done));
+        assert_eq!(bytes.taken(), 0);
+    }
+
+    #[test]
+    fn counts_lost_connections() {
+        let (mut request, _answers) = request();
+        assert!(!request.is_suspect());
+        assert_eq!([request.count_loss(), request.count_loss()], [1, 2]);
+        assert!(request.is_suspect());
     }
 }

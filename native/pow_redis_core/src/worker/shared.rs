@@ -220,3 +220,117 @@ impl fmt::Debug for Shared {
         f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{LONG, connect, options, shared};
+    use super::*;
+    use crate::etf;
+    use crate::net::connection::Connection;
+    use crate::net::standalone::Standalone;
+    use crate::net::stream::Stream;
+    use crate::net::testing::FakeServer;
+    use crate::operation::records::Records;
+    use crossbeam_channel::Receiver;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    fn server() -> FakeServer {
+        FakeServer::start(|_| None)
+    }
+
+    fn fixture() -> (Arc<Shared>, Receiver<Event>) {
+        shared(options(&server()))
+    }
+
+    fn all(events: &Receiver<Event>) -> Vec<Event> {
+        events.try_iter().collect()
+    }
+
+    #[test]
+    fn reports_changes_and_knows_the_server() {
+        let server = server();
+        let (shared, events) = shared(options(&server));
+        let client = connect(&shared);
+        shared.connected(&client, false);
+        shared.connected(&client, true);
+        let version = client.version().map(str::to_owned);
+        assert!(version.is_some());
+        assert_eq!(
+            all(&events),
+            [Event::Connected {
+                version: version.clone()
+            }]
+        );
+        let info = shared.info(3, 4);
+        let address = format!("127.0.0.1:{}", server.port);
+        assert_eq!((info.server, info.version), (Some(address), version));
+        assert_eq!((info.connected, info.reconnects), (true, 1));
+        assert_eq!((info.queue, info.queue_bytes), (3, 4));
+        let error = Error::from(ErrorKind::Disconnected);
+        shared.failed(&error);
+        assert!(all(&events).is_empty(), "a worker is connected");
+        shared.availability.lost();
+        shared.availability.lost();
+        shared.failed(&error);
+        assert_eq!(all(&events), [Event::Disconnected(error)]);
+    }
+
+    #[test]
+    fn reports_once_that_the_server_does_not_tell_its_time() {
+        let server = server();
+        let (shared, events) = shared(options(&server));
+        let stream = Stream::open(&server.endpoint(), Instant::now() + LONG).unwrap();
+        let connection = Connection::over(stream);
+        let client = Standalone::new(server.endpoint(), connection);
+        let client = Client::Standalone(Box::new(client));
+        assert!(client.clock().is_local());
+        shared.connected(&client, false);
+        let expected = [Event::Connected { version: None }, Event::LocalClock];
+        assert_eq!(all(&events), expected);
+        shared.connected(&client, false);
+        assert!(all(&events).is_empty());
+    }
+
+    #[test]
+    fn is_down_after_the_timeout_of_a_call() {
+        for (timeout, is_down) in [(LONG, false), (Duration::ZERO, true)] {
+            let mut options = options(&server());
+            options.timeout = timeout;
+            let (shared, _events) = shared(options);
+            assert_eq!(shared.is_down(), is_down);
+            shared.availability.connected();
+            assert!(!shared.is_down());
+        }
+    }
+
+    #[test]
+    fn reports_invalid_values() {
+        let (shared, events) = fixture();
+        let records = |invalid| Outcome::Records {
+            records: Records::default(),
+            invalid,
+            repair: None,
+        };
+        let invalid = Outcome::Invalid(etf::check(b"").unwrap_err());
+        for outcome in [Outcome::Done, records(0), records(2), invalid] {
+            shared.report_invalid(&outcome);
+        }
+        assert_eq!(all(&events), [Event::Invalid(2), Event::Invalid(1)]);
+    }
+
+    #[test]
+    fn counts_calls_and_workers() {
+        let (shared, events) = fixture();
+        (0..3).for_each(|_| shared.count_call());
+        (0..2).for_each(|_| shared.worker_starts());
+        (0..2).for_each(|_| shared.worker_is_free(true));
+        shared.worker_is_free(false);
+        shared.worker_ended();
+        let info = shared.info(0, 0);
+        assert_eq!((info.calls, info.workers, shared.free_workers()), (3, 1, 1));
+        assert!(all(&events).is_empty());
+        shared.worker_ended();
+        assert_eq!(all(&events), [Event::Stopped]);
+    }
+}

@@ -90,7 +90,11 @@ impl Pattern {
     /// most members of an index set.
     pub fn accepts_part_count(&self, count: usize) -> bool {
         let own = 1 + self.parts.len();
-        count == own || (count > own && !self.is_proper())
+        if self.is_proper() {
+            count == own
+        } else {
+            count >= own
+        }
     }
 
     /// Whether a key matches, given the list of its parts after the namespace in canonical form.
