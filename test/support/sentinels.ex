@@ -111,16 +111,17 @@ defmodule PowRedisCache.Sentinels do
   def command(setup, sentinel, arguments) do
     with {:ok, client} <- RedisClient.connect(sentinel.port) do
       try do
-        if password = setup.options[:sentinel_password] do
-          RedisClient.command!(client, ["AUTH", password])
-        end
-
-        RedisClient.command(client, arguments)
+        # A sentinel that is just starting may close the connection.
+        with {:ok, _reply} <- log_in(client, setup.options[:sentinel_password]),
+             do: RedisClient.command(client, arguments)
       after
         RedisClient.close(client)
       end
     end
   end
+
+  defp log_in(_client, nil), do: {:ok, nil}
+  defp log_in(client, password), do: RedisClient.command(client, ["AUTH", password])
 
   @doc "Whether a replica is connected to its primary."
   def replicating?(node), do: RedisServer.info(node, "replication", "master_link_status") == "up"

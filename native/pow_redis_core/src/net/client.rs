@@ -120,6 +120,14 @@ impl Client {
         }
     }
 
+    /// Tells the watch which primary the sentinels have named.
+    pub(crate) fn tell(&self, watch: &PrimaryWatch) {
+        match self {
+            Self::Standalone(server) => server.tell(watch),
+            Self::Cluster(_) => {}
+        }
+    }
+
     /// The server's product and version, if it reports them.
     pub(crate) fn version(&self) -> Option<&str> {
         match self {

@@ -107,11 +107,19 @@ impl PrimaryWatch {
             latest.asked_at = Some(now);
         }
         let primary = newest_primary(&self.sentinels, &self.group, now + timeout)?;
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        self.config_epoch
-            .store(primary.config_epoch, Ordering::Release);
-        latest.primary = Some(primary);
+        self.note(primary);
         Ok(())
+    }
+
+    /// Notes that the sentinels named a primary, unless they have named another one since.
+    pub(super) fn note(&self, primary: Primary) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = latest.primary.as_ref();
+        if known.is_none_or(|known| known.config_epoch <= primary.config_epoch) {
+            self.config_epoch
+                .store(primary.config_epoch, Ordering::Release);
+            latest.primary = Some(primary);
+        }
     }
 }
 
@@ -137,6 +145,26 @@ mod tests {
             host: "10.0.0.1".to_owned(),
             port,
         }
+    }
+
+    #[test]
+    fn the_newest_primary_counts() {
+        let server = FakeServer::start(|_| None);
+        let mut config = ConnectConfig::for_endpoint(server.endpoint(), TIMEOUT);
+        config.topology = Topology::Sentinel {
+            sentinels: Vec::new(),
+            group: "group".to_owned(),
+        };
+        let watch = PrimaryWatch::new(&config).unwrap();
+        for (port, config_epoch) in [(1, 1), (2, 3), (3, 2)] {
+            watch.note(Primary {
+                address: address(port),
+                config_epoch,
+            });
+        }
+        assert!(watch.superseded(&address(1), 1) && watch.superseded(&address(3), 2));
+        assert!(!watch.superseded(&address(2), 1), "named again");
+        assert!(!watch.superseded(&address(4), 3), "in the same epoch");
     }
 
     fn config(sentinel: &FakeServer) -> ConnectConfig {

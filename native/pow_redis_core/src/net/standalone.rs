@@ -10,6 +10,7 @@ use super::endpoint::Endpoint;
 use super::fence::Fence;
 use super::patience::Patience;
 use super::primary_watch::PrimaryWatch;
+use super::sentinel::Primary;
 use crate::error::{Error, ErrorKind};
 
 /// The connection to one server, and the replies that have been received and not yet taken.
@@ -55,6 +56,17 @@ impl Standalone {
         let address = &self.endpoint.address;
         self.config_epoch
             .is_some_and(|epoch| watch.superseded(address, epoch))
+    }
+
+    /// Tells the watch which primary the sentinels have named, so that other connections leave an older one.
+    pub(super) fn tell(&self, watch: &PrimaryWatch) {
+        if let Some(config_epoch) = self.config_epoch {
+            let address = self.endpoint.address.clone();
+            watch.note(Primary {
+                address,
+                config_epoch,
+            });
+        }
     }
 
     /// The next reply. Replies are received a round at a time.

@@ -50,22 +50,23 @@ impl FakeServer {
     /// The same, behind a listener.
     pub(crate) fn serve(
         listener: TcpListener,
-        mut respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
+        respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
     ) -> Self {
-        Self::behind(listener, move |words| {
-            greeting(words).or_else(|| respond(words))
-        })
+        Self::behind(listener, greeting, respond)
     }
 
     /// A server that leaves all commands to `respond`.
     pub(super) fn scripted(
         respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
     ) -> Self {
-        Self::behind(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::behind(listener, |_| None, respond)
     }
 
+    /// What `greeting` does not reply to, `respond` does, which may hang.
     fn behind(
         listener: TcpListener,
+        greeting: fn(&[String]) -> Option<String>,
         respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
     ) -> Self {
         let port = listener.local_addr().unwrap().port();
@@ -82,7 +83,11 @@ impl FakeServer {
                     return;
                 }
                 let (respond, received) = (Arc::clone(&respond), Arc::clone(&received));
-                thread::spawn(move || serve(&stream.unwrap(), &respond, &received));
+                thread::spawn(move || {
+                    let reply =
+                        |words: &_| greeting(words).or_else(|| respond.lock().unwrap()(words));
+                    serve(&stream.unwrap(), reply, &received);
+                });
             }
         });
         server
@@ -115,7 +120,7 @@ impl Drop for FakeServer {
     }
 }
 
-fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Received) {
+fn serve(stream: &TcpStream, reply: impl Fn(&[String]) -> Option<String>, received: &Received) {
     stream.set_nodelay(true).unwrap();
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     while let Some(count) = lines.next() {
@@ -123,7 +128,7 @@ fn serve(stream: &TcpStream, respond: &Mutex<Respond>, received: &Received) {
         let packed: Vec<_> = lines.by_ref().take(2 * count).collect();
         let words: Vec<_> = packed.into_iter().skip(1).step_by(2).collect();
         received.lock().unwrap().push(words.clone());
-        let reply = respond.lock().unwrap()(&words);
+        let reply = reply(&words);
         if reply.as_deref() == Some(CLOSE) {
             return;
         }

@@ -227,6 +227,9 @@ impl Worker {
         match Connector::new(config, &self.fence).connect(now + config.timeout) {
             Ok(client) => {
                 self.shared.connected(&client, self.connected_before);
+                if let Some(watch) = &self.watch {
+                    client.tell(watch);
+                }
                 self.connection = Some(LiveConnection::new(client));
                 self.connected_before = true;
                 true
