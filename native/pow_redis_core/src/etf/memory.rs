@@ -151,13 +151,18 @@ mod tests {
             [&[116, 0, 0, 0, pairs][..], &pairs_bytes].concat()
         };
         let small = (1_i64 << 59) - 1;
-        let big = |value: i64| [&[110, 8, 0][..], &value.to_le_bytes()].concat();
+        let big = |value: i64| {
+            let sign = u8::from(value < 0);
+            [&[110, 8, sign][..], &value.unsigned_abs().to_le_bytes()].concat()
+        };
         for (name, bytes, words) in [
             ("nil", vec![106], 0),
             ("an atom", vec![119, 1, 97], 0),
             ("a small integer", vec![98, 127, 255, 255, 255], 0),
             ("the greatest small integer", big(small), 0),
             ("a bignum", big(small + 1), 2),
+            ("the least small integer", big(-small - 1), 0),
+            ("a negative bignum", big(-small - 2), 2),
             (
                 "a bignum of 9 bytes",
                 vec![110, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
