@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::keyspace::testing::{key, no_index};
     use crate::keyspace::ttl::Ttl;
-    use crate::operation::{Get, Operation, Put, Reindex, ReindexMode, Step};
+    use crate::operation::{Get, Operation, Put, Reindex, ReindexMode, ScanPosition, Step};
     use crate::resp::replies::Replies;
     use crate::resp::testing::{lines, okays, page};
     use std::time::Duration;
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_listing_starts_over_after_a_reset() {
-        let reindex = Reindex::new(0, Layout::Plain, ReindexMode::DryRun);
+        let reindex = Reindex::new(ScanPosition::default(), &no_index(), ReindexMode::DryRun);
         let mut requests = Requests::new(vec![Operation::Reindex(reindex)]);
         let listed = key(&[&number(1)]).redis_key();
         let listed = std::str::from_utf8(listed.as_bytes()).unwrap();

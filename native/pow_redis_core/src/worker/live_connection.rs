@@ -258,7 +258,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::net::testing::{FakeServer, array};
-    use crate::operation::{Operation, Ping};
+    use crate::operation::{Operation, Outcome, Ping};
     use crossbeam_channel::Receiver;
     use std::sync::Arc;
     use std::thread;
@@ -274,7 +274,6 @@ mod tests {
         shared: Arc<Shared>,
         watch: Option<Arc<PrimaryWatch>>,
         backlog: Backlog,
-        background: Background,
         live: LiveConnection,
     }
 
@@ -291,7 +290,6 @@ mod tests {
                 shared,
                 watch,
                 backlog: Backlog::default(),
-                background: Background::new(LONG),
                 live,
             }
         }
@@ -315,7 +313,6 @@ mod tests {
                 shared: &self.shared,
                 watch: self.watch.as_deref(),
                 backlog: &mut self.backlog,
-                background: &mut self.background,
             };
             serve(&mut self.live, &mut around)
         }

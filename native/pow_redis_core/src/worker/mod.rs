@@ -387,11 +387,11 @@ mod tests {
     use super::testing::*;
     use super::*;
     use crate::error::ServerCode;
-    use crate::keyspace::layout::Layout;
+    use crate::keyspace::testing::no_index;
     use crate::net::address::Address;
     use crate::net::endpoint::Endpoint;
     use crate::net::testing::{FakeServer, array};
-    use crate::operation::{Operation, Outcome, Ping, Reindex, ReindexMode};
+    use crate::operation::{Operation, Outcome, Ping, Reindex, ReindexMode, ScanPosition};
     use crate::options::Options;
     use crossbeam_channel::{Receiver, Sender, bounded};
     use std::thread;
@@ -452,7 +452,11 @@ mod tests {
     }
 
     fn listing() -> Operation {
-        Operation::Reindex(Reindex::new(0, Layout::Plain, ReindexMode::DryRun))
+        Operation::Reindex(Reindex::new(
+            ScanPosition::default(),
+            &no_index(),
+            ReindexMode::DryRun,
+        ))
     }
 
     fn failed_with(outcome: &Outcomes, kind: &ErrorKind) -> bool {

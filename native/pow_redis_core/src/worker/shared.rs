@@ -310,7 +310,6 @@ mod tests {
         let records = |invalid| Outcome::Records {
             records: Records::default(),
             invalid,
-            repair: None,
         };
         let invalid = Outcome::Invalid(etf::check(b"").unwrap_err());
         for outcome in [Outcome::Done, records(0), records(2), invalid] {

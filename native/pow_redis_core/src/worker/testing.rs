@@ -9,8 +9,7 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use super::request::Request;
 use super::shared::{Event, Shared};
 use crate::error::Error;
-use crate::keyspace::layout::Layout;
-use crate::keyspace::testing::key;
+use crate::keyspace::testing::{key, no_index};
 use crate::net::client::Client;
 use crate::net::config::Topology;
 use crate::net::fence::Fence;
@@ -32,12 +31,12 @@ pub(super) fn hang() -> ! {
 }
 
 pub(super) fn get(number: u8) -> Operation {
-    Operation::Get(Get::new(key(&[&[97, number]])))
+    Operation::Get(Get::new(key(&[&[97, number]]), &no_index()))
 }
 
 /// A write.
 pub(super) fn delete(number: u8) -> Operation {
-    Operation::Delete(Delete::new(&key(&[&[97, number]]), Layout::Plain))
+    Operation::Delete(Delete::new(&key(&[&[97, number]]), &no_index()))
 }
 
 /// A request, and the receiver of its outcome.
