@@ -325,7 +325,7 @@ defmodule PowRedisCache.Options do
   defp pattern_problem({pattern, position}) do
     problem =
       cond do
-        not Shape.list?(pattern) -> Shape.of(pattern)
+        pattern == [] or not Shape.list?(pattern) -> Shape.of(pattern)
         List.last(pattern) != :_ -> "a list that does not end with :_"
         length(pattern) > @max_parts -> "a list of more than #{@max_parts} parts"
         true -> pattern |> Enum.find(&(not pattern_part?(&1))) |> part_problem()

@@ -138,32 +138,6 @@ defmodule PowRedisCache.ClusterTest do
       assert {:error, error} = PowRedisCache.ping(config[:name])
       assert %{reason: :unauthenticated, code: "WRONGPASS"} = error
     end
-
-    test "rejects index: false, since no node can scan all keys", %{cluster: cluster} do
-      error =
-        assert_raise ArgumentError, ~r/:index|index: false/, fn ->
-          PowRedisCache.start_link(
-            name: unique_name(),
-            cluster: Cluster.urls(cluster),
-            index: false
-          )
-        end
-
-      assert Exception.message(error) =~ "cluster"
-    end
-
-    test "rejects reindex", %{config: config} do
-      assert_raise PowRedisCache.Error, ~r/cluster/, fn ->
-        PowRedisCache.reindex(name: config[:name])
-      end
-
-      message =
-        "reindex failed: not supported on a cluster: keys cannot be renamed across slots. Run it on a standalone server"
-
-      assert_raise Mix.Error, message, fn ->
-        Mix.Tasks.PowRedisCache.Reindex.run(["--name", inspect(config[:name])])
-      end
-    end
   end
 
   test "follows redirections on a cluster with TLS" do

@@ -67,7 +67,10 @@ defmodule PowRedisCache.InstanceTest do
 
     test "writes queued requests before it stops", %{config: config, server: server} do
       name = unique_name()
-      {:ok, owner} = PowRedisCache.start_link(name: name, url: RedisServer.url(server))
+
+      {:ok, owner} =
+        PowRedisCache.start_link(name: name, url: RedisServer.url(server), index: true)
+
       async = Keyword.merge(config, name: name, writes: :async)
       for i <- 1..2_000, do: PowRedisCache.put(async, {["i", i], i})
       :ok = GenServer.stop(owner)

@@ -3,6 +3,7 @@ defmodule PowRedisCache.OptionsTest do
 
   alias PowRedisCache.Options
 
+  @index "expected :index to be :sessions, true, false or a list of patterns like [:_, :user, :_, :session, :_]"
   @wrong [
     {[url: 6379],
      "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", or a function, got: an integer"},
@@ -32,8 +33,6 @@ defmodule PowRedisCache.OptionsTest do
      "expected :cluster to be a list of URLs like \"redis://localhost:6379\", got: an improper list"},
     {[cluster: ["redis://h"], url: "redis://h"],
      "expected one of :url, :sentinel and :cluster, got: [:url, :cluster]"},
-    {[cluster: ["redis://h"], index: false],
-     "expected :index to be true with :cluster: without the index, all/2 would have to scan all nodes"},
     {[username: 1], "expected :username to be a string or a function, got: an integer"},
     {[password: :s3cret], "expected :password to be a string or a function, got: an atom"},
     {[password: ~c"s3cret"], "expected :password to be a string or a function, got: a charlist"},
@@ -57,7 +56,19 @@ defmodule PowRedisCache.OptionsTest do
     {[max_queue_bytes: 0], "expected :max_queue_bytes to be a positive integer, got: 0"},
     {[timeout: :infinity], "expected :timeout to be a positive integer, got: :infinity"},
     {[connect_timeout: -1], "expected :connect_timeout to be a positive integer, got: -1"},
-    {[index: nil], "expected :index to be true or false, got: nil"},
+    {[index: nil], "#{@index}, got: nil"},
+    {[index: :all], "#{@index}, got: an atom"},
+    {[index: [:_, :user]], "#{@index}, got: a list in which element 1 is an atom"},
+    {[index: []], "#{@index}, got: an empty list"},
+    {[index: [[:_], [:_, :user]]],
+     "#{@index}, got: a list in which element 2 is a list that does not end with :_"},
+    {[index: [[]]], "#{@index}, got: a list in which element 1 is an empty list"},
+    {[index: [[:"$1", :_]]],
+     "#{@index}, got: a list in which element 1 is a list with the variable :\"$1\""},
+    {[index: [[{:user, :_}, :_]]],
+     "#{@index}, got: a list in which element 1 is a list with a tuple with 2 elements instead of an atom, a string or a number"},
+    {[index: [List.duplicate(:_, 65)]],
+     "#{@index}, got: a list in which element 1 is a list of more than 64 parts"},
     {[writes: :later], "expected :writes to be :sync or :async, got: :later"},
     {[decode: true], "expected :decode to be :checked or :safe, got: true"},
     {[default_ttl: 0],
@@ -101,7 +112,7 @@ defmodule PowRedisCache.OptionsTest do
              max_queue_bytes: 67_108_864,
              timeout: 5_000,
              connect_timeout: 5_000,
-             index: true,
+             index: :sessions,
              writes: :sync,
              decode: :checked,
              default_ttl: nil

@@ -182,9 +182,18 @@ defmodule PowRedisCache.Cluster do
       RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_state") == "ok" and
         RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_slots_ok") == "#{@slots}" and
         RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_known_nodes") == "6" and
+        knows_replicas?(node) and
         (RedisServer.info(node, "replication", "connected_slaves") == "1" or
            RedisServer.info(node, "replication", "master_link_status") == "up")
     end)
+  end
+
+  # A new replica is a primary without slots to nodes that have not heard of it.
+  defp knows_replicas?(node) do
+    case RedisServer.command(node, ["CLUSTER", "NODES"]) do
+      {:ok, nodes} -> nodes |> String.split("\n") |> Enum.count(&(&1 =~ "slave")) == 3
+      {:error, _reason} -> false
+    end
   end
 
   defp sees_owner?({:ok, ranges}, slot, owner) do

@@ -41,7 +41,7 @@ defmodule PowRedisCache.Doctor.PermissionsTest do
       assert detail(checks, "permissions") == "ann may not run SET, ZADD"
 
       assert advice(checks, "permissions") ==
-               "Run on the server: `ACL SETUSER ann +del +exists +get +pexpire +ping +pttl +renamenx " <>
+               "Run on the server: `ACL SETUSER ann +del +get +pexpire +ping +pttl +renamenx " <>
                  "+scan +set +time +zadd +zrem +zremrangebyscore +zscan +zscore +client|info " <>
                  "+client|kill +echo +info`"
 
