@@ -29,7 +29,7 @@ defmodule PowRedisCache.RefusedWritesTest do
     end
 
     test "calls fail at once if the sentinels name the same primary, and it is kept" do
-      {old, sentinel, config} = start_refusing!(@misconf)
+      {old, sentinel, config} = start_refusing!(@misconf, pool_size: 1)
       assert PowRedisCache.get(config, "key") == :not_found
       asked = FakeSentinel.asked(sentinel)
       connections = FakeServer.connections(old)
@@ -41,7 +41,7 @@ defmodule PowRedisCache.RefusedWritesTest do
     end
 
     test "calls fail at once if no sentinel can be reached, and the primary is kept" do
-      {old, sentinel, config} = start_refusing!(@misconf)
+      {old, sentinel, config} = start_refusing!(@misconf, pool_size: 1)
       assert PowRedisCache.get(config, "key") == :not_found
       connections = FakeServer.connections(old)
 
@@ -85,7 +85,7 @@ defmodule PowRedisCache.RefusedWritesTest do
   end
 
   # A primary that refuses writes with this message, a sentinel that names it, and an instance.
-  defp start_refusing!(message) do
+  defp start_refusing!(message, options \\ []) do
     primary =
       FakeServer.start!(
         serve: fn
@@ -95,7 +95,7 @@ defmodule PowRedisCache.RefusedWritesTest do
       )
 
     sentinel = FakeSentinel.start!(primary)
-    {primary, sentinel, start(sentinel)}
+    {primary, sentinel, start(sentinel, options)}
   end
 
   defp start(sentinel, options \\ []) do
