@@ -45,9 +45,8 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
   end
 
   def check("index", keyspace_stats) do
-    detail =
-      "#{keyspace_stats.sets} sets with #{keyspace_stats.members} members" <>
-        unused(keyspace_stats.unused_sets)
+    detail = "#{keyspace_stats.sets} sets with #{keyspace_stats.members} members"
+    unused = unused(keyspace_stats.unused_sets)
 
     problems =
       [
@@ -59,10 +58,10 @@ defmodule PowRedisCache.Doctor.KeyspaceStats do
 
     case problems do
       [] ->
-        {:ok, "#{detail}, #{keyspace_stats.expired} of them expired"}
+        {:ok, "#{detail}, #{keyspace_stats.expired} of them expired#{unused}"}
 
       _ ->
-        {:warning, "#{detail}: #{Enum.map_join(problems, ", ", &elem(&1, 1))}",
+        {:warning, "#{detail}: #{Enum.map_join(problems, ", ", &elem(&1, 1))}#{unused}",
          [stale(keyspace_stats), expires_early(keyspace_stats)]
          |> Enum.reject(&is_nil/1)
          |> Enum.join(" ")}

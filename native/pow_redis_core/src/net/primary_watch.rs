@@ -18,7 +18,7 @@ use crate::error::Error;
 
 /// How often the sentinels are asked.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// They are asked at most once in this time.
+/// They are asked for requests at most once in this time.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long asking all of them may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,7 +38,8 @@ pub(crate) struct PrimaryWatch {
 #[derive(Debug, Default)]
 struct Latest {
     primary: Option<Primary>,
-    asked_at: Option<Instant>,
+    /// When they were last asked for a request.
+    asked_now_at: Option<Instant>,
 }
 
 impl PrimaryWatch {
@@ -92,21 +93,23 @@ impl PrimaryWatch {
         primary.is_some_and(|primary| primary.config_epoch > epoch && primary.address != *address)
     }
 
-    /// Asks the sentinels now, unless they have just been asked.
+    /// Asks the sentinels for a request, unless they have just been asked for another.
     pub(crate) fn ask_now(&self) -> Result<(), Error> {
+        let now = Instant::now();
+        {
+            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = latest.asked_now_at;
+            if last.is_some_and(|at| now < at + MIN_INTERVAL) {
+                return Ok(());
+            }
+            latest.asked_now_at = Some(now);
+        }
         self.ask(URGENT_TIMEOUT)
     }
 
     fn ask(&self, timeout: Duration) -> Result<(), Error> {
-        let now = Instant::now();
-        {
-            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            if latest.asked_at.is_some_and(|at| now < at + MIN_INTERVAL) {
-                return Ok(());
-            }
-            latest.asked_at = Some(now);
-        }
-        let primary = newest_primary(&self.sentinels, &self.group, now + timeout)?;
+        let deadline = Instant::now() + timeout;
+        let primary = newest_primary(&self.sentinels, &self.group, deadline)?;
         self.note(primary);
         Ok(())
     }
@@ -199,13 +202,14 @@ mod tests {
     fn sentinels_are_not_asked_again_at_once() {
         let sentinel = sentinel(&Arc::new(Mutex::new((2, 5))));
         let watch = PrimaryWatch::new(&config(&sentinel)).unwrap();
+        watch.ask(TIMEOUT).unwrap();
         for _ in 0..3 {
             watch.ask_now().unwrap();
         }
-        assert_eq!(sentinel.received("SENTINEL"), 1);
-        watch.latest.lock().unwrap().asked_at = Some(Instant::now() - MIN_INTERVAL);
+        assert_eq!(sentinel.received("SENTINEL"), 2, "once for a request");
+        watch.latest.lock().unwrap().asked_now_at = Some(Instant::now() - MIN_INTERVAL);
         watch.ask_now().unwrap();
-        assert_eq!(sentinel.received("SENTINEL"), 2);
+        assert_eq!(sentinel.received("SENTINEL"), 3);
     }
 
     #[test]
@@ -217,7 +221,7 @@ mod tests {
             watch
         };
         wait_until(|| {
-            watch.latest.lock().unwrap().asked_at = None;
+            watch.latest.lock().unwrap().asked_now_at = None;
             watch.ask_now().is_err()
         });
         assert!(watch.superseded(&address(1), 4));
