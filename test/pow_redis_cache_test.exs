@@ -372,7 +372,7 @@ defmodule PowRedisCacheTest do
       assert Enum.count(lines, &(&1 =~ "_index:" <> namespace)) == 4
     end
 
-    test "gets its TTL back at most a second after a put", context do
+    test "gets its TTL back with the next put", context do
       %{config: config, pow_store: pow_store, client: client, namespace: ns} = context
       set = PowGuideStore.index_set(pow_store, [ns])
 
@@ -382,9 +382,7 @@ defmodule PowRedisCacheTest do
         RedisClient.command!(client, String.split(command))
         PowRedisCache.put(config, {"k2", 2})
 
-        Wait.until(fn ->
-          RedisClient.command!(client, ["PTTL", set]) > config[:ttl]
-        end)
+        assert RedisClient.command!(client, ["PTTL", set]) > config[:ttl]
       end
     end
   end

@@ -6,7 +6,7 @@ defmodule PowRedisCache.MatchTest do
 
   @keys 40
   @patterns 100
-  @rounds 52
+  @rounds 26
 
   setup do
     seed = ExUnit.configuration()[:seed]
@@ -15,9 +15,9 @@ defmodule PowRedisCache.MatchTest do
   end
 
   # Each case is a pattern matched against the keys of its round.
-  for index <- [true, false] do
+  for index <- [true, false, :sessions, [[:_], [:_, :_], [:user, :_, :_], [:a, :_]]] do
     @tag instance: [index: index]
-    test "all/2 matches like :ets with index: #{index}", context do
+    test "all/2 matches like :ets with index: #{inspect(index)}", context do
       cases =
         for round <- 1..Cases.count(@rounds) do
           config = Keyword.put(context.config, :namespace, {context.namespace, round})
@@ -27,12 +27,13 @@ defmodule PowRedisCache.MatchTest do
           @patterns
         end
 
-      assert Enum.sum(cases) >= Cases.count(5_000)
+      assert Enum.sum(cases) >= Cases.count(2_500)
     end
   end
 
   # A third of the records were written by Pow's example backend on Erlang/OTP 25.
   defp records(context, config) do
+    # Without index sets, v1 writes the same keys.
     version = if context.instance[:index], do: 2, else: 1
     pow_store = %{context.pow_store | otp: 25, version: version}
     keys = for _ <- 1..@keys, do: Terms.key()

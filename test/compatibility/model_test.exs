@@ -9,9 +9,9 @@ defmodule PowRedisCache.ModelTest do
   # Redis's clock for expiry may lag a little.
   @slack 20
 
-  for index <- [true, false] do
+  for index <- [true, false, [[:user, :_, :session, :_], [:user, :_]]] do
     @tag instance: [index: index, timeout: 10_000]
-    test "behaves like a map with expiry, with index: #{index}", %{config: config} do
+    test "behaves like a map with expiry, with index: #{inspect(index)}", %{config: config} do
       seed = ExUnit.configuration()[:seed]
       :rand.seed(:exsss, {seed, 3, 4})
 
