@@ -38,7 +38,7 @@ defmodule PowRedisCache.DocumentsTest do
     test "shows options with their defaults" do
       [configuration] = Regex.run(~r/## Configuration\n.*?\n## /s, @readme)
       rows = Regex.scan(~r/^\| `:(\w+)` \| `(.+?)` \|/m, configuration)
-      assert length(rows) == 5
+      assert length(rows) == 6
       options = PowRedisCache.Options.validate!([])
 
       for [_, name, default] <- rows do
