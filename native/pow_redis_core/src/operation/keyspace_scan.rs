@@ -196,3 +196,120 @@ impl NodePage {
         Ok(redis_keys)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use redis::Value;
+    use std::time::Duration;
+
+    /// What a node reports: primaries, each with its slots.
+    fn view(primaries: &[(&str, &str)]) -> Value {
+        let lines = primaries
+            .iter()
+            .map(|(id, slots)| format!("{id} 127.0.0.1:1@2 master - 0 0 1 connected {slots}\n"));
+        bulk(lines.collect::<String>())
+    }
+
+    const SETTLED: [(&str, &str); 2] = [("a", "0-9"), ("b", "10-19")];
+    const MOVING: [(&str, &str); 2] = [("a", "0-9 [5->-b]"), ("b", "10-19")];
+    const MOVED: [(&str, &str); 2] = [("a", "0-4 6-9"), ("b", "5 10-19")];
+    const REPLACED: [(&str, &str); 2] = [("a", "0-9"), ("c", "10-19")];
+
+    fn written(scan: &KeyspaceScan) -> Vec<String> {
+        let mut commands = Commands::new();
+        scan.write(&mut WriteContext {
+            commands: &mut commands,
+            now_ms: NOW_MS,
+            round_trip: Duration::ZERO,
+        });
+        lines(commands.as_bytes())
+    }
+
+    fn read(scan: &mut KeyspaceScan, replies: Vec<Value>) -> Vec<Vec<u8>> {
+        scan.read(&mut Replies::new(replies)).unwrap()
+    }
+
+    fn page_at(cursor: u64) -> String {
+        format!("SCAN {cursor} MATCH n:* COUNT 512 TYPE string")
+    }
+
+    /// A cluster's scan before its first pass.
+    fn on_cluster(primaries: &[(&str, &str)]) -> KeyspaceScan {
+        let mut scan = KeyspaceScan::new(b"n:*".to_vec(), true);
+        assert_eq!(written(&scan), ["CLUSTER NODES"]);
+        read(&mut scan, vec![view(primaries)]);
+        assert_eq!(written(&scan), ["CLUSTER NODES"; 2]);
+        scan
+    }
+
+    /// Runs a pass of one page a node, then checks it. Both nodes report the same.
+    fn pass(scan: &mut KeyspaceScan, after: &[(&str, &str)]) {
+        assert_eq!(written(scan), [page_at(0), page_at(0)]);
+        read(scan, vec![page(0, &[]), page(0, &[])]);
+        assert_eq!(written(scan), ["CLUSTER NODES"; 2]);
+        read(scan, vec![view(after), view(after)]);
+    }
+
+    #[test]
+    fn scans_one_server_without_asking_for_nodes() {
+        let mut scan = KeyspaceScan::new(b"n:*".to_vec(), false);
+        assert_eq!(written(&scan), [page_at(0)]);
+        assert!(scan.has_more() && !scan.is_continuing());
+        assert_eq!(read(&mut scan, vec![page(7, &["n:1"])]), [b"n:1"]);
+        assert!(scan.is_continuing());
+        assert_eq!(written(&scan), [page_at(7)]);
+        assert_eq!(read(&mut scan, vec![page(0, &["n:2"])]), [b"n:2"]);
+        assert!(!scan.has_more() && written(&scan).is_empty());
+    }
+
+    #[test]
+    fn scans_the_primaries_side_by_side() {
+        let mut scan = on_cluster(&SETTLED);
+        read(&mut scan, vec![view(&SETTLED), view(&SETTLED)]);
+        assert_eq!(written(&scan), [page_at(0), page_at(0)]);
+        let keys = read(&mut scan, vec![page(3, &["n:1"]), page(0, &["n:2"])]);
+        assert_eq!(keys, [b"n:1", b"n:2"]);
+        assert_eq!(written(&scan), [page_at(3)], "of the first node");
+        read(&mut scan, vec![page(0, &[])]);
+        assert_eq!(written(&scan), ["CLUSTER NODES"; 2]);
+        read(&mut scan, vec![view(&SETTLED), view(&SETTLED)]);
+        assert!(!scan.has_more());
+    }
+
+    #[test]
+    fn a_second_pass_follows_if_slots_move() {
+        for (before, after, passes) in [
+            (SETTLED, SETTLED, 1),
+            (MOVING, MOVING, 2),
+            (SETTLED, MOVING, 2),
+            (SETTLED, MOVED, 2),
+            (MOVING, MOVED, 2),
+        ] {
+            let mut scan = on_cluster(&before);
+            read(&mut scan, vec![view(&before), view(&before)]);
+            for number in 1..=passes {
+                assert!(scan.has_more(), "{before:?} {after:?} {number}");
+                pass(&mut scan, &after);
+            }
+            assert!(!scan.has_more(), "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn another_pass_follows_if_a_primary_was_replaced() {
+        let mut scan = on_cluster(&SETTLED);
+        read(&mut scan, vec![view(&SETTLED), view(&SETTLED)]);
+        pass(&mut scan, &MOVED);
+        pass(&mut scan, &REPLACED);
+        pass(&mut scan, &REPLACED);
+        assert!(!scan.has_more());
+    }
+
+    #[test]
+    fn a_cluster_without_primaries_is_an_error() {
+        let mut scan = KeyspaceScan::new(b"n:*".to_vec(), true);
+        assert!(scan.read(&mut Replies::new(vec![view(&[])])).is_err());
+    }
+}

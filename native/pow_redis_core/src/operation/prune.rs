@@ -68,3 +68,73 @@ impl Prune {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Operation;
+    use super::super::testing::*;
+    use super::*;
+    use crate::keyspace::index::Index;
+
+    fn prune(mode: ReindexMode) -> Driver {
+        let index = Index::Patterns(vec![index_pattern(&[ANY, ATOM_A, ANY])]);
+        let layout = Arc::new(Layout::standalone(index));
+        Driver::new(Operation::Prune(Prune::new(
+            ScanPosition::default(),
+            &layout,
+            mode,
+        )))
+    }
+
+    fn sets() -> [String; 4] {
+        [
+            format!("_index:{N}"),
+            format!("_index:{N}:{ONE}:{A}"),
+            "_index:another app's".to_owned(),
+            "a set".to_owned(),
+        ]
+    }
+
+    fn scanned() -> redis::Value {
+        let sets = sets();
+        page(9, &sets.each_ref().map(String::as_str))
+    }
+
+    fn pruned(outcome: Outcome) -> (u64, Option<u64>) {
+        match outcome {
+            Outcome::Page(page) => (page.pruned, page.next.map(|next| next.cursor)),
+            _ => panic!("{outcome:?}"),
+        }
+    }
+
+    #[test]
+    fn deletes_the_sets_that_no_pattern_names() {
+        let mut driver = prune(ReindexMode::Write);
+        let scan = ["SCAN 0 COUNT 512 TYPE zset"];
+        assert_eq!(driver.write(), scan);
+        driver.again(vec![scanned()]);
+        assert_eq!(driver.write(), [format!("DEL _index:{N}")]);
+        driver.operation.reset();
+        assert_eq!(driver.write(), scan, "on another connection");
+        driver.again(vec![scanned()]);
+        assert_eq!(pruned(driver.done(okays(1))), (1, Some(9)));
+    }
+
+    #[test]
+    fn a_dry_run_only_counts() {
+        let mut driver = prune(ReindexMode::DryRun);
+        assert_eq!(pruned(driver.done(vec![scanned()])), (1, Some(9)));
+        let mut driver = prune(ReindexMode::Write);
+        assert_eq!(pruned(driver.done(vec![page(0, &["a set"])])), (0, None));
+    }
+
+    #[test]
+    fn fails_on_an_error_reply() {
+        let mut driver = prune(ReindexMode::Write);
+        driver.again(vec![scanned()]);
+        assert_eq!(
+            driver.fails_with(vec![error("NOPERM no")]),
+            "redis returned NOPERM"
+        );
+    }
+}

@@ -167,3 +167,147 @@ impl Rename {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::resp::commands::Commands;
+    use redis::Value;
+    use std::time::Duration;
+
+    const MINUTE: i64 = 60_000;
+
+    /// The rename of the legacy key `[a]`.
+    fn rename() -> RenameAcrossSlots {
+        let stored = format!("{N}:{LEGACY_A}");
+        let keys = [ReindexKey::from_redis_key(stored.as_bytes()).unwrap()];
+        RenameAcrossSlots::new(&keys).unwrap()
+    }
+
+    fn written(renames: &RenameAcrossSlots) -> Vec<String> {
+        let mut commands = Commands::new();
+        renames.write(&mut WriteContext {
+            commands: &mut commands,
+            now_ms: NOW_MS,
+            round_trip: Duration::ZERO,
+        });
+        lines(commands.as_bytes())
+    }
+
+    /// Reads the replies of each round. Returns the number of renamed keys after the last.
+    fn run(renames: &mut RenameAcrossSlots, rounds: Vec<Vec<Value>>) -> Option<u64> {
+        let last = rounds.len() - 1;
+        for (number, replies) in rounds.into_iter().enumerate() {
+            let renamed = renames.read(&mut Replies::new(replies)).unwrap();
+            if number == last {
+                return renamed;
+            }
+            assert_eq!(renamed, None, "round {number}");
+        }
+        None
+    }
+
+    /// Rounds up to the comparison: the legacy key has a minute, and both have these values then.
+    fn copied(ttl_ms: i64, legacy: Value, canonical: Value) -> Vec<Vec<Value>> {
+        vec![
+            vec![bulk(VALUE), Value::Int(ttl_ms)],
+            vec![Value::Okay],
+            vec![legacy, canonical],
+        ]
+    }
+
+    #[test]
+    fn copies_confirms_and_then_deletes() {
+        let mut renames = rename();
+        let (legacy, canonical) = (format!("{N}:{LEGACY_A}"), format!("{N}:{A}"));
+        let rounds = [
+            (
+                vec![format!("GET {legacy}"), format!("PTTL {legacy}")],
+                vec![bulk(VALUE), Value::Int(MINUTE)],
+            ),
+            (
+                vec![format!("SET {canonical} \\x83a\\x07 PX 10000 NX")],
+                vec![Value::Okay],
+            ),
+            (
+                vec![format!("GET {legacy}"), format!("GET {canonical}")],
+                vec![bulk(VALUE), bulk(VALUE)],
+            ),
+            (
+                vec![
+                    format!("PEXPIRE {canonical} 60000 GT"),
+                    format!("PTTL {canonical}"),
+                ],
+                vec![Value::Int(1), Value::Int(MINUTE)],
+            ),
+        ];
+        for (commands, replies) in rounds {
+            assert_eq!(written(&renames), commands);
+            assert_eq!(written(&renames), commands, "written again");
+            assert_eq!(renames.read(&mut Replies::new(replies)), Ok(None));
+        }
+        assert_eq!(
+            written(&renames),
+            [
+                format!("DEL {legacy}"),
+                format!("ZREM _index:{N} {LEGACY_A}")
+            ]
+        );
+        assert_eq!(
+            renames.read(&mut Replies::new(vec![Value::Int(1); 2])),
+            Ok(Some(1))
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_deleted_meanwhile_stays_deleted() {
+        let gone = vec![vec![Value::Nil, Value::Int(-2)]];
+        assert_eq!(run(&mut rename(), gone), Some(0));
+        // After it was read: the copy expires.
+        let deleted = copied(MINUTE, Value::Nil, bulk(VALUE));
+        assert_eq!(run(&mut rename(), deleted), Some(0));
+        let changed = copied(MINUTE, bulk(FUNCTION), bulk(VALUE));
+        assert_eq!(run(&mut rename(), changed), Some(0));
+        let canonical_deleted = copied(MINUTE, bulk(VALUE), Value::Nil);
+        assert_eq!(run(&mut rename(), canonical_deleted), Some(0));
+    }
+
+    #[test]
+    fn only_a_copy_that_lives_long_enough_replaces_the_key() {
+        for (ttl_ms, is_longer, left_ms, is_confirmed) in [
+            (MINUTE, 1, MINUTE, true),
+            // It has expired, or was made by a run that was interrupted and may still expire.
+            (MINUTE, 0, -2, false),
+            (MINUTE, 0, UNCONFIRMED_MS - 1, false),
+            // It has no TTL, or a longer one.
+            (MINUTE, 0, -1, true),
+            (MINUTE, 0, MINUTE + 1, true),
+            // The key itself expires sooner.
+            (1_000, 0, 900, true),
+        ] {
+            let mut renames = rename();
+            run(&mut renames, copied(ttl_ms, bulk(VALUE), bulk(VALUE)));
+            let replies = vec![Value::Int(is_longer), Value::Int(left_ms)];
+            let renamed = renames.read(&mut Replies::new(replies)).unwrap();
+            let expected = if is_confirmed { None } else { Some(0) };
+            assert_eq!(renamed, expected, "{ttl_ms} {is_longer} {left_ms}");
+        }
+    }
+
+    #[test]
+    fn a_newer_value_stays() {
+        let mut renames = rename();
+        run(&mut renames, copied(MINUTE, bulk(VALUE), bulk(FUNCTION)));
+        assert_eq!(written(&renames), [format!("PTTL {N}:{A}")]);
+        let replies = vec![Value::Int(5)];
+        assert_eq!(renames.read(&mut Replies::new(replies)), Ok(None));
+        assert_eq!(written(&renames)[0], format!("DEL {N}:{LEGACY_A}"));
+    }
+
+    #[test]
+    fn keys_in_canonical_form_are_not_renamed() {
+        let keys = [ReindexKey::from_redis_key(format!("{N}:{A}").as_bytes()).unwrap()];
+        assert!(RenameAcrossSlots::new(&keys).is_none());
+    }
+}

@@ -159,3 +159,96 @@ impl PageScan {
         done as f64 / primaries().count() as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::resp::commands::Commands;
+    use redis::Value;
+    use std::time::Duration;
+
+    fn position(node: &str, cursor: u64) -> ScanPosition {
+        ScanPosition {
+            node: Some(node.as_bytes().to_vec()),
+            cursor,
+        }
+    }
+
+    fn view(primaries: &[&str]) -> Value {
+        let lines = primaries
+            .iter()
+            .map(|id| format!("{id} 127.0.0.1:1@2 master - 0 0 1 connected 0-9\n"));
+        bulk(lines.collect::<String>())
+    }
+
+    fn written(scan: &PageScan) -> Vec<String> {
+        let mut commands = Commands::new();
+        scan.write(&mut WriteContext {
+            commands: &mut commands,
+            now_ms: NOW_MS,
+            round_trip: Duration::ZERO,
+        });
+        lines(commands.as_bytes())
+    }
+
+    /// The position of the page after the one at `position`, whose cursor the node returns, and the fraction.
+    fn next(
+        position: ScanPosition,
+        primaries: &[&str],
+        cursor: u64,
+    ) -> (Option<ScanPosition>, f64) {
+        let mut scan = PageScan::new(position, "string", true);
+        assert_eq!(written(&scan), ["CLUSTER NODES"]);
+        let mut replies = Replies::new(vec![view(primaries)]);
+        assert_eq!(scan.read(&mut replies), Ok(None));
+        let mut replies = Replies::new(vec![page(cursor, &["key"])]);
+        assert_eq!(scan.read(&mut replies), Ok(Some(vec![b"key".to_vec()])));
+        let page = scan.page();
+        (page.next, page.fraction)
+    }
+
+    #[test]
+    fn goes_from_primary_to_primary() {
+        let primaries = ["a", "b", "c", "d"];
+        let start = ScanPosition::default();
+        assert_eq!(
+            next(start.clone(), &primaries, 5),
+            (Some(position("a", 5)), 0.0)
+        );
+        assert_eq!(next(start, &primaries, 0), (Some(position("b", 0)), 0.25));
+        assert_eq!(
+            next(position("c", 7), &primaries, 8),
+            (Some(position("c", 8)), 0.5)
+        );
+        assert_eq!(next(position("d", 7), &primaries, 0), (None, 1.0));
+        // A primary that is none any more.
+        assert_eq!(
+            next(position("bb", 7), &primaries, 0),
+            (Some(position("d", 0)), 0.75)
+        );
+    }
+
+    #[test]
+    fn the_slots_are_told_apart() {
+        let slots = |view: Value| {
+            let mut scan = PageScan::new(ScanPosition::default(), "string", true);
+            scan.read(&mut Replies::new(vec![view])).unwrap();
+            scan.page().slots
+        };
+        assert_eq!(slots(view(&["a"])), slots(view(&["a"])));
+        assert_ne!(slots(view(&["a"])), slots(view(&["b"])));
+    }
+
+    #[test]
+    fn the_cursor_shows_the_progress_on_one_server() {
+        for (cursor, fraction) in [(1 << 63, 0.0), (1, 0.5), (2, 0.25), (3, 0.75), (0, 1.0)] {
+            let mut scan = PageScan::new(ScanPosition::default(), "zset", false);
+            assert_eq!(written(&scan), ["SCAN 0 COUNT 512 TYPE zset"]);
+            scan.read(&mut Replies::new(vec![page(cursor, &[])]))
+                .unwrap();
+            let found = scan.page().fraction;
+            assert!((found - fraction).abs() < 1e-6, "{cursor}: {found}");
+        }
+    }
+}
