@@ -181,7 +181,7 @@ defmodule PowRedisCache.FaultsTest do
       name = unique_name()
 
       start_supervised!(
-        {PowRedisCache, name: name, url: FakeServer.url(fake_server), pool_size: 1}
+        {PowRedisCache, name: name, url: FakeServer.url(fake_server), pool_size: 1, index: true}
       )
 
       assert PowRedisCache.put([name: name, ttl: 1_000], {["a", "key"], 1}) == :ok

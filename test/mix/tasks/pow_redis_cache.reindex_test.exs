@@ -45,7 +45,10 @@ defmodule PowRedisCache.ReindexTaskTest do
   # Returns the number of indexed keys when the task was killed.
   defp kill_in_the_middle(context) do
     delete_index(context)
-    {program, arguments} = command(context, ["--url", RedisServer.url(context.server)])
+
+    {program, arguments} =
+      command(context, ["--url", RedisServer.url(context.server), "--every-prefix"])
+
     task = Processes.start!(program, arguments, Path.join(context.app, "output"))
     Wait.until(fn -> indexed(context) > 1_000 end)
     # Pauses its writes, so that it has not finished when it is killed.
@@ -67,7 +70,9 @@ defmodule PowRedisCache.ReindexTaskTest do
 
     output =
       capture_io(:stderr, fn ->
-        capture_io(fn -> Reindex.run(["--url", RedisServer.url(context.server)]) end)
+        capture_io(fn ->
+          Reindex.run(["--url", RedisServer.url(context.server), "--every-prefix"])
+        end)
       end)
 
     Task.await(cutter, 60_000)
@@ -77,7 +82,10 @@ defmodule PowRedisCache.ReindexTaskTest do
   describe "with --url" do
     test "indexes the keys, with output that fits a log", context do
       write(context, 1..1_000)
-      assert {output, 0} = mix(context, ["--url", RedisServer.url(context.server)])
+
+      assert {output, 0} =
+               mix(context, ["--url", RedisServer.url(context.server), "--every-prefix"])
+
       refute output =~ "\r"
       assert output =~ ~r/^100 %  1,000 keys  [\d,]+\/s  took 00:\d\d$/m
       assert output =~ ~r/^Scanned 1000 keys: 1000 were indexed, 0 were renamed$/m
@@ -87,7 +95,7 @@ defmodule PowRedisCache.ReindexTaskTest do
     test "writes nothing with --dry-run", context do
       write(context, 1..10)
       url = RedisServer.url(context.server)
-      output = capture_io(fn -> Reindex.run(["--url", url, "--dry-run"]) end)
+      output = capture_io(fn -> Reindex.run(["--url", url, "--every-prefix", "--dry-run"]) end)
 
       assert output =~
                "Scanned 10 keys: 10 would be indexed, 0 would be renamed. Nothing was written\n"
@@ -113,7 +121,9 @@ defmodule PowRedisCache.ReindexTaskTest do
       # Tries again if the task finished before the kill.
       Wait.until(fn -> kill_in_the_middle(context) < total end)
 
-      assert {output, 0} = mix(context, ["--url", RedisServer.url(context.server)])
+      assert {output, 0} =
+               mix(context, ["--url", RedisServer.url(context.server), "--every-prefix"])
+
       assert output =~ "Scanned #{total} keys: "
       assert indexed(context) == total
       match = ["user", :_]
@@ -143,7 +153,7 @@ defmodule PowRedisCache.ReindexTaskTest do
       url = RedisServer.url(context.server)
 
       code = """
-      children = [{PowRedisCache, url: "#{url}/1"}, {PowRedisCache, name: App.Sessions, url: "#{url}"}]
+      children = [{PowRedisCache, url: "#{url}/1"}, {PowRedisCache, name: App.Sessions, url: "#{url}", index: true}]
       Supervisor.start_link(children, strategy: :one_for_one)
       """
 
