@@ -3,7 +3,7 @@ defmodule PowRedisCache.LimitsTest do
   # have the exact limits.
   use PowRedisCache.Case, async: true
 
-  import PowRedisCache.Diagnosis
+  import PowRedisCache.Diagnosis, only: [detail: 2]
 
   alias PowRedisCache.{Doctor, Error}
 

@@ -182,7 +182,7 @@ defmodule PowRedisCache.SentinelTest do
       assert {report.late, report.leftover} == {0, 0}
       assert PowRedisCache.info(config[:name]).server == "127.0.0.1:#{new.port}"
 
-      Sentinels.raise_down_after(sentinels)
+      Sentinels.await_settled(sentinels, old)
       checker = start_checker(Keyword.put(config, :namespace, "second"))
       old = RedisServer.start_again!(old)
       on_exit(fn -> RedisServer.stop(old) end)
@@ -218,7 +218,7 @@ defmodule PowRedisCache.SentinelTest do
       assert ConsistencyChecker.only_delayed?(report, took, 2_300)
       assert {report.late, report.leftover} == {0, 0}
 
-      Sentinels.raise_down_after(sentinels)
+      Sentinels.await_settled(sentinels, old)
       checker = start_checker(Keyword.put(config, :namespace, "second"))
       RedisServer.resume(old)
       Wait.until(fn -> Sentinels.replicating?(old) end)

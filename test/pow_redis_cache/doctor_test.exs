@@ -74,24 +74,6 @@ defmodule PowRedisCache.DoctorTest do
     end
   end
 
-  # The checks, and everything printed or inspected.
-  defp with_output(options) do
-    checks = Doctor.check(options)
-    result = if failed(checks) == [], do: :ok, else: :error
-    output = capture_io(fn -> assert Doctor.run(options) == result end)
-    {checks, output <> inspect(checks, limit: :infinity, printable_limit: :infinity)}
-  end
-
-  defp set(client, name, value) do
-    "OK" = RedisClient.command!(client, ["CONFIG", "SET", name, value])
-    :ok
-  end
-
-  defp line(info, field) do
-    [_, value] = Regex.run(~r/^#{field}:(\d+)/m, info)
-    value
-  end
-
   defp doctor_threads do
     Enum.count(File.ls!("/proc/self/task"), fn thread ->
       case File.read("/proc/self/task/#{thread}/comm") do

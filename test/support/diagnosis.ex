@@ -1,7 +1,33 @@
 defmodule PowRedisCache.Diagnosis do
-  @moduledoc "Reads the checks of a doctor's report."
+  @moduledoc "What the tests of the doctor share: servers to examine, and readers of its checks."
 
   import ExUnit.Assertions
+  import ExUnit.CaptureIO
+
+  alias PowRedisCache.{Doctor, FakeServer, RedisClient}
+
+  @doc "Returns the checks, and everything printed or inspected."
+  def with_output(options) do
+    checks = Doctor.check(options)
+    result = if failed(checks) == [], do: :ok, else: :error
+    output = capture_io(fn -> assert Doctor.run(options) == result end)
+    {checks, output <> inspect(checks, limit: :infinity, printable_limit: :infinity)}
+  end
+
+  @doc "Starts a server that gives a function the commands after the login."
+  def serve(function), do: FakeServer.start!([{:serve, function}], at: :login)
+
+  @doc "Sets a parameter of the server's configuration."
+  def set(client, name, value) do
+    "OK" = RedisClient.command!(client, ["CONFIG", "SET", name, value])
+    :ok
+  end
+
+  @doc "The number in a field of the reply to INFO."
+  def line(info, field) do
+    [_, value] = Regex.run(~r/^#{field}:(\d+)/m, info)
+    value
+  end
 
   @doc "The check with this name."
   def check(checks, name), do: Enum.find(checks, &(&1.name == name))

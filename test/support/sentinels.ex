@@ -67,15 +67,9 @@ defmodule PowRedisCache.Sentinels do
 
   @doc "The primary according to the sentinels, or `nil` while they disagree."
   def primary(setup) do
-    ports =
-      for sentinel <- setup.sentinels, Processes.alive?(sentinel.process), uniq: true do
-        arguments = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", setup.group]
-
-        with {:ok, [_host, port]} <- command(setup, sentinel, arguments),
-             do: String.to_integer(port)
-      end
-
-    with [port] <- ports, do: Enum.find(setup.nodes, &(&1.port == port)), else: (_ -> nil)
+    with [port] <- named_ports(setup),
+         do: Enum.find(setup.nodes, &(&1.port == port)),
+         else: (_ -> nil)
   end
 
   def replicas(setup) do
@@ -83,8 +77,15 @@ defmodule PowRedisCache.Sentinels do
     for node <- setup.nodes, node.port != primary.port, do: node
   end
 
-  @doc "Waits until another server is the primary and accepts writes, and returns it."
+  @doc """
+  Waits until another server is the primary and accepts writes, and returns it. As soon as one sentinel
+  names another, `down-after-milliseconds` is raised: on a busy machine, the new primary might be replaced
+  as well.
+  """
   def await_new_primary(setup, old) do
+    Wait.until(fn -> Enum.any?(named_ports(setup), &(is_integer(&1) and &1 != old.port)) end)
+    raise_down_after(setup)
+
     Wait.until(fn ->
       new = primary(setup)
 
@@ -93,8 +94,43 @@ defmodule PowRedisCache.Sentinels do
     end)
   end
 
-  @doc "Raises `down-after-milliseconds`, so that no further failover happens."
-  def raise_down_after(setup) do
+  @doc """
+  Waits until no failover is under way and all servers but `down` replicate the primary. Until then, a
+  further change may lose acknowledged writes.
+  """
+  def await_settled(setup, down) do
+    Wait.until(fn ->
+      primary = primary(setup)
+
+      primary && Enum.all?(setup.sentinels, &idle?(setup, &1)) &&
+        Enum.all?(
+          setup.nodes,
+          &(&1.port in [primary.port, down.port] or replicates?(&1, primary))
+        )
+    end)
+  end
+
+  # The ports that the sentinels name, or errors.
+  defp named_ports(setup) do
+    for sentinel <- setup.sentinels, Processes.alive?(sentinel.process), uniq: true do
+      arguments = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", setup.group]
+
+      with {:ok, [_host, port]} <- command(setup, sentinel, arguments),
+           do: String.to_integer(port)
+    end
+  end
+
+  defp idle?(setup, sentinel) do
+    with {:ok, primary} <- command(setup, sentinel, ["SENTINEL", "MASTER", setup.group]),
+         do: match?(%{"flags" => "master"}, fields(primary))
+  end
+
+  defp replicates?(node, primary) do
+    replicating?(node) and
+      RedisServer.info(node, "replication", "master_port") == "#{primary.port}"
+  end
+
+  defp raise_down_after(setup) do
     for sentinel <- setup.sentinels do
       arguments = ["SENTINEL", "SET", setup.group, "down-after-milliseconds", @down_after]
       {:ok, "OK"} = command(setup, sentinel, arguments)

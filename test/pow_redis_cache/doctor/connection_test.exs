@@ -2,7 +2,6 @@ defmodule PowRedisCache.Doctor.ConnectionTest do
   # The doctor's checks from the options to the login.
   use PowRedisCache.Case, async: true
 
-  import ExUnit.CaptureIO
   import PowRedisCache.Diagnosis
 
   alias PowRedisCache.{Certificates, Doctor, FakeServer, SchedulerStalls}
@@ -236,20 +235,5 @@ defmodule PowRedisCache.Doctor.ConnectionTest do
     checks = Doctor.check([url: "rediss://localhost:#{port}"] ++ options)
     RedisServer.stop(server)
     checks
-  end
-
-  # The checks, and everything printed or inspected.
-  defp with_output(options) do
-    checks = Doctor.check(options)
-    result = if failed(checks) == [], do: :ok, else: :error
-    output = capture_io(fn -> assert Doctor.run(options) == result end)
-    {checks, output <> inspect(checks, limit: :infinity, printable_limit: :infinity)}
-  end
-
-  defp serve(function), do: FakeServer.start!([{:serve, function}], at: :login)
-
-  defp set(client, name, value) do
-    "OK" = RedisClient.command!(client, ["CONFIG", "SET", name, value])
-    :ok
   end
 end

@@ -160,16 +160,4 @@ defmodule PowRedisCache.Doctor.ServerTest do
     reply = {:send, "$#{byte_size(info)}\r\n#{info}\r\n"}
     serve(fn command -> if hd(command) == "INFO", do: [reply], else: [:default] end)
   end
-
-  defp serve(function), do: FakeServer.start!([{:serve, function}], at: :login)
-
-  defp set(client, name, value) do
-    "OK" = RedisClient.command!(client, ["CONFIG", "SET", name, value])
-    :ok
-  end
-
-  defp line(info, field) do
-    [_, value] = Regex.run(~r/^#{field}:(\d+)/m, info)
-    value
-  end
 end
