@@ -17,7 +17,11 @@ defmodule PowRedisCache.ChaosTest do
     node = RedisServer.start!(["--enable-debug-command", "yes" | RedisServer.durable()])
     on_exit(fn -> RedisServer.stop(node) end)
     name = unique_name()
-    start_supervised!({PowRedisCache, name: name, url: RedisServer.url(node), timeout: @timeout})
+
+    start_supervised!(
+      {PowRedisCache, name: name, url: RedisServer.url(node), timeout: @timeout, index: true}
+    )
+
     config = [name: name, namespace: "chaos", ttl: :timer.hours(1)]
     Wait.until(fn -> PowRedisCache.ping(name) == :ok end)
 

@@ -299,7 +299,7 @@ defmodule PowRedisCache.ClusterTest do
 
     options =
       Keyword.merge(
-        [name: name, cluster: Cluster.urls(cluster), password: cluster.password],
+        [name: name, cluster: Cluster.urls(cluster), password: cluster.password, index: true],
         options
       )
 

@@ -114,7 +114,13 @@ defmodule PowRedisCache.LateDeliveryTest do
     url = url |> URI.parse() |> Map.put(:port, proxy.port) |> URI.to_string()
 
     {:ok, owner} =
-      PowRedisCache.start_link(name: name, url: url, timeout: timeout, pool_size: pool_size)
+      PowRedisCache.start_link(
+        name: name,
+        url: url,
+        timeout: timeout,
+        pool_size: pool_size,
+        index: true
+      )
 
     config = [name: name, namespace: "#{context.namespace}_#{number}", ttl: :timer.hours(1)]
     Wait.until(fn -> PowRedisCache.info(name).connected end)

@@ -291,7 +291,8 @@ defmodule PowRedisCache.SentinelTest do
         sentinel
       )
 
-    options = Keyword.merge([name: name, sentinel: sentinel, password: @password], options)
+    common = [name: name, sentinel: sentinel, password: @password, index: true]
+    options = Keyword.merge(common, options)
     start_supervised!({PowRedisCache, options}, id: name)
     [name: name, namespace: "sentinel", ttl: :timer.hours(1)]
   end
