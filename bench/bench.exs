@@ -10,21 +10,23 @@ alias PowRedisCache.Bench.{Client, OtherMetrics, Json, SystemInfo, Scenario, Run
       only: :string,
       rounds: :integer,
       ms: :integer,
-      other_metrics: :boolean
+      sign_ins: :integer
     ]
   )
 
+ms = Keyword.get(options, :ms, 1_000)
+
 settings = %{
   rounds: Keyword.get(options, :rounds, 3),
-  ms: Keyword.get(options, :ms, 1_000),
+  ms: ms,
+  # A shorter run has fewer.
+  sign_ins: Keyword.get(options, :sign_ins, 100 * ms),
   only: Keyword.get(options, :only, ""),
   proxy: Keyword.fetch!(options, :proxy)
 }
 
 scenarios = Runner.run(Scenario.all(), settings)
-
-other_metrics =
-  if Keyword.get(options, :other_metrics, true), do: OtherMetrics.run(settings), else: %{}
+other_metrics = OtherMetrics.run(settings)
 
 run = %{
   machine: SystemInfo.read(),

@@ -15,6 +15,12 @@ defmodule PowRedisCache.Bench.Client do
 
   @namespace "credentials"
   @ttl :timer.minutes(30)
+  # This package, by the names of the clients with each index.
+  @indexes %{
+    "pow_redis_cache" => :sessions,
+    "pow_redis_cache, index: true" => true,
+    "pow_redis_cache, index: false" => false
+  }
 
   @doc "The names of all available clients."
   def names do
@@ -25,6 +31,9 @@ defmodule PowRedisCache.Bench.Client do
       ["ets"]
   end
 
+  @doc "The names of this package's clients with each index. Only that with the default is in `names/0`."
+  def indexed_names, do: Map.keys(@indexes)
+
   @doc "Starts the clients with these names on a database of a Redis server. `records` are preloaded into ETS."
   def start(names, port, database, records) do
     for name <- names, do: start_one(name, port, database, records)
@@ -33,20 +42,25 @@ defmodule PowRedisCache.Bench.Client do
   @doc "Stops the clients."
   def stop(clients), do: Enum.each(clients, & &1.stop.())
 
-  defp start_one("pow_redis_cache", port, database, _records) do
-    name = :"bench_#{port}_#{database}"
-    url = "redis://127.0.0.1:#{port}/#{database}"
-    {:ok, pid} = PowRedisCache.start_link(name: name, url: url)
-    config = [name: name, namespace: @namespace, ttl: @ttl]
+  @doc "Starts this package's client with a name of `indexed_names/0`, connected as `options` say."
+  def start_ours(name, options) do
+    instance = :"bench_#{System.unique_integer([:positive])}"
+    options = [name: instance, index: Map.fetch!(@indexes, name)] ++ options
+    {:ok, pid} = PowRedisCache.start_link(options)
+    config = [name: instance, namespace: @namespace, ttl: @ttl]
 
     %__MODULE__{
-      name: "pow_redis_cache",
+      name: name,
       put: &PowRedisCache.put(config, &1),
       get: &PowRedisCache.get(config, &1),
       delete: &PowRedisCache.delete(config, &1),
       all: &PowRedisCache.all(config, &1),
       stop: fn -> GenServer.stop(pid) end
     }
+  end
+
+  defp start_one(name, port, database, _records) when is_map_key(@indexes, name) do
+    start_ours(name, url: "redis://127.0.0.1:#{port}/#{database}")
   end
 
   defp start_one("ets", _port, _database, records) do

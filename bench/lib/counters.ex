@@ -6,6 +6,11 @@ defmodule PowRedisCache.Bench.Counters do
   # Linux counts the CPU time of a process in hundredths of a second.
   @microseconds_per_tick 10_000
 
+  # What connections and replication take of a Redis server's memory.
+  @buffers ~w(mem_clients_normal mem_clients_slaves mem_replication_backlog mem_cluster_links)
+  # In milliseconds. Hash tables that grow are moved in the background, and then shrink the memory.
+  @steady 2_000
+
   @doc "CPU time of this VM and of a Redis server, in microseconds, and the commands it has served."
   def read(client) do
     cpu = info(client, "cpu")
@@ -27,6 +32,28 @@ defmodule PowRedisCache.Bench.Counters do
         into: %{},
         do: {name, value}
   end
+
+  @doc "The memory of a Redis server's data, in bytes, without connections. Waits until it is steady."
+  def data_bytes(client), do: data_bytes(client, used_bytes(client))
+
+  defp data_bytes(client, bytes) do
+    Process.sleep(@steady)
+
+    case used_bytes(client) do
+      ^bytes -> bytes
+      changed -> data_bytes(client, changed)
+    end
+  end
+
+  defp used_bytes(client) do
+    memory = info(client, "memory")
+    [used | buffers] = for name <- ["used_memory" | @buffers], do: bytes(memory[name])
+    used - Enum.sum(buffers)
+  end
+
+  # A release of Redis may lack a field.
+  defp bytes(nil), do: 0
+  defp bytes(text), do: String.to_integer(text)
 
   @doc "Resident memory of this VM, in bytes."
   def resident_bytes do

@@ -9,7 +9,7 @@ defmodule PowRedisCache.Bench.Scenario do
     * `:without` - clients to exclude, and `:without_far` those to exclude with 1 ms of round trip.
   """
 
-  alias PowRedisCache.Bench.Dataset
+  alias PowRedisCache.Bench.{Dataset, Visit}
 
   @enforce_keys [:name, :callers, :call]
   defstruct [
@@ -69,25 +69,13 @@ defmodule PowRedisCache.Bench.Scenario do
     ]
   end
 
-  # Each sign-in is of another user.
-  defp sign_in(_scenario, client, caller, number) do
-    user = signed_in(caller, number)
-    :ok = client.put.(Dataset.sign_in(user, Dataset.session(user, number)))
-  end
-
-  defp signed_in(caller, number), do: caller * 1_000_000 + number
+  defp sign_in(_scenario, client, caller, number), do: Visit.sign_in(client, caller, number)
 
   defp sign_in_often(scenario, client, caller) do
     for number <- 1..scenario.times, do: sign_in(scenario, client, caller, number)
   end
 
-  defp sign_out(_scenario, client, caller, number) do
-    user = signed_in(caller, number)
-    session = Dataset.session(user, number)
-    {[_struct, :user, ^user], _metadata} = client.get.(session)
-    :ok = client.delete.(session)
-    :ok = client.delete.(Dataset.session_key(user, session))
-  end
+  defp sign_out(_scenario, client, caller, number), do: Visit.sign_out(client, caller, number)
 
   defp put_one(_scenario, client, caller, number) do
     :ok = client.put.([{Dataset.session(caller, number), {Dataset.user_key(caller), []}}])
