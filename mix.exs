@@ -90,7 +90,9 @@ defmodule PowRedisCache.MixProject do
 
   # In the order of reading.
   defp guides do
-    names = ~w(pow heroku containers migrating logged_out reliability performance data_model)
+    names =
+      ~w(pow heroku containers migrating logged_out reliability performance capacity data_model)
+
     for name <- names, do: "guides/#{name}.md"
   end
 

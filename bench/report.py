@@ -9,6 +9,8 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot
 
+from capacity import cluster_load, footprint
+
 OURS = "pow_redis_cache"
 CLIENTS = [
     OURS, "Pow backend v2 on Redix", "Pow backend v1 on Redix", "Pow backend v2 on eredis", "Pow backend v1 on eredis",
@@ -64,7 +66,11 @@ def table(run):
             lines.append(f"| {scenario} | {callers:,} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += costs(run, [name for name in everyone if name not in ("redis-benchmark", "ets")])
-    lines += other_metrics(run.get("other_metrics", {}))
+    metrics = run.get("other_metrics", {})
+    for name, of in [("footprint", footprint), ("cluster_load", cluster_load)]:
+        if name in metrics:
+            lines += [of(metrics), ""]
+    lines += other_metrics(metrics)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -177,7 +183,7 @@ def chart(run):
     for axis, network in zip(axes, ["loopback", "1 ms"]):
         found = scenarios(run, network)
         wanted = [key for key in CHART if key in found]
-        height = 0.8 / len(names)
+        height = 0.8 / max(1, len(names))
         for place, name in enumerate(names):
             bars = [(y, found[key][name]["rate"]) for y, key in enumerate(wanted) if name in found[key]]
             axis.barh(

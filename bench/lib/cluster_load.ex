@@ -1,7 +1,7 @@
 defmodule PowRedisCache.Bench.ClusterLoad do
   @moduledoc """
-  Measures how sign-ins load the three primaries of a Cluster, and finds the largest key. Each sign-in is of
-  another user, who then views a page and lists the sessions.
+  Measures how visits load the three primaries of a Cluster, and finds the largest key. Each user signs in,
+  views a page, lists the sessions and signs out.
   """
 
   alias PowRedisCache.{Cluster, RedisClient, Wait}
@@ -30,20 +30,22 @@ defmodule PowRedisCache.Bench.ClusterLoad do
     connect(client, nodes)
 
     empty = Enum.map(nodes, &Counters.data_bytes/1)
-    sign_in = loads(nodes, times, [&Visit.sign_in/3], client)
+    sign_in = loads(&Visit.sign_in/3, nodes, times, client)
     full = Enum.map(nodes, &Counters.data_bytes/1)
-    reads = loads(nodes, times, [&Visit.view_page/3, &Visit.list_sessions/3], client)
-
-    result = %{
-      client: name,
-      users: times * @callers,
-      nodes: Enum.zip_with([empty, full, sign_in, reads], &totals/1),
-      largest_key: nodes |> Enum.flat_map(&largest_key/1) |> Enum.max_by(& &1.bytes)
-    }
+    largest_key = nodes |> Enum.flat_map(&largest_key/1) |> Enum.max_by(& &1.bytes)
+    page_view = loads(&Visit.view_page/3, nodes, times, client)
+    list = loads(&Visit.list_sessions/3, nodes, times, client)
+    sign_out = loads(&Visit.sign_out/3, nodes, times, client)
 
     Client.stop([client])
     Enum.each(nodes, &RedisClient.close/1)
-    result
+
+    %{
+      client: name,
+      users: times * @callers,
+      nodes: Enum.zip_with([empty, full, sign_in, page_view, list, sign_out], &totals/1),
+      largest_key: largest_key
+    }
   end
 
   # Each worker connects to a node as soon as it needs it.
@@ -54,24 +56,25 @@ defmodule PowRedisCache.Bench.ClusterLoad do
     end)
   end
 
-  defp totals([empty, full, sign_in, reads]) do
+  defp totals([empty, full, sign_in, page_view, list, sign_out]) do
     %{
       bytes: full - empty,
-      sign_in_commands: sign_in.commands,
-      read_commands: reads.commands,
-      redis_cpu_us: sign_in.redis_cpu_us + reads.redis_cpu_us
+      sign_in: sign_in,
+      page_view: page_view,
+      list_sessions: list,
+      sign_out: sign_out
     }
   end
 
   # The commands and the CPU time of each node.
-  defp loads(nodes, times, calls, client) do
+  defp loads(call, nodes, times, client) do
     before = Enum.map(nodes, &load/1)
 
     LoadGenerator.run(
       @callers,
       {:times, times},
       fn _caller -> nil end,
-      fn caller, number, _prepared -> for call <- calls, do: call.(client, caller, number) end,
+      fn caller, number, _prepared -> call.(client, caller, number) end,
       &Map.new/0
     )
 
@@ -119,12 +122,7 @@ defmodule PowRedisCache.Bench.ClusterLoad do
 
   # A key with its parts as terms.
   defp readable("_index:" <> key), do: "_index:" <> readable(key)
+  defp readable(key), do: key |> String.split(":") |> Enum.map(&term/1) |> inspect()
 
-  defp readable(key) do
-    key
-    |> String.split(":")
-    |> Enum.map_join(":", &(&1 |> Base.url_decode64!(padding: false) |> term()))
-  end
-
-  defp term(bytes), do: bytes |> :erlang.binary_to_term() |> inspect()
+  defp term(part), do: part |> Base.url_decode64!(padding: false) |> :erlang.binary_to_term()
 end
