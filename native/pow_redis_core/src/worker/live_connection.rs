@@ -59,6 +59,11 @@ impl LiveConnection {
         }
     }
 
+    /// The round-trip time to the server when its clock was read.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.client.clock().round_trip()
+    }
+
     /// When to send a heartbeat if the connection stays idle.
     pub(super) fn heartbeat_due(&self) -> Instant {
         self.last_used + HEARTBEAT_INTERVAL

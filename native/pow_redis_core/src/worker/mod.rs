@@ -6,6 +6,7 @@ mod backoff;
 mod connector;
 mod in_flight;
 mod live_connection;
+mod pace;
 pub(crate) mod queue;
 pub(crate) mod quota;
 pub(crate) mod request;
@@ -25,6 +26,7 @@ use self::backlog::Backlog;
 use self::backoff::Backoff;
 use self::connector::Connector;
 use self::live_connection::{LiveConnection, Surroundings};
+use self::pace::Pace;
 use self::queue::Queue;
 use self::request::Request;
 use self::shared::Shared;
@@ -52,6 +54,7 @@ pub(crate) struct Worker {
     fence: Fence,
     /// Whether one of the requests lists many keys.
     is_listing: bool,
+    pace: Pace,
     /// What [`Worker::publish_load`] last published.
     is_free: bool,
 }
@@ -68,6 +71,7 @@ impl Worker {
             backoff: Backoff::new(),
             fence: Fence::default(),
             is_listing: false,
+            pace: Pace::new(),
             is_free: false,
         }
     }
@@ -286,13 +290,40 @@ impl Worker {
         if idle {
             return connection.heartbeat(&self.shared);
         }
+        let round_trip = connection.round_trip();
         if connection.is_accepting() {
+            self.pause();
+            self.pace.sent(Instant::now(), self.shared.stats.calls());
             self.send()?;
             while self.coalesce() {
                 self.send()?;
             }
         }
-        self.with_connection(LiveConnection::receive)
+        self.with_connection(LiveConnection::receive)?;
+        self.pace.received(Instant::now(), round_trip);
+        Ok(())
+    }
+
+    /// Pauses between the rounds of a listing, until another request comes to this worker.
+    fn pause(&mut self) {
+        if let Some(until) = self.next_round(Instant::now())
+            && let Some(request) = self.queue.wait(false, until, false)
+        {
+            self.backlog.push(request);
+        }
+    }
+
+    /// When to send the next round of a listing. `None` if at once: this worker has other requests too, no
+    /// other is free to serve calls, or half of the listing's timeout has passed.
+    fn next_round(&self, now: Instant) -> Option<Instant> {
+        let pause = self.pace.pause(self.shared.stats.calls());
+        let latest = now + self.shared.options.timeout / 2;
+        let mut requests = self.backlog.requests();
+        let may_wait = self.requests() == self.backlog.len()
+            && self.shared.free_workers() > 0
+            && requests
+                .all(|request| request.operation.is_listing() && request.deadline() > latest);
+        (may_wait && !pause.is_zero()).then(|| now + pause)
     }
 
     fn send(&mut self) -> Result<(), Error> {

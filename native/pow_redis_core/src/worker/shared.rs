@@ -92,6 +92,13 @@ pub(crate) struct Stats {
     pub(crate) retries: AtomicU64,
 }
 
+impl Stats {
+    /// The number of requests submitted.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+}
+
 impl Shared {
     pub(crate) fn new(options: Options, observer: Observer) -> Self {
         Self {
@@ -203,7 +210,7 @@ impl Shared {
             workers: self.workers.load(Ordering::Relaxed),
             queue,
             queue_bytes,
-            calls: stats.calls.load(Ordering::Relaxed),
+            calls: stats.calls(),
             batches: stats.batches.load(Ordering::Relaxed),
             reconnects: stats.reconnects.load(Ordering::Relaxed),
             retries: stats.retries.load(Ordering::Relaxed),

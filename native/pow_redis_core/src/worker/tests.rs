@@ -106,6 +106,33 @@ fn leaves_the_shared_queue_to_workers_that_can_serve_it() {
 }
 
 #[test]
+fn pauses_between_the_rounds_of_a_listing_beside_calls() {
+    let mut fixture = Fixture::connected();
+    let shared = Arc::clone(&fixture.worker.shared);
+    let next_round = |fixture: &Fixture| fixture.worker.next_round(Instant::now());
+    let now = Instant::now();
+    fixture.worker.pace.sent(now, shared.stats.calls());
+    fixture.worker.pace.received(now + LONG, Duration::ZERO);
+    let _listing = fixture.push(listing());
+    shared.worker_is_free(true);
+    assert_eq!(next_round(&fixture), None, "no calls");
+    shared.count_call();
+    shared.count_call();
+    assert!(next_round(&fixture) > Some(now));
+    shared.worker_is_free(false);
+    assert_eq!(next_round(&fixture), None, "no other worker is free");
+    shared.worker_is_free(true);
+    let _late = fixture.push_until(listing(), now + TIMEOUT / 2);
+    assert_eq!(next_round(&fixture), None, "half of a timeout has passed");
+    fixture.worker.backlog.take(1);
+    assert!(next_round(&fixture).is_some());
+    let _ping = fixture.push(ping());
+    assert_eq!(next_round(&fixture), None, "another request waits");
+    fixture.worker.send().unwrap();
+    assert_eq!(next_round(&fixture), None, "and is in flight");
+}
+
+#[test]
 fn tells_whether_it_is_free() {
     let mut fixture = Fixture::connected();
     let free = |fixture: &mut Fixture| {
