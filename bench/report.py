@@ -14,9 +14,9 @@ from capacity import cluster_load, footprint
 OURS = "pow_redis_cache"
 CLIENTS = [
     OURS, "Pow backend v2 on Redix", "Pow backend v1 on Redix", "Pow backend v2 on eredis", "Pow backend v1 on eredis",
-    "redis-benchmark", "ets",
+    "redis-benchmark", "ets", "pow_redis_cache, index: true",
 ]
-COLOURS = ["#c1440e", "#5b7db1", "#9db6d6", "#6d9f71", "#b5d0b7", "#999999", "#dddddd"]
+COLOURS = ["#c1440e", "#5b7db1", "#9db6d6", "#6d9f71", "#b5d0b7", "#999999", "#dddddd", "#e39a7b"]
 CHART = [
     ("get", 1), ("get", 8), ("get", 64), ("get", 512), ("sign-in", 64), ("sign-out", 64),
     ("put one key", 64), ("delete one key", 64),
@@ -149,7 +149,8 @@ def other_metrics(metrics):
             f"- A get while all users are listed among a million keys, {label(result['client'])}, "
             f"{plural(result['callers'], 'caller')}: p50 {duration(result['mixed_p50_us'])}, p99 "
             f"{duration(result['mixed_p99_us'])}; without the listing {duration(result['gets_only_p50_us'])}, "
-            f"{duration(result['gets_only_p99_us'])}."
+            f"{duration(result['gets_only_p99_us'])}. The listing: {duration(result['mixed_list_us'])}; without "
+            f"the gets {duration(result['list_us'])}."
         )
     if "cold_start_ms" in metrics:
         times = ", ".join(f"{label(name)} {ms:.3g} ms" for name, ms in metrics["cold_start_ms"].items())

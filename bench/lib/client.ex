@@ -15,10 +15,13 @@ defmodule PowRedisCache.Bench.Client do
 
   @namespace "credentials"
   @ttl :timer.minutes(30)
+  # A scan of a million keys may take longer than the default.
+  @timeout :timer.minutes(1)
+  @every_prefix "pow_redis_cache, index: true"
   # This package, by the names of the clients with each index.
   @indexes %{
     "pow_redis_cache" => :sessions,
-    "pow_redis_cache, index: true" => true,
+    @every_prefix => true,
     "pow_redis_cache, index: false" => false
   }
 
@@ -34,6 +37,9 @@ defmodule PowRedisCache.Bench.Client do
   @doc "The names of this package's clients with each index. Only that with the default is in `names/0`."
   def indexed_names, do: Map.keys(@indexes)
 
+  @doc "The name of this package's client with an index of every prefix, as Pow's backend v2 has."
+  def every_prefix, do: @every_prefix
+
   @doc "Starts the clients with these names on a database of a Redis server. `records` are preloaded into ETS."
   def start(names, port, database, records) do
     for name <- names, do: start_one(name, port, database, records)
@@ -45,7 +51,7 @@ defmodule PowRedisCache.Bench.Client do
   @doc "Starts this package's client with a name of `indexed_names/0`, connected as `options` say."
   def start_ours(name, options) do
     instance = :"bench_#{System.unique_integer([:positive])}"
-    options = [name: instance, index: Map.fetch!(@indexes, name)] ++ options
+    options = [name: instance, index: Map.fetch!(@indexes, name), timeout: @timeout] ++ options
     {:ok, pid} = PowRedisCache.start_link(options)
     config = [name: instance, namespace: @namespace, ttl: @ttl]
 

@@ -3,7 +3,8 @@ defmodule PowRedisCache.Bench.LoadGenerator do
 
   @doc """
   Runs `callers` callers. Each one prepares, which is not measured, and then calls for `{:for, ms}`
-  milliseconds or `{:times, n}` times. `call.(caller, number, prepared)` checks its result.
+  milliseconds, `{:times, n}` times, or `{:while, pid}` is alive. `call.(caller, number, prepared)` checks
+  its result.
 
   Returns the time of each call and the total duration, in nanoseconds, and the difference of `counters`
   before the first call and after the last.
@@ -41,15 +42,19 @@ defmodule PowRedisCache.Bench.LoadGenerator do
   end
 
   defp calls({:for, ms}, call) do
-    begin = now()
-    calls_until(begin + ms * 1_000_000, begin, 1, call, [])
+    finish = now() + ms * 1_000_000
+    calls_while(&(&1 < finish), now(), 1, call, [])
   end
 
-  defp calls_until(finish, begin, number, call, times) do
+  defp calls({:while, pid}, call) do
+    calls_while(fn _now -> Process.alive?(pid) end, now(), 1, call, [])
+  end
+
+  defp calls_while(continue?, begin, number, call, times) do
     call.(number)
     done = now()
     times = [done - begin | times]
-    if done < finish, do: calls_until(finish, done, number + 1, call, times), else: times
+    if continue?.(done), do: calls_while(continue?, done, number + 1, call, times), else: times
   end
 
   defp now, do: :erlang.monotonic_time(:nanosecond)

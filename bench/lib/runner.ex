@@ -54,6 +54,7 @@ defmodule PowRedisCache.Bench.Runner do
   defp run_on(network, writes, scenarios, redis_client, settings) do
     %Scenario{users: users, sessions: sessions} = hd(scenarios)
     names = for name <- Client.names(), network.name == "loopback" or name != "ets", do: name
+    names = Enum.uniq(names ++ Enum.flat_map(scenarios, & &1.with))
     database = if writes, do: @write_database, else: @read_database
     records = Dataset.stream(users, sessions)
     clients = Client.start(names, network.port, database, records)
@@ -71,7 +72,8 @@ defmodule PowRedisCache.Bench.Runner do
         do: scenario.without,
         else: scenario.without ++ scenario.without_far
 
-    clients = Enum.reject(clients, &(&1.name in excluded))
+    included = (Client.names() ++ scenario.with) -- excluded
+    clients = Enum.filter(clients, &(&1.name in included))
 
     measures =
       Enum.map(clients, &{&1.name, fn -> measure(scenario, &1, redis_client, settings) end})
@@ -191,9 +193,12 @@ defmodule PowRedisCache.Bench.Runner do
 
   defp number(value, unit), do: String.pad_leading("#{round(value)}#{unit}", 12)
 
-  @doc "Writes the records of `users` users to a server, into the database that is only read."
+  @doc """
+  Writes the records of `users` users to a server, into the database that is only read. Enters every prefix,
+  as Pow's backend v2 reads other index sets than this package does by default.
+  """
   def load(server, users, sessions) do
-    [client] = Client.start(["pow_redis_cache"], server.port, @read_database, [])
+    [client] = Client.start([Client.every_prefix()], server.port, @read_database, [])
 
     users
     |> Dataset.stream(sessions)

@@ -6,10 +6,11 @@ defmodule PowRedisCache.Bench.Scenario do
     * `:prepare` - runs before the calls of a caller and is not measured;
     * `:writes` - whether the scenario writes; it then has a separate database, emptied before each run;
     * `:command` - the command that `redis-benchmark` sends instead;
+    * `:with` - clients that only some scenarios have;
     * `:without` - clients to exclude, and `:without_far` those to exclude with 1 ms of round trip.
   """
 
-  alias PowRedisCache.Bench.{Dataset, Visit}
+  alias PowRedisCache.Bench.{Client, Dataset, Visit}
 
   @enforce_keys [:name, :callers, :call]
   defstruct [
@@ -22,6 +23,7 @@ defmodule PowRedisCache.Bench.Scenario do
     sessions: 3,
     times: nil,
     writes: false,
+    with: [],
     without: [],
     without_far: []
   ]
@@ -117,6 +119,8 @@ defmodule PowRedisCache.Bench.Scenario do
       times: 1,
       # v1 needs a round trip for every ten keys of the database: nearly two minutes.
       without_far: @v1,
+      # The default index has no set of all users.
+      with: [Client.every_prefix()],
       call: fn scenario, client, _caller, _number ->
         records = client.all.(Dataset.user_key(:_))
         true = length(records) == scenario.users
