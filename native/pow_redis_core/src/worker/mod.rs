@@ -6,7 +6,6 @@ mod backoff;
 mod connector;
 mod in_flight;
 mod live_connection;
-mod pace;
 pub(crate) mod queue;
 pub(crate) mod quota;
 pub(crate) mod request;
@@ -16,6 +15,7 @@ pub(crate) mod shared;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use self::backlog::Backlog;
 use self::backoff::Backoff;
 use self::connector::Connector;
 use self::live_connection::{LiveConnection, Surroundings};
-use self::pace::Pace;
 use self::queue::Queue;
 use self::request::Request;
 use self::shared::Shared;
+use self::throttle::Throttle;
 use crate::error::{Error, ErrorKind};
 use crate::net::fence::Fence;
 use crate::net::primary_watch::PrimaryWatch;
@@ -54,7 +54,7 @@ pub(crate) struct Worker {
     fence: Fence,
     /// Whether one of the requests lists many keys.
     is_listing: bool,
-    pace: Pace,
+    throttle: Throttle,
     /// What [`Worker::publish_load`] last published.
     is_free: bool,
 }
@@ -71,7 +71,7 @@ impl Worker {
             backoff: Backoff::new(),
             fence: Fence::default(),
             is_listing: false,
-            pace: Pace::new(),
+            throttle: Throttle::new(),
             is_free: false,
         }
     }
@@ -293,14 +293,15 @@ impl Worker {
         let round_trip = connection.round_trip();
         if connection.is_accepting() {
             self.pause();
-            self.pace.sent(Instant::now(), self.shared.stats.calls());
+            self.throttle
+                .sent(Instant::now(), self.shared.stats.calls());
             self.send()?;
             while self.coalesce() {
                 self.send()?;
             }
         }
         self.with_connection(LiveConnection::receive)?;
-        self.pace.received(Instant::now(), round_trip);
+        self.throttle.received(Instant::now(), round_trip);
         Ok(())
     }
 
@@ -316,7 +317,7 @@ impl Worker {
     /// When to send the next round of a listing. `None` if at once: this worker has other requests too, no
     /// other is free to serve calls, or half of the listing's timeout has passed.
     fn next_round(&self, now: Instant) -> Option<Instant> {
-        let pause = self.pace.pause(self.shared.stats.calls());
+        let pause = self.throttle.pause(self.shared.stats.calls());
         let latest = now + self.shared.options.timeout / 2;
         let mut requests = self.backlog.requests();
         let may_wait = self.requests() == self.backlog.len()

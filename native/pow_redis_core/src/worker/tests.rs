@@ -111,8 +111,8 @@ fn pauses_between_the_rounds_of_a_listing_beside_calls() {
     let shared = Arc::clone(&fixture.worker.shared);
     let next_round = |fixture: &Fixture| fixture.worker.next_round(Instant::now());
     let now = Instant::now();
-    fixture.worker.pace.sent(now, shared.stats.calls());
-    fixture.worker.pace.received(now + LONG, Duration::ZERO);
+    fixture.worker.throttle.sent(now, shared.stats.calls());
+    fixture.worker.throttle.received(now + LONG, Duration::ZERO);
     let _listing = fixture.push(listing());
     shared.worker_is_free(true);
     assert_eq!(next_round(&fixture), None, "no calls");

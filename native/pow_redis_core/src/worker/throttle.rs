@@ -1,4 +1,4 @@
-//! The pace of listings.
+//! Throttling listings.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(10);
 /// How long a worker that lists many keys pauses after each round, so that the calls that other workers
 /// serve meanwhile find the server and the processors free: as long as the round took the server.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Throttle {
     sent_at: Instant,
     /// How long the last round took, without the network.
     round: Duration,
@@ -16,7 +16,7 @@ pub(super) struct Pace {
     calls: u64,
 }
 
-impl Pace {
+impl Throttle {
     pub(super) fn new() -> Self {
         Self {
             sent_at: Instant::now(),
@@ -56,12 +56,12 @@ mod tests {
     const ROUND_TRIP: Duration = Duration::from_micros(300);
 
     /// After a round that was sent when there had been 10 calls.
-    fn after(round: Duration) -> Pace {
-        let mut pace = Pace::new();
+    fn after(round: Duration) -> Throttle {
+        let mut throttle = Throttle::new();
         let now = Instant::now();
-        pace.sent(now, 10);
-        pace.received(now + round, ROUND_TRIP);
-        pace
+        throttle.sent(now, 10);
+        throttle.received(now + round, ROUND_TRIP);
+        throttle
     }
 
     #[test]
@@ -76,6 +76,10 @@ mod tests {
     fn pauses_only_beside_other_calls() {
         let pauses = [10, 11, 12].map(|calls| after(ROUND).pause(calls) > Duration::ZERO);
         assert_eq!(pauses, [false, false, true]);
-        assert_eq!(Pace::new().pause(u64::MAX), Duration::ZERO, "no round yet");
+        assert_eq!(
+            Throttle::new().pause(u64::MAX),
+            Duration::ZERO,
+            "no round yet"
+        );
     }
 }
