@@ -1,6 +1,6 @@
 //! Parsing replies from bytes that arrive in any portions.
 
-use redis::Value;
+use redis::{PushKind, Value};
 
 use crate::error::{Error, ErrorKind, TlsProblem};
 use crate::etf::MAX_VALUE_LEN;
@@ -22,7 +22,19 @@ const TLS_ALERT: u8 = 21;
 /// The end of a line: carriage return and line feed.
 const CRLF: &[u8] = b"\r\n";
 
+/// A version of Redis's protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    #[default]
+    Resp2,
+    /// After `HELLO 3`: with pushes, and with types that RESP2 does not have.
+    Resp3,
+}
+
 /// Parses replies, one after the other. Looks at each byte a constant number of times.
+///
+/// Replies of RESP3 get the shape that they have in RESP2: maps and sets become arrays, doubles and verbatim
+/// strings become strings. Only pushes have a type of their own.
 ///
 /// Invariant: while it waits for more bytes, it holds at most [`MAX_REPLY_MEMORY`], however much has been
 /// announced.
@@ -33,6 +45,7 @@ pub(crate) struct ReplyParser {
     arrays: Vec<OpenArray>,
     /// What the reply takes so far.
     memory: usize,
+    protocol: Protocol,
 }
 
 #[derive(Debug)]
@@ -54,6 +67,7 @@ impl Default for State {
 struct OpenArray {
     elements: Vec<Value>,
     missing: usize,
+    is_push: bool,
 }
 
 /// A string that is being parsed.
@@ -64,7 +78,12 @@ struct OpenString {
     missing: usize,
     /// How many bytes after those are to be skipped.
     cut: usize,
+    /// Whether it begins with its format, such as `txt:`.
+    is_verbatim: bool,
 }
+
+/// How many bytes the format of a verbatim string takes.
+const FORMAT_LEN: usize = 4;
 
 /// What a step has found.
 enum Found {
@@ -76,6 +95,11 @@ enum Found {
 }
 
 impl ReplyParser {
+    /// The replies that follow are of this protocol.
+    pub(crate) fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
     /// Whether it has parsed a part of a reply.
     pub(crate) fn has_begun(&self) -> bool {
         !self.arrays.is_empty() || matches!(self.state, State::String(_))
@@ -97,7 +121,7 @@ impl ReplyParser {
         loop {
             let found = match &mut self.state {
                 State::Line { searched } => {
-                    let Some(line) = split_line(&mut rest, searched)? else {
+                    let Some(line) = split_line(&mut rest, searched, self.protocol)? else {
                         return Ok((parsed(rest), None));
                     };
                     self.line(line)?
@@ -128,19 +152,39 @@ impl ReplyParser {
             [b':', number @ ..] => number_of(number).map(Value::Int).ok_or_else(protocol)?,
             [b'$', number @ ..] => match size(number)? {
                 None => Value::Nil,
-                Some(length) if length <= MAX_STRING_LEN => {
-                    self.open_string(length)?;
-                    return Ok(Found::Announcement);
-                }
-                Some(_) => return Err(protocol()),
+                Some(length) => return self.open_string(length, false),
             },
             [b'*', number @ ..] => match size(number)? {
                 None => Value::Nil,
                 Some(0) => Value::Array(Vec::new()),
-                Some(elements) => {
-                    self.open_array(elements)?;
-                    return Ok(Found::Announcement);
-                }
+                Some(elements) => return self.open_array(elements, false),
+            },
+            _ => return self.resp3_line(line),
+        };
+        self.take_memory(line.len())?;
+        Ok(Found::Element(value))
+    }
+
+    /// Parses a line that only RESP3 has. Its big numbers, attributes and long errors are not expected.
+    fn resp3_line(&mut self, line: &[u8]) -> Result<Found, Error> {
+        let value = match line {
+            b"_" => Value::Nil,
+            b"#t" => Value::Int(1),
+            b"#f" => Value::Int(0),
+            [b',', double @ ..] => Value::BulkString(double.to_vec()),
+            [b'=', number @ ..] => return self.open_string(announced(number)?, true),
+            // A push arrives between replies, not in one.
+            [b'>', number @ ..] if self.arrays.is_empty() => match announced(number)? {
+                0 => return Err(protocol()),
+                elements => return self.open_array(elements, true),
+            },
+            [b'%', number @ ..] => match announced(number)?.saturating_mul(2) {
+                0 => Value::Array(Vec::new()),
+                elements => return self.open_array(elements, false),
+            },
+            [b'~', number @ ..] => match announced(number)? {
+                0 => Value::Array(Vec::new()),
+                elements => return self.open_array(elements, false),
             },
             _ => return Err(protocol()),
         };
@@ -148,7 +192,10 @@ impl ReplyParser {
         Ok(Found::Element(value))
     }
 
-    fn open_string(&mut self, length: usize) -> Result<(), Error> {
+    fn open_string(&mut self, length: usize, is_verbatim: bool) -> Result<Found, Error> {
+        if length > MAX_STRING_LEN {
+            return Err(protocol());
+        }
         let longest = if self.arrays.is_empty() {
             MAX_TOP_LEVEL_LEN
         } else {
@@ -160,11 +207,12 @@ impl ReplyParser {
             bytes: Vec::new(),
             missing: kept,
             cut: length - kept,
+            is_verbatim,
         });
-        Ok(())
+        Ok(Found::Announcement)
     }
 
-    fn open_array(&mut self, elements: usize) -> Result<(), Error> {
+    fn open_array(&mut self, elements: usize, is_push: bool) -> Result<Found, Error> {
         let least = elements.saturating_mul(size_of::<Value>());
         if self.arrays.len() == MAX_DEPTH || self.memory.saturating_add(least) > MAX_REPLY_MEMORY {
             return Err(protocol());
@@ -173,8 +221,9 @@ impl ReplyParser {
         self.arrays.push(OpenArray {
             elements: Vec::new(),
             missing: elements,
+            is_push,
         });
-        Ok(())
+        Ok(Found::Announcement)
     }
 
     /// Adds an element, and closes the arrays that it completes. Returns the reply if there is none left.
@@ -189,7 +238,10 @@ impl ReplyParser {
                 return Ok(None);
             }
             let array = self.arrays.pop().ok_or_else(protocol)?;
-            value = Value::Array(array.elements);
+            value = match array.is_push {
+                true => push(array.elements)?,
+                false => Value::Array(array.elements),
+            };
         }
     }
 
@@ -213,7 +265,10 @@ impl OpenString {
             return Ok(Found::Nothing);
         }
         *rest = rest.strip_prefix(CRLF).ok_or_else(protocol)?;
-        let bytes = std::mem::take(&mut self.bytes);
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if self.is_verbatim {
+            bytes.drain(..FORMAT_LEN.min(bytes.len()));
+        }
         Ok(Found::Element(Value::BulkString(bytes)))
     }
 }
@@ -227,10 +282,16 @@ fn take<'b>(rest: &mut &'b [u8], missing: &mut usize) -> &'b [u8] {
 }
 
 /// Takes a line without its end. Returns `None` if the end has not arrived.
-fn split_line<'b>(rest: &mut &'b [u8], searched: &mut usize) -> Result<Option<&'b [u8]>, Error> {
+fn split_line<'b>(
+    rest: &mut &'b [u8],
+    searched: &mut usize,
+    protocol_version: Protocol,
+) -> Result<Option<&'b [u8]>, Error> {
     let bytes = *rest;
     match bytes.first() {
         None | Some(b'+' | b'-' | b':' | b'$' | b'*') => {}
+        Some(b'_' | b'#' | b',' | b'=' | b'>' | b'%' | b'~')
+            if protocol_version == Protocol::Resp3 => {}
         // An alert: the server has expected a TLS handshake.
         Some(&TLS_ALERT) => return Err(ErrorKind::Tls(TlsProblem::TlsRequired).into()),
         Some(_) => return Err(protocol()),
@@ -263,6 +324,23 @@ fn size(text: &[u8]) -> Result<Option<usize>, Error> {
         Some(-1) => Ok(None),
         Some(number) => usize::try_from(number).map(Some).map_err(|_| protocol()),
         None => Err(protocol()),
+    }
+}
+
+/// A length that is not nil.
+fn announced(text: &[u8]) -> Result<usize, Error> {
+    size(text)?.ok_or_else(protocol)
+}
+
+/// The push of invalidated keys, the only one that a connection of this crate asks for.
+fn push(elements: Vec<Value>) -> Result<Value, Error> {
+    let mut elements = elements.into_iter();
+    match elements.next() {
+        Some(Value::BulkString(kind)) if kind == b"invalidate" => Ok(Value::Push {
+            kind: PushKind::Invalidate,
+            data: elements.collect(),
+        }),
+        _ => Err(protocol()),
     }
 }
 
@@ -439,6 +517,93 @@ mod tests {
             assert_eq!(parse(b"\x15\x03\x01\0\x02\x02\n", portion).1, expected);
         }
         assert_eq!(parse(b"\x16\x03\r\n", 9).1, Err(protocol()));
+    }
+
+    /// Parses one element of RESP3.
+    fn parse_resp3(bytes: &[u8], portion: usize) -> Result<Option<Value>, Error> {
+        let mut parser = ReplyParser::default();
+        parser.set_protocol(Protocol::Resp3);
+        let (mut start, mut end) = (0, 0);
+        while end < bytes.len() {
+            end = bytes.len().min(end + portion);
+            let (parsed, reply) = parser.parse(&bytes[start..end])?;
+            start += parsed;
+            if reply.is_some() {
+                assert_eq!(start, bytes.len());
+                return Ok(reply);
+            }
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn gives_replies_of_resp3_the_shape_of_resp2() {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        for (bytes, expected) in [
+            (&b"_\r\n"[..], Value::Nil),
+            (b"#t\r\n", Value::Int(1)),
+            (b"#f\r\n", Value::Int(0)),
+            (b",1.5\r\n", bulk("1.5")),
+            (b"=7\r\ntxt:a\r\n\r\n", bulk("a\r\n")),
+            (b"=2\r\ntx\r\n", bulk("")),
+            (
+                b"%2\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n~2\r\n:2\r\n_\r\n",
+                Value::Array(vec![
+                    bulk("a"),
+                    Value::Int(1),
+                    bulk("b"),
+                    Value::Array(vec![Value::Int(2), Value::Nil]),
+                ]),
+            ),
+            (
+                b"*2\r\n%0\r\n~0\r\n",
+                Value::Array(vec![Value::Array(vec![]); 2]),
+            ),
+        ] {
+            for portion in [1, 2, 1_000] {
+                let outcome = parse_resp3(bytes, portion);
+                assert_eq!(outcome, Ok(Some(expected.clone())), "{bytes:?}");
+            }
+            // None of them is expected before HELLO.
+            if bytes[0] != b'*' {
+                assert_eq!(parse(bytes, 1_000).1, Err(protocol()), "{bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn knows_the_push_of_invalidated_keys_and_no_other() {
+        let keys = |data: Vec<Value>| {
+            Ok(Some(Value::Push {
+                kind: PushKind::Invalidate,
+                data,
+            }))
+        };
+        let key = Value::BulkString(b"key".to_vec());
+        let bytes = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n";
+        for portion in [1, 3, 1_000] {
+            let expected = keys(vec![Value::Array(vec![key.clone()])]);
+            assert_eq!(parse_resp3(bytes, portion), expected);
+        }
+        let all = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
+        assert_eq!(parse_resp3(all, 1_000), keys(vec![Value::Nil]));
+        for bytes in [
+            &b">0\r\n"[..],
+            b">-1\r\n",
+            b">1\r\n:1\r\n",
+            b">2\r\n$7\r\nmessage\r\n:1\r\n",
+            // A push comes between replies, not in one.
+            b"*1\r\n>1\r\n$10\r\ninvalidate\r\n",
+            b"(1\r\n",
+            b"|1\r\n",
+            b"!3\r\nERR\r\n",
+            b"#x\r\n",
+            b"%-1\r\n",
+            b"~-1\r\n",
+            b"=-1\r\n",
+        ] {
+            assert_eq!(parse_resp3(bytes, 1_000), Err(protocol()), "{bytes:?}");
+        }
     }
 
     #[test]
