@@ -146,7 +146,7 @@ defmodule PowRedisCache.Options do
                      doc:
                        "which lookups by `all/2` are fast. `:sessions`: those of a user's sessions " <>
                          "and tokens, all that Pow asks for. `true`: all with literal leading parts, " <>
-                         "like v2 of Pow's example backend, at 4 times the memory. `false`: none, " <>
+                         "like v2 of Pow's example backend, at 2.6 times the memory. `false`: none, " <>
                          "like v1. Or a list of patterns of keys that end with `:_`, such as " <>
                          "`[[:_, :user, :_, :session, :_]]`. For other matches, `all/2` scans all " <>
                          "keys of the database. After a change, run `mix pow_redis_cache.reindex`."

@@ -12,6 +12,7 @@
     reason = "a property that does not hold panics"
 )]
 
+mod cluster_nodes;
 mod cluster_slots;
 mod key_and_pattern;
 mod redis_key;
@@ -21,6 +22,7 @@ mod server_info;
 mod term;
 mod value;
 
+pub use cluster_nodes::cluster_nodes;
 pub use cluster_slots::cluster_slots;
 pub use key_and_pattern::key_and_pattern;
 pub use redis_key::redis_key;
@@ -80,6 +82,11 @@ mod tests {
     #[test]
     fn cluster_slots_corpus() {
         replay("cluster_slots", cluster_slots);
+    }
+
+    #[test]
+    fn cluster_nodes_corpus() {
+        replay("cluster_nodes", cluster_nodes);
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl ClusterView {
 }
 
 /// The addresses of all nodes by their ids, of which `asked` has sent the reply.
-pub(super) fn addresses(reply: &Value, asked: &Address) -> Option<Vec<(Vec<u8>, Address)>> {
+pub(crate) fn addresses(reply: &Value, asked: &Address) -> Option<Vec<(Vec<u8>, Address)>> {
     let Value::BulkString(text) = reply else {
         return None;
     };

@@ -202,7 +202,6 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use redis::Value;
-    use std::time::Duration;
 
     /// What a node reports: primaries, each with its slots.
     fn view(primaries: &[(&str, &str)]) -> Value {
@@ -218,13 +217,7 @@ mod tests {
     const REPLACED: [(&str, &str); 2] = [("a", "0-9"), ("c", "10-19")];
 
     fn written(scan: &KeyspaceScan) -> Vec<String> {
-        let mut commands = Commands::new();
-        scan.write(&mut WriteContext {
-            commands: &mut commands,
-            now_ms: NOW_MS,
-            round_trip: Duration::ZERO,
-        });
-        lines(commands.as_bytes())
+        commands_of(|context| scan.write(context))
     }
 
     fn read(scan: &mut KeyspaceScan, replies: Vec<Value>) -> Vec<Vec<u8>> {

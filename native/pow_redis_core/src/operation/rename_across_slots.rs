@@ -172,9 +172,7 @@ impl Rename {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::resp::commands::Commands;
     use redis::Value;
-    use std::time::Duration;
 
     const MINUTE: i64 = 60_000;
 
@@ -186,13 +184,7 @@ mod tests {
     }
 
     fn written(renames: &RenameAcrossSlots) -> Vec<String> {
-        let mut commands = Commands::new();
-        renames.write(&mut WriteContext {
-            commands: &mut commands,
-            now_ms: NOW_MS,
-            round_trip: Duration::ZERO,
-        });
-        lines(commands.as_bytes())
+        commands_of(|context| renames.write(context))
     }
 
     /// Reads the replies of each round. Returns the number of renamed keys after the last.

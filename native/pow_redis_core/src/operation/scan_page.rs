@@ -164,9 +164,7 @@ impl PageScan {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::resp::commands::Commands;
     use redis::Value;
-    use std::time::Duration;
 
     fn position(node: &str, cursor: u64) -> ScanPosition {
         ScanPosition {
@@ -183,13 +181,7 @@ mod tests {
     }
 
     fn written(scan: &PageScan) -> Vec<String> {
-        let mut commands = Commands::new();
-        scan.write(&mut WriteContext {
-            commands: &mut commands,
-            now_ms: NOW_MS,
-            round_trip: Duration::ZERO,
-        });
-        lines(commands.as_bytes())
+        commands_of(|context| scan.write(context))
     }
 
     /// The position of the page after the one at `position`, whose cursor the node returns, and the fraction.

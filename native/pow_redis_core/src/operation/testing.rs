@@ -19,6 +19,27 @@ pub(super) const NOW_MS: i64 = 1_000_000;
 pub(super) const VALUE: &[u8] = &[131, 97, 7];
 pub(super) const FUNCTION: &[u8] = &[131, 113, 119, 1, b'm', 119, 1, b'f', 97, 1];
 
+/// The commands that are written at [`NOW_MS`], one line each.
+pub(super) fn commands_of(write: impl FnOnce(&mut WriteContext<'_>)) -> Vec<String> {
+    commands_at(NOW_MS, Duration::ZERO, write)
+}
+
+fn commands_at(
+    now_ms: i64,
+    round_trip: Duration,
+    write: impl FnOnce(&mut WriteContext<'_>),
+) -> Vec<String> {
+    let mut commands = Commands::new();
+    write(&mut WriteContext {
+        commands: &mut commands,
+        now_ms,
+        round_trip,
+    });
+    let lines = lines(commands.as_bytes());
+    assert_eq!(lines.len(), commands.len());
+    lines
+}
+
 /// Runs an operation round by round.
 pub(super) struct Driver {
     pub(super) operation: Operation,
@@ -37,15 +58,8 @@ impl Driver {
 
     /// Writes the commands of the next round. Returns one line each.
     pub(super) fn write(&mut self) -> Vec<String> {
-        let mut commands = Commands::new();
-        self.operation.write(&mut WriteContext {
-            commands: &mut commands,
-            now_ms: self.now_ms,
-            round_trip: self.round_trip,
-        });
-        let lines = lines(commands.as_bytes());
-        assert_eq!(lines.len(), commands.len());
-        lines
+        let (now_ms, round_trip) = (self.now_ms, self.round_trip);
+        commands_at(now_ms, round_trip, |context| self.operation.write(context))
     }
 
     /// Reads replies.
