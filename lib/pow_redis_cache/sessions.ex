@@ -71,7 +71,10 @@ if Code.ensure_loaded?(Pow.Plug.Base) do
     @spec log_out_others(Plug.Conn.t(), keyword()) :: :ok
     def log_out_others(conn, options \\ []) do
       options = Keyword.put(options, :conn, conn)
-      current = current_fingerprint(conn) || raise ArgumentError, "expected a conn with a session of Pow"
+
+      current =
+        current_fingerprint(conn) || raise ArgumentError, "expected a conn with a session of Pow"
+
       user = Pow.Plug.current_user(conn)
       log_out_those(user, options, fn _id, fingerprint -> fingerprint != current end)
     end
@@ -88,12 +91,17 @@ if Code.ensure_loaded?(Pow.Plug.Base) do
     @doc "What `live_socket_id` in the session of Plug has to be, so that LiveViews are disconnected."
     @spec live_socket_id(binary()) :: binary()
     def live_socket_id(fingerprint) when is_binary(fingerprint) do
-      "pow_redis_cache_session:" <> Base.url_encode64(:crypto.hash(:sha256, fingerprint), padding: false)
+      "pow_redis_cache_session:" <>
+        Base.url_encode64(:crypto.hash(:sha256, fingerprint), padding: false)
     end
 
     # Tokens first: a device that has one gets a new session for it.
     defp log_out_those(user, options, ends?) do
-      ended = for {id, metadata} <- sessions(user, options), ends?.(id, metadata[:fingerprint]), do: {id, metadata}
+      ended =
+        for {id, metadata} <- sessions(user, options),
+            ends?.(id, metadata[:fingerprint]),
+            do: {id, metadata}
+
       fingerprints = for {_id, metadata} <- ended, do: metadata[:fingerprint]
 
       for {token, fingerprint} <- tokens(user, options),
@@ -122,7 +130,8 @@ if Code.ensure_loaded?(Pow.Plug.Base) do
       else
         parts = UserKey.parts(user, store_config)
 
-        for {token, {%_{} = owner, metadata}} when is_binary(token) <- store.all(store_config, [:_]),
+        for {token, {%_{} = owner, metadata}} when is_binary(token) <-
+              store.all(store_config, [:_]),
             UserKey.parts(owner, store_config) == parts,
             do: {token, get_in(metadata, [:session_metadata, :fingerprint])}
       end
@@ -146,7 +155,8 @@ if Code.ensure_loaded?(Pow.Plug.Base) do
     defp disconnect(_fingerprints, nil), do: :ok
 
     defp disconnect(fingerprints, endpoint) do
-      for fingerprint <- fingerprints, fingerprint != nil,
+      for fingerprint <- fingerprints,
+          fingerprint != nil,
           do: endpoint.broadcast(live_socket_id(fingerprint), "disconnect", %{})
 
       :ok
