@@ -1,4 +1,7 @@
-if Code.ensure_loaded?(PowPersistentSession.Store.PersistentSessionCache) do
+if match?(
+     {:module, _},
+     Code.ensure_compiled(PowPersistentSession.Store.PersistentSessionCache)
+   ) do
   defmodule PowRedisCache.PersistentSessionStore do
     @moduledoc """
     The store of `PowPersistentSession`, with the tokens of each user in one lookup.
@@ -6,12 +9,13 @@ if Code.ensure_loaded?(PowPersistentSession.Store.PersistentSessionCache) do
         config :my_app, :pow,
           persistent_session_store: {PowRedisCache.PersistentSessionStore, []}
 
-    Values are those of Pow's own store. Beside each token, `put/3` writes the record
-    `{[user_struct, :user, id, :token, token], fingerprint}`, so that `tokens/2` need not read the tokens
-    of all users. `:fingerprint` is that of the session with which the token was made, or `nil`.
+    Values are those of Pow's own store, and have its namespace and TTL. Beside each token, `put/3` writes the
+    record `{[user_struct, :user, id, :token, token], fingerprint}`, so that `tokens/2` need not read the
+    tokens of all users.
 
-    Tokens written by Pow's own store work, but `tokens/2` does not find them until
-    `index_tokens/2` or `mix pow_redis_cache.index_tokens` has run.
+    Tokens that Pow's own store wrote keep logging in. `tokens/2` finds them after
+    `mix pow_redis_cache.index_tokens` has run, once, when all servers of the app use this store. Until then,
+    logging out with `PowRedisCache.Sessions` also reads the tokens of all users.
     """
 
     alias Pow.Store.Base
@@ -22,13 +26,15 @@ if Code.ensure_loaded?(PowPersistentSession.Store.PersistentSessionCache) do
       ttl: :timer.hours(24) * 30,
       namespace: "persistent_session"
 
-    # The record that says that all tokens are indexed.
+    # The key of the record that says that all tokens are indexed.
     @marker [:pow_redis_cache, :tokens_indexed]
+    # How many records `index_tokens/2` writes at once.
+    @page 500
 
     @impl Base
-    def put(config, token, {owner, metadata}) do
-      records = [{token, {owner, metadata}} | index_record(config, owner, token, metadata)]
-      Base.put(config, backend_config(config), records)
+    def put(config, token, {user, metadata}) do
+      record = {token, {user, metadata}}
+      Base.put(config, backend_config(config), [record, index_record(config, record)])
     end
 
     @impl Base
@@ -37,39 +43,78 @@ if Code.ensure_loaded?(PowPersistentSession.Store.PersistentSessionCache) do
     @impl Base
     def delete(config, token) do
       backend_config = backend_config(config)
-
+      value = Base.get(config, backend_config, token)
       # The token first: as long as it exists, it logs in.
-      with {owner, metadata} <- Base.get(config, backend_config, token) do
-        Base.delete(config, backend_config, token)
+      Base.delete(config, backend_config, token)
 
-        for {key, _fingerprint} <- index_record(config, owner, token, metadata),
-            do: Base.delete(config, backend_config, key)
+      with {%_{}, _metadata} <- value do
+        {key, _fingerprint} = index_record(config, {token, value})
+        Base.delete(config, backend_config, key)
       end
 
       :ok
     end
 
-    @doc "Returns the tokens of a user, each with the fingerprint of the session it belongs to, or `nil`."
+    @doc """
+    Returns the tokens of a user, each with the fingerprint of the session with which it was made, or with
+    `nil`.
+    """
     @spec tokens(Base.config(), map()) :: [{binary(), binary() | nil}]
     def tokens(config, user) do
-      pattern = index_key(config, user, :_)
+      backend_config = backend_config(config)
 
-      for {key, fingerprint} <- Base.all(config, backend_config(config), pattern),
-          do: {List.last(key), fingerprint}
+      # A record outlives its token if the server stopped between the two commands of `delete/2`.
+      for {key, fingerprint} <- Base.all(config, backend_config, index_key(config, user, :_)),
+          token = List.last(key),
+          Base.get(config, backend_config, token) != :not_found,
+          do: {token, fingerprint}
     end
 
     @doc "Whether `tokens/2` finds all tokens: `index_tokens/2` has run."
     @spec indexed?(Base.config()) :: boolean()
     def indexed?(config), do: Base.get(config, backend_config(config), @marker) != :not_found
 
-    defp index_record(config, %_{} = user, token, metadata),
-      do: [{index_key(config, user, token), fingerprint(metadata)}]
+    @doc """
+    Adds the missing records of all tokens, and marks the store as indexed. Returns the number of tokens.
 
-    # Clauses, as Pow 1.0.20 and earlier wrote them: they name no struct.
-    defp index_record(_config, _clauses, _token, _metadata), do: []
+    `progress` is called with the number of tokens that are indexed, and that of all. Reads all tokens at
+    once, within the `:timeout` of the instance.
+
+    A record whose token lives shorter is left over until the TTL has passed, and then expires.
+    """
+    @spec index_tokens(Base.config(), (non_neg_integer(), non_neg_integer() -> any())) ::
+            non_neg_integer()
+    def index_tokens(config, progress \\ fn _indexed, _all -> :ok end) do
+      backend_config = backend_config(config)
+
+      records =
+        for {token, {%_{}, _metadata}} = record when is_binary(token) <-
+              Base.all(config, backend_config, [:_]),
+            do: index_record(config, record)
+
+      all = length(records)
+
+      records
+      |> Enum.chunk_every(@page)
+      |> Enum.reduce(0, fn page, indexed ->
+        Base.put(config, backend_config, page)
+        indexed = indexed + length(page)
+        progress.(indexed, all)
+        indexed
+      end)
+
+      marker = {@marker, System.os_time(:second)}
+      Base.put(config, Keyword.put(backend_config, :ttl, :infinity), marker)
+      all
+    end
+
+    @doc false
+    # The fingerprint of the session with which a token was made, from the token's metadata.
+    def fingerprint(metadata), do: metadata[:session_metadata][:fingerprint]
+
+    defp index_record(config, {token, {user, metadata}}),
+      do: {index_key(config, user, token), fingerprint(metadata)}
 
     defp index_key(config, user, token), do: UserKey.parts(user, config) ++ [:token, token]
-
-    defp fingerprint(metadata), do: get_in(metadata, [:session_metadata, :fingerprint])
   end
 end
