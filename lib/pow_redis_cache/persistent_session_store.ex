@@ -20,7 +20,7 @@ if match?(
 
     alias Pow.Store.Base
     alias PowPersistentSession.Store.PersistentSessionCache
-    alias PowRedisCache.UserKey
+    alias PowRedisCache.{PatientInstance, UserKey}
 
     use Base,
       ttl: :timer.hours(24) * 30,
@@ -28,8 +28,10 @@ if match?(
 
     # The key of the record that says that all tokens are indexed.
     @marker [:pow_redis_cache, :tokens_indexed]
-    # How many records `index_tokens/2` writes at once.
+    # How many records `index_tokens/1` writes at once.
     @page 500
+    # The timeout of its calls, in milliseconds.
+    @patience 600_000
 
     @impl Base
     def put(config, token, {user, metadata}) do
@@ -70,21 +72,45 @@ if match?(
           do: {token, fingerprint}
     end
 
-    @doc "Whether `tokens/2` finds all tokens: `index_tokens/2` has run."
+    @doc "Whether `tokens/2` finds all tokens: `index_tokens/1` has run."
     @spec indexed?(Base.config()) :: boolean()
     def indexed?(config), do: Base.get(config, backend_config(config), @marker) != :not_found
 
     @doc """
-    Adds the missing records of all tokens, and marks the store as indexed. Returns the number of tokens.
+    Adds the missing records of all tokens of an app, and records that it has. Returns the number of tokens.
 
-    `progress` is called with the number of tokens that are indexed, and that of all. Reads all tokens at
-    once, within the `:timeout` of the instance.
+    Options:
 
-    A record whose token lives shorter is left over until the TTL has passed, and then expires.
+      * `:otp_app` - the app, whose configuration of Pow has this store. Required.
+      * `:progress` - called with a map of the `:keys` and the `:fraction` that are done, like
+        `PowRedisCache.Progress.new/1`.
+
+    All tokens are read at once, which may take at most ten minutes and 512 MB. They get records with the full
+    TTL, which `tokens/2` ignores when the token has expired. Safe on a live system, and to repeat.
     """
-    @spec index_tokens(Base.config(), (non_neg_integer(), non_neg_integer() -> any())) ::
-            non_neg_integer()
-    def index_tokens(config, progress \\ fn _indexed, _all -> :ok end) do
+    @spec index_tokens(keyword()) :: non_neg_integer()
+    def index_tokens(options) do
+      options = Keyword.validate!(options, [:otp_app, progress: fn _numbers -> :ok end])
+      config = own_config!(options[:otp_app])
+
+      PatientInstance.with_backend(config[:backend], @patience, fn backend ->
+        index_all(Keyword.put(config, :backend, backend), options[:progress])
+      end)
+    end
+
+    defp own_config!(otp_app) do
+      case PowPersistentSession.Plug.Base.store(otp_app: otp_app) do
+        {__MODULE__, config} ->
+          config
+
+        _other ->
+          raise ArgumentError,
+                "expected the configuration of Pow of #{inspect(otp_app)} to have " <>
+                  "persistent_session_store: {#{inspect(__MODULE__)}, []}"
+      end
+    end
+
+    defp index_all(config, progress) do
       backend_config = backend_config(config)
 
       records =
@@ -94,15 +120,13 @@ if match?(
 
       all = length(records)
 
-      records
-      |> Enum.chunk_every(@page)
-      |> Enum.reduce(0, fn page, indexed ->
+      for {page, index} <- records |> Enum.chunk_every(@page) |> Enum.with_index() do
         Base.put(config, backend_config, page)
-        indexed = indexed + length(page)
-        progress.(indexed, all)
-        indexed
-      end)
+        done = index * @page + length(page)
+        progress.(%{keys: done, fraction: done / all})
+      end
 
+      # It never expires, since tokens are written with their records from now on.
       marker = {@marker, System.os_time(:second)}
       Base.put(config, Keyword.put(backend_config, :ttl, :infinity), marker)
       all

@@ -106,9 +106,9 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
     defp keep({name, %{max_age: 0}}, cookies), do: Map.delete(cookies, name)
     defp keep({name, %{value: value}}, cookies), do: Map.put(cookies, name, value)
 
-    # Plug's signatures need the tables of this application. Its stand-in does not.
+    # Plug needs its application. Its stand-in has none.
     defp ensure_started do
-      case Application.ensure_all_started(:plug_crypto) do
+      case Application.ensure_all_started(:plug) do
         {:ok, started} -> {:ok, started}
         {:error, _not_available} -> {:ok, []}
       end

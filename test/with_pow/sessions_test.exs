@@ -7,7 +7,7 @@ defmodule PowRedisCache.SessionsTest do
   end
 
   @moduletag :integration
-  @moduletag instance: [name: Backend]
+  @moduletag instance: [name: Backend, index: :sessions]
 
   alias PowPersistentSession.Store.PersistentSessionCache
   alias PowRedisCache.{PersistentSessionStore, PowDevice, Sessions}
