@@ -114,6 +114,7 @@ defmodule PowRedisCache.PersistentSessionStoreTest do
       assert length(Store.tokens(config, %User{id: 0})) == 144
     end
 
+    @tag :standalone
     test "may take longer than the timeout of the instance", context do
       %{store_config: config, app: app, server: server} = context
       PersistentSessionCache.put(config, "token", {%User{id: 1}, @metadata})
