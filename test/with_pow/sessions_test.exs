@@ -205,6 +205,22 @@ defmodule PowRedisCache.SessionsTest do
     end
   end
 
+  test "tokens are those of the plug's own configuration", %{user: user} = context do
+    options = [
+      persistent_session_store: {PersistentSessionCache, namespace: context.namespace <> "own"}
+    ]
+
+    device =
+      context.pow
+      |> Keyword.delete(:persistent_session_store)
+      |> PowDevice.new(options)
+      |> PowDevice.log_in(user, keep: true)
+
+    assert [%{persistent?: true}] = Sessions.list(user, conn: conn(device))
+    assert Sessions.log_out_everywhere(user, conn: conn(device)) == :ok
+    refute logged_in(without_session(device))
+  end
+
   describe "LiveViews" do
     test "of a session that ends are disconnected", %{user: user} = context do
       laptop = log_in(context, user)
@@ -242,6 +258,19 @@ defmodule PowRedisCache.SessionsTest do
       refute logged_in(device)
       assert logged_in(other) == user.id
     end
+  end
+
+  @tag server: [], instance: [name: Backend, on_error: :miss, timeout: 1_000]
+  test "logging out raises while Redis is away, also with on_error: :miss", context do
+    %{user: user, server: server} = context
+    conn = context |> log_in(user) |> conn()
+    RedisServer.stop(server)
+
+    assert_raise PowRedisCache.Error, fn -> Sessions.log_out_everywhere(user, conn: conn) end
+    assert_raise PowRedisCache.Error, fn -> Sessions.log_out_others(conn) end
+    assert_raise PowRedisCache.Error, fn -> Sessions.log_out(user, "device", conn: conn) end
+    # Elsewhere, a failed read is a miss.
+    assert Sessions.list(user, conn: conn) == []
   end
 
   test "a page that changes nothing sets no cookie", %{user: user} = context do
