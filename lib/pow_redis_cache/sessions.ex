@@ -122,10 +122,13 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
             do: {id, metadata[:fingerprint]}
 
       fingerprints = for {_id, fingerprint} <- ended, fingerprint != nil, do: fingerprint
-      delete_tokens(user, token_config(options), &(&1 in fingerprints or ends?.(nil, &1)))
+
+      of_tokens =
+        delete_tokens(user, token_config(options), &(&1 in fingerprints or ends?.(nil, &1)))
+
       {store, store_config} = Pow.Plug.Base.store(config)
       for {id, _fingerprint} <- ended, do: store.delete(store_config, id)
-      fingerprints
+      Enum.uniq(fingerprints ++ of_tokens)
     end
 
     # The ids of the sessions of a user, each with its metadata, or with `nil` if it has just ended.
@@ -140,14 +143,17 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       end
     end
 
+    # Returns the fingerprints of the deleted tokens. Their sessions may have expired before.
     defp delete_tokens(user, config, ends?) do
       {store, store_config} = PersistentSession.store(config)
 
-      for {token, fingerprint} <- all_tokens(user, config),
-          ends?.(fingerprint),
-          do: store.delete(store_config, token)
+      ended =
+        for {_token, fingerprint} = token <- all_tokens(user, config),
+            ends?.(fingerprint),
+            do: token
 
-      :ok
+      for {token, _fingerprint} <- ended, do: store.delete(store_config, token)
+      for {_token, fingerprint} <- ended, fingerprint != nil, do: fingerprint
     end
 
     # Those that are found in one lookup, if the store has one.

@@ -242,6 +242,17 @@ defmodule PowRedisCache.SessionsTest do
       assert_received {^phone_id, "disconnect", %{}}
     end
 
+    test "are disconnected if only the persistent session is left", %{user: user} = context do
+      device = log_in(context, user, keep: true)
+      id = Sessions.live_socket_id(fingerprint(device))
+      {store, store_config} = Pow.Plug.Base.store(device.config)
+      for session <- store.sessions(store_config, user), do: store.delete(store_config, session)
+      conn = conn(PowDevice.new(context.pow))
+      assert Sessions.log_out_everywhere(user, conn: conn, endpoint: Endpoint) == :ok
+      assert_received {^id, "disconnect", %{}}
+      refute_received {_topic, "disconnect", %{}}
+    end
+
     test "are disconnected when the user logs out", %{user: user} = context do
       {_user, device} = context |> log_in(user, keep: true) |> PowDevice.visit()
       {_user, other} = context |> log_in(user) |> PowDevice.visit()
