@@ -205,6 +205,22 @@ defmodule PowRedisCache.SessionsTest do
     end
   end
 
+  test "tokens are those of the plug's own configuration", %{user: user} = context do
+    options = [
+      persistent_session_store: {PersistentSessionCache, namespace: context.namespace <> "own"}
+    ]
+
+    device =
+      context.pow
+      |> Keyword.delete(:persistent_session_store)
+      |> PowDevice.new(options)
+      |> PowDevice.log_in(user, keep: true)
+
+    assert [%{persistent?: true}] = Sessions.list(user, conn: conn(device))
+    assert Sessions.log_out_everywhere(user, conn: conn(device)) == :ok
+    refute logged_in(without_session(device))
+  end
+
   describe "LiveViews" do
     test "of a session that ends are disconnected", %{user: user} = context do
       laptop = log_in(context, user)
@@ -226,6 +242,17 @@ defmodule PowRedisCache.SessionsTest do
       assert_received {^phone_id, "disconnect", %{}}
     end
 
+    test "are disconnected if only the persistent session is left", %{user: user} = context do
+      device = log_in(context, user, keep: true)
+      id = Sessions.live_socket_id(fingerprint(device))
+      {store, store_config} = Pow.Plug.Base.store(device.config)
+      for session <- store.sessions(store_config, user), do: store.delete(store_config, session)
+      conn = conn(PowDevice.new(context.pow))
+      assert Sessions.log_out_everywhere(user, conn: conn, endpoint: Endpoint) == :ok
+      assert_received {^id, "disconnect", %{}}
+      refute_received {_topic, "disconnect", %{}}
+    end
+
     test "are disconnected when the user logs out", %{user: user} = context do
       {_user, device} = context |> log_in(user, keep: true) |> PowDevice.visit()
       {_user, other} = context |> log_in(user) |> PowDevice.visit()
@@ -242,6 +269,19 @@ defmodule PowRedisCache.SessionsTest do
       refute logged_in(device)
       assert logged_in(other) == user.id
     end
+  end
+
+  @tag server: [], instance: [name: Backend, on_error: :miss, timeout: 1_000]
+  test "logging out raises while Redis is away, also with on_error: :miss", context do
+    %{user: user, server: server} = context
+    conn = context |> log_in(user) |> conn()
+    RedisServer.stop(server)
+
+    assert_raise PowRedisCache.Error, fn -> Sessions.log_out_everywhere(user, conn: conn) end
+    assert_raise PowRedisCache.Error, fn -> Sessions.log_out_others(conn) end
+    assert_raise PowRedisCache.Error, fn -> Sessions.log_out(user, "device", conn: conn) end
+    # Elsewhere, a failed read is a miss.
+    assert Sessions.list(user, conn: conn) == []
   end
 
   test "a page that changes nothing sets no cookie", %{user: user} = context do
