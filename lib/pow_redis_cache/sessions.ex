@@ -32,7 +32,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     """
 
     alias PowPersistentSession.Plug.Base, as: PersistentSession
-    alias PowRedisCache.{Call, PersistentSessionStore, UserKey}
+    alias PowRedisCache.{Call, PersistentSessionStore, Renewals, UserKey}
     alias PowRedisCache.Sessions.Session
 
     @doc """
@@ -65,7 +65,12 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       do: log_out(user, session.fingerprint || session.id, options)
 
     def log_out(user, session, options) when is_binary(session) do
-      log_out_those(user, options, fn id, fingerprint -> session in [id, fingerprint] end)
+      log_out_those(
+        user,
+        options,
+        &Renewals.end_device(&1, session),
+        fn id, fingerprint -> session in [id, fingerprint] end
+      )
     end
 
     @doc """
@@ -84,7 +89,13 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       end
 
       options = Keyword.put(options, :conn, conn)
-      log_out_those(user, options, fn _id, fingerprint -> fingerprint != current end)
+
+      log_out_those(
+        user,
+        options,
+        &Renewals.end_user(&1, user, current),
+        fn _id, fingerprint -> fingerprint != current end
+      )
     end
 
     @doc """
@@ -93,7 +104,9 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     """
     @spec log_out_everywhere(map(), keyword()) :: :ok
     def log_out_everywhere(user, options) do
-      log_out_those(user, options, fn _id, _fingerprint -> true end)
+      log_out_those(user, options, &Renewals.end_user(&1, user, nil), fn _id, _fingerprint ->
+        true
+      end)
     end
 
     @doc """
@@ -106,8 +119,14 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       "pow_redis_cache_session:" <> Base.url_encode64(digest, padding: false)
     end
 
-    defp log_out_those(user, options, ends?) do
-      fingerprints = Call.strictly(fn -> end_those(user, options, ends?) end)
+    # `end_renewals` comes first, so that no renewal that is under way brings a session back.
+    defp log_out_those(user, options, end_renewals, ends?) do
+      fingerprints =
+        Call.strictly(fn ->
+          end_renewals.(pow_config(options))
+          end_those(user, options, ends?)
+        end)
+
       disconnect(fingerprints, endpoint(options))
     end
 
