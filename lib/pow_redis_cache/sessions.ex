@@ -13,10 +13,9 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     A session is a login on a device. Its fingerprint stays the same when Pow renews it, and the persistent
     session ("Keep me logged in") that belongs to it has the same. Logging out ends both.
 
-    Options:
+    Options are Pow's configuration, such as `otp_app: :my_app`, which stands for that of the app, and
 
-      * `:conn` - a conn that has passed through `Pow.Plug.Session`. Its configuration of Pow is used.
-      * `:otp_app` - without a conn: the app whose configuration of Pow is used.
+      * `:conn` - a conn that has passed through Pow's plugs, whose configuration is used.
       * `:endpoint` - the app's endpoint, by default that of the conn. LiveViews of the sessions are
         disconnected, if `PowRedisCache.Plug.TrackSession` is in use.
 
@@ -212,18 +211,20 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
 
     defp pow_config(options) do
       case options[:conn] do
-        nil -> Keyword.take(options, [:otp_app])
-        conn -> Pow.Plug.fetch_config(conn)
+        nil -> own_config(options)
+        conn -> conn |> Pow.Plug.fetch_config() |> Keyword.merge(own_config(options))
       end
     end
 
     # The plug of persistent sessions has a configuration of its own.
     defp token_config(options) do
       case options[:conn] && options[:conn].private[:pow_persistent_session] do
-        {_plug, config} -> config
+        {_plug, config} -> Keyword.merge(config, own_config(options))
         nil -> pow_config(options)
       end
     end
+
+    defp own_config(options), do: Keyword.drop(options, [:conn, :endpoint])
 
     defp current_fingerprint(nil), do: nil
     defp current_fingerprint(conn), do: conn.private[:pow_session_metadata][:fingerprint]
