@@ -13,10 +13,9 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     A session is a login on a device. Its fingerprint stays the same when Pow renews it, and the persistent
     session ("Keep me logged in") that belongs to it has the same. Logging out ends both.
 
-    Options:
+    Options are Pow's configuration, such as `otp_app: :my_app`, which stands for that of the app, and
 
-      * `:conn` - a conn that has passed through `Pow.Plug.Session`. Its configuration of Pow is used.
-      * `:otp_app` - without a conn: the app whose configuration of Pow is used.
+      * `:conn` - a conn that has passed through Pow's plugs, whose configuration is used.
       * `:endpoint` - the app's endpoint, by default that of the conn. LiveViews of the sessions are
         disconnected, if `PowRedisCache.Plug.TrackSession` is in use.
 
@@ -32,7 +31,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     """
 
     alias PowPersistentSession.Plug.Base, as: PersistentSession
-    alias PowRedisCache.{Call, PersistentSessionStore, UserKey}
+    alias PowRedisCache.{Call, PersistentSessionStore, Renewals, UserKey}
     alias PowRedisCache.Sessions.Session
 
     @doc """
@@ -65,7 +64,12 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       do: log_out(user, session.fingerprint || session.id, options)
 
     def log_out(user, session, options) when is_binary(session) do
-      log_out_those(user, options, fn id, fingerprint -> session in [id, fingerprint] end)
+      log_out_those(
+        user,
+        options,
+        &Renewals.end_device(&1, session),
+        fn id, fingerprint -> session in [id, fingerprint] end
+      )
     end
 
     @doc """
@@ -84,7 +88,13 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       end
 
       options = Keyword.put(options, :conn, conn)
-      log_out_those(user, options, fn _id, fingerprint -> fingerprint != current end)
+
+      log_out_those(
+        user,
+        options,
+        &Renewals.end_user(&1, user, current),
+        fn _id, fingerprint -> fingerprint != current end
+      )
     end
 
     @doc """
@@ -93,7 +103,9 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     """
     @spec log_out_everywhere(map(), keyword()) :: :ok
     def log_out_everywhere(user, options) do
-      log_out_those(user, options, fn _id, _fingerprint -> true end)
+      log_out_those(user, options, &Renewals.end_user(&1, user, nil), fn _id, _fingerprint ->
+        true
+      end)
     end
 
     @doc """
@@ -106,8 +118,14 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       "pow_redis_cache_session:" <> Base.url_encode64(digest, padding: false)
     end
 
-    defp log_out_those(user, options, ends?) do
-      fingerprints = Call.strictly(fn -> end_those(user, options, ends?) end)
+    # `end_renewals` comes first, so that no renewal that is under way brings a session back.
+    defp log_out_those(user, options, end_renewals, ends?) do
+      fingerprints =
+        Call.strictly(fn ->
+          end_renewals.(pow_config(options))
+          end_those(user, options, ends?)
+        end)
+
       disconnect(fingerprints, endpoint(options))
     end
 
@@ -193,18 +211,20 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
 
     defp pow_config(options) do
       case options[:conn] do
-        nil -> Keyword.take(options, [:otp_app])
-        conn -> Pow.Plug.fetch_config(conn)
+        nil -> own_config(options)
+        conn -> conn |> Pow.Plug.fetch_config() |> Keyword.merge(own_config(options))
       end
     end
 
     # The plug of persistent sessions has a configuration of its own.
     defp token_config(options) do
       case options[:conn] && options[:conn].private[:pow_persistent_session] do
-        {_plug, config} -> config
+        {_plug, config} -> Keyword.merge(config, own_config(options))
         nil -> pow_config(options)
       end
     end
+
+    defp own_config(options), do: Keyword.drop(options, [:conn, :endpoint])
 
     defp current_fingerprint(nil), do: nil
     defp current_fingerprint(conn), do: conn.private[:pow_session_metadata][:fingerprint]

@@ -9,6 +9,7 @@ defmodule PowRedisCache.SessionsTest do
   @moduletag :integration
   @moduletag instance: [name: Backend, index: :sessions]
 
+  alias Pow.Store.CredentialsCache
   alias PowPersistentSession.Store.PersistentSessionCache
   alias PowRedisCache.{PersistentSessionStore, PowDevice, Sessions}
   alias PowRedisCache.PowDevice.{User, Users}
@@ -48,6 +49,12 @@ defmodule PowRedisCache.SessionsTest do
       Application.put_env(app, :pow, context.pow)
       on_exit(fn -> Application.delete_env(app, :pow) end)
       assert [%{current?: false}] = Sessions.list(user, otp_app: app)
+      assert [%{current?: false}] = Sessions.list(user, context.pow)
+
+      assert Sessions.list(user,
+               otp_app: app,
+               credentials_cache_store: {CredentialsCache, namespace: "none"}
+             ) == []
     end
 
     test "returns when a session began and when it was renewed", %{user: user} = context do
@@ -194,7 +201,7 @@ defmodule PowRedisCache.SessionsTest do
 
     test "honours the stores of the app", %{user: user} = context do
       sessions = "own sessions #{context.namespace}"
-      store = {Pow.Store.CredentialsCache, namespace: sessions, ttl: 60_000, backend: Backend}
+      store = {CredentialsCache, namespace: sessions, ttl: 60_000, backend: Backend}
       pow = Keyword.put(context.pow, :credentials_cache_store, store)
       device = log_in(%{context | pow: pow}, user)
       assert [_session] = Sessions.list(user, conn: conn(device))
@@ -296,7 +303,7 @@ defmodule PowRedisCache.SessionsTest do
     Keyword.merge(
       [
         cache_store_backend: Backend,
-        credentials_cache_store: {Pow.Store.CredentialsCache, namespace: context.namespace}
+        credentials_cache_store: {CredentialsCache, namespace: context.namespace}
       ],
       options
     )
