@@ -1,4 +1,4 @@
-if Code.ensure_loaded?(Pow.Plug.Base) do
+if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
   defmodule PowRedisCache.Sessions do
     @moduledoc """
     The sessions of a user on all devices: lists them and logs them out.
@@ -6,8 +6,8 @@ if Code.ensure_loaded?(Pow.Plug.Base) do
         alias PowRedisCache.Sessions
 
         Sessions.list(user, conn: conn)
-        Sessions.log_out(user, fingerprint, conn: conn, endpoint: MyAppWeb.Endpoint)
-        conn = Sessions.log_out_others(conn, endpoint: MyAppWeb.Endpoint)
+        Sessions.log_out(user, fingerprint, conn: conn)
+        Sessions.log_out_others(conn)
         Sessions.log_out_everywhere(user, otp_app: :my_app, endpoint: MyAppWeb.Endpoint)
 
     A session is a login on a device. Its fingerprint stays the same when Pow renews it, and the persistent
@@ -15,13 +15,19 @@ if Code.ensure_loaded?(Pow.Plug.Base) do
 
     Options:
 
-      * `:conn` - a conn that has passed through `Pow.Plug.Session`, whose configuration of Pow is used;
-      * `:otp_app` - the app whose configuration of Pow is used without a conn;
-      * `:endpoint` - the app's endpoint. LiveViews of the sessions are disconnected, if
-        `live_socket_id/1` is put into the session of Plug.
+      * `:conn` - a conn that has passed through `Pow.Plug.Session`. Its configuration of Pow is used.
+      * `:otp_app` - without a conn: the app whose configuration of Pow is used.
+      * `:endpoint` - the app's endpoint, by default that of the conn. LiveViews of the sessions are
+        disconnected, if `PowRedisCache.Plug.TrackSession` is in use.
 
-    The stores, namespaces and TTLs are those of Pow's configuration. The tokens of a user are found in one
-    lookup with `PowRedisCache.PersistentSessionStore`, and otherwise among the tokens of all users.
+    The stores, namespaces and TTLs are those of Pow's configuration. With
+    `PowRedisCache.PersistentSessionStore`, the tokens of a user are found in one lookup, and otherwise among
+    the tokens of all users, which takes as long as reading them all.
+
+    A request that is under way on another device may still renew its session after these functions have
+    listed it. With `PowRedisCache.Plug.RenewalGrace`, the renewed session ends too.
+
+    All functions raise `PowRedisCache.Error` if Redis cannot be reached.
     """
 
     alias PowPersistentSession.Plug.Base, as: PersistentSession
@@ -29,28 +35,24 @@ if Code.ensure_loaded?(Pow.Plug.Base) do
     alias PowRedisCache.Sessions.Session
     alias PowRedisCache.UserKey
 
-    @doc "Returns the sessions of a user, the one renewed last first."
+    @doc """
+    Returns the sessions of a user, the one renewed last first.
+
+    `:current?` is true for the session of `:conn`. `:persistent?` is false for tokens that
+    `PowRedisCache.PersistentSessionStore` has not indexed yet.
+    """
     @spec list(map(), keyword()) :: [Session.t()]
     def list(user, options) do
-      persistent = for {_token, fingerprint} <- tokens(user, options), do: fingerprint
+      config = pow_config(options)
       current = current_fingerprint(options[:conn])
+      persistent = for {_token, fingerprint} <- listed_tokens(user, config), do: fingerprint
 
-      user
-      |> sessions(options)
-      |> Enum.map(fn {id, metadata} ->
-        fingerprint = metadata[:fingerprint]
+      sessions =
+        for {id, metadata} <- sessions(user, config),
+            metadata != nil,
+            do: Session.new(id, metadata, current, persistent)
 
-        %Session{
-          id: id,
-          fingerprint: fingerprint,
-          began_at: metadata[:first_seen_at],
-          renewed_at: DateTime.from_unix!(metadata[:inserted_at], :millisecond),
-          metadata: Keyword.drop(metadata, [:fingerprint, :inserted_at]),
-          current?: fingerprint != nil and fingerprint == current,
-          persistent?: fingerprint != nil and fingerprint in persistent
-        }
-      end)
-      |> Enum.sort_by(& &1.renewed_at, {:desc, DateTime})
+      Enum.sort_by(sessions, & &1.renewed_at, {:desc, DateTime})
     end
 
     @doc """
@@ -58,88 +60,121 @@ if Code.ensure_loaded?(Pow.Plug.Base) do
     other users are never logged out.
     """
     @spec log_out(map(), Session.t() | binary(), keyword()) :: :ok
-    def log_out(user, %Session{fingerprint: nil, id: id}, options), do: log_out(user, id, options)
-
-    def log_out(user, %Session{fingerprint: fingerprint}, options),
-      do: log_out(user, fingerprint, options)
+    def log_out(user, %Session{} = session, options),
+      do: log_out(user, session.fingerprint || session.id, options)
 
     def log_out(user, session, options) when is_binary(session) do
       log_out_those(user, options, fn id, fingerprint -> session in [id, fingerprint] end)
     end
 
-    @doc "Logs the user of a conn out on all other devices."
+    @doc """
+    Logs the user of a conn out on all other devices.
+
+    Raises `ArgumentError` if no user is logged in on the conn.
+    """
     @spec log_out_others(Plug.Conn.t(), keyword()) :: :ok
     def log_out_others(conn, options \\ []) do
-      options = Keyword.put(options, :conn, conn)
-
-      current =
-        current_fingerprint(conn) || raise ArgumentError, "expected a conn with a session of Pow"
-
       user = Pow.Plug.current_user(conn)
+      current = current_fingerprint(conn)
+
+      if user == nil or current == nil do
+        raise ArgumentError,
+              "expected a conn on which a user is logged in. Call it after Pow.Plug.Session"
+      end
+
+      options = Keyword.put(options, :conn, conn)
       log_out_those(user, options, fn _id, fingerprint -> fingerprint != current end)
     end
 
     @doc """
-    Logs a user out on every device. On a page, delete the session of the request too, which may be about to
-    be renewed: `Pow.Plug.delete(conn)`.
+    Logs a user out on every device. On a page, log out the conn too, which may be about to renew its
+    session: `Pow.Plug.delete(conn)`, and `PowPersistentSession.Plug.delete(conn)`.
     """
     @spec log_out_everywhere(map(), keyword()) :: :ok
     def log_out_everywhere(user, options) do
       log_out_those(user, options, fn _id, _fingerprint -> true end)
     end
 
-    @doc "What `live_socket_id` in the session of Plug has to be, so that LiveViews are disconnected."
+    @doc """
+    Returns the `live_socket_id` of a session, which `PowRedisCache.Plug.TrackSession` puts into the session
+    of Plug. It does not reveal the fingerprint.
+    """
     @spec live_socket_id(binary()) :: binary()
     def live_socket_id(fingerprint) when is_binary(fingerprint) do
-      "pow_redis_cache_session:" <>
-        Base.url_encode64(:crypto.hash(:sha256, fingerprint), padding: false)
+      digest = :crypto.hash(:sha256, fingerprint)
+      "pow_redis_cache_session:" <> Base.url_encode64(digest, padding: false)
     end
 
     # Tokens first: a device that has one gets a new session for it.
     defp log_out_those(user, options, ends?) do
+      config = pow_config(options)
+
       ended =
-        for {id, metadata} <- sessions(user, options),
+        for {id, metadata} <- sessions(user, config),
             ends?.(id, metadata[:fingerprint]),
-            do: {id, metadata}
+            do: {id, metadata[:fingerprint]}
 
-      fingerprints = for {_id, metadata} <- ended, do: metadata[:fingerprint]
-
-      for {token, fingerprint} <- tokens(user, options),
-          fingerprint in fingerprints or ends?.(nil, fingerprint),
-          do: delete_token(token, options)
-
-      {store, store_config} = Pow.Plug.Base.store(pow_config(options))
-      for {id, _metadata} <- ended, do: store.delete(store_config, id)
-      disconnect(fingerprints, options[:endpoint])
+      fingerprints = for {_id, fingerprint} <- ended, fingerprint != nil, do: fingerprint
+      delete_tokens(user, config, &(&1 in fingerprints or ends?.(nil, &1)))
+      {store, store_config} = Pow.Plug.Base.store(config)
+      for {id, _fingerprint} <- ended, do: store.delete(store_config, id)
+      disconnect(fingerprints, endpoint(options))
     end
 
-    defp sessions(user, options) do
-      {store, store_config} = Pow.Plug.Base.store(pow_config(options))
+    # The ids of the sessions of a user, each with its metadata, or with `nil` if it has just ended.
+    defp sessions(user, config) do
+      {store, store_config} = Pow.Plug.Base.store(config)
 
-      for id <- store.sessions(store_config, user),
-          {_user, metadata} when is_list(metadata) <- [store.get(store_config, id)],
-          do: {id, metadata}
-    end
-
-    # The tokens of a user, each with the fingerprint of its session, or `nil`.
-    defp tokens(user, options) do
-      {store, store_config} = PersistentSession.store(pow_config(options))
-
-      if store == PersistentSessionStore and store.indexed?(store_config) do
-        store.tokens(store_config, user)
-      else
-        parts = UserKey.parts(user, store_config)
-
-        for {token, {%_{} = owner, metadata}} when is_binary(token) <-
-              store.all(store_config, [:_]),
-            UserKey.parts(owner, store_config) == parts,
-            do: {token, get_in(metadata, [:session_metadata, :fingerprint])}
+      for id <- store.sessions(store_config, user) do
+        case store.get(store_config, id) do
+          {_user, metadata} when is_list(metadata) -> {id, metadata}
+          _ended -> {id, nil}
+        end
       end
     end
 
-    defp delete_token(token, options) do
-      {store, store_config} = PersistentSession.store(pow_config(options))
-      store.delete(store_config, token)
+    defp delete_tokens(user, config, ends?) do
+      {store, store_config} = PersistentSession.store(config)
+
+      for {token, fingerprint} <- all_tokens(user, config),
+          ends?.(fingerprint),
+          do: store.delete(store_config, token)
+
+      :ok
+    end
+
+    # Those that are found in one lookup, if the store has one.
+    defp listed_tokens(user, config) do
+      case PersistentSession.store(config) do
+        {PersistentSessionStore, store_config} ->
+          PersistentSessionStore.tokens(store_config, user)
+
+        _store ->
+          all_tokens(user, config)
+      end
+    end
+
+    # The tokens of a user, each with the fingerprint of its session, or `nil`.
+    defp all_tokens(user, config) do
+      {store, store_config} = PersistentSession.store(config)
+
+      cond do
+        not persistent_sessions?(config) ->
+          []
+
+        store == PersistentSessionStore and store.indexed?(store_config) ->
+          store.tokens(store_config, user)
+
+        true ->
+          for {token, {owner, metadata}} <- store.all(store_config, [:_]),
+              UserKey.same?(owner, user, store_config),
+              do: {token, PersistentSessionStore.fingerprint(metadata)}
+      end
+    end
+
+    defp persistent_sessions?(config) do
+      PowPersistentSession in Pow.Config.get(config, :extensions, []) or
+        Pow.Config.get(config, :persistent_session_store, nil) != nil
     end
 
     defp pow_config(options) do
@@ -152,11 +187,14 @@ if Code.ensure_loaded?(Pow.Plug.Base) do
     defp current_fingerprint(nil), do: nil
     defp current_fingerprint(conn), do: conn.private[:pow_session_metadata][:fingerprint]
 
+    defp endpoint(options) do
+      options[:endpoint] || (options[:conn] && options[:conn].private[:phoenix_endpoint])
+    end
+
     defp disconnect(_fingerprints, nil), do: :ok
 
     defp disconnect(fingerprints, endpoint) do
       for fingerprint <- fingerprints,
-          fingerprint != nil,
           do: endpoint.broadcast(live_socket_id(fingerprint), "disconnect", %{})
 
       :ok
