@@ -4,35 +4,33 @@ defmodule PowRedisCache.TelemetryMetrics do
 
   alias PowRedisCache.Error
 
-  # Called only if the app includes it.
-  @compile {:no_warn_undefined, Telemetry.Metrics}
-
-  def all do
-    if not Code.ensure_loaded?(Telemetry.Metrics) do
-      raise "Telemetry.Metrics is not available. Add {:telemetry_metrics, \"~> 1.0\"} to the deps in " <>
-              "mix.exs"
+  @doc "Returns them, made with the functions of `library`, which an app may lack."
+  def all(library \\ Telemetry.Metrics) do
+    if not Code.ensure_loaded?(library) do
+      raise "#{inspect(library)} is not available. Add {:telemetry_metrics, \"~> 1.0\"} to the deps " <>
+              "in mix.exs"
     end
 
-    calls() ++ events() ++ status()
+    calls(library) ++ events(library) ++ status(library)
   end
 
-  defp calls do
+  defp calls(library) do
     tags = [:name, :operation]
 
     [
-      Telemetry.Metrics.summary("pow_redis_cache.call.stop.duration",
+      library.summary("pow_redis_cache.call.stop.duration",
         tags: tags,
         unit: {:native, :millisecond},
         description: "How long calls take"
       ),
-      Telemetry.Metrics.counter("pow_redis_cache.call.stop.count",
+      library.counter("pow_redis_cache.call.stop.count",
         measurement: :duration,
         tags: tags,
         description: "Calls that returned"
       ),
-      Telemetry.Metrics.counter("pow_redis_cache.call.exception.count",
+      library.counter("pow_redis_cache.call.exception.count",
         measurement: :duration,
-        tags: [:reason | tags],
+        tags: tags ++ [:reason],
         tag_values: &%{&1 | reason: reason(&1.reason)},
         description: "Calls that failed"
       )
@@ -43,39 +41,39 @@ defmodule PowRedisCache.TelemetryMetrics do
   defp reason(%Error{reason: reason}), do: reason
   defp reason(%ArgumentError{}), do: :invalid_argument
 
-  defp events do
+  defp events(library) do
     [
-      Telemetry.Metrics.counter("pow_redis_cache.connection.connected.count",
+      library.counter("pow_redis_cache.connection.connected.count",
         tags: [:name],
         description: "How often the instance has connected to Redis"
       ),
-      Telemetry.Metrics.counter("pow_redis_cache.connection.disconnected.count",
+      library.counter("pow_redis_cache.connection.disconnected.count",
         tags: [:name, :reason],
         description: "How often Redis was lost, and the first reconnect failed"
       ),
-      Telemetry.Metrics.sum("pow_redis_cache.value.invalid.count",
+      library.sum("pow_redis_cache.value.invalid.count",
         tags: [:name],
         description: "Invalid values read from Redis"
       ),
-      Telemetry.Metrics.sum("pow_redis_cache.write.failed.count",
+      library.sum("pow_redis_cache.write.failed.count",
         tags: [:name, :operation, :reason],
         description: "Asynchronous writes that failed"
       ),
-      Telemetry.Metrics.counter("pow_redis_cache.index.miss.count",
+      library.counter("pow_redis_cache.index.miss.count",
         tags: [:name],
         description: "Patterns that no index covers"
       )
     ]
   end
 
-  defp status do
+  defp status(library) do
     for {measurement, description} <- [
           connected: "Whether Redis is reachable (1) or not (0)",
           queue: "Queued calls",
           reconnects: "Reconnects since the start",
           retries: "Retried calls since the start"
         ] do
-      Telemetry.Metrics.last_value("pow_redis_cache.instance.status.#{measurement}",
+      library.last_value("pow_redis_cache.instance.status.#{measurement}",
         tags: [:name],
         description: description
       )
