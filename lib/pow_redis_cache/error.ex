@@ -38,7 +38,7 @@ defmodule PowRedisCache.Error do
 
   alias PowRedisCache.Error.{Connection, Reply, Tls}
 
-  defexception [:reason, :operation, :code, :reply, :address, :detail]
+  defexception [:reason, :operation, :code, :reply, :address, :detail, plug_status: 503]
 
   @type t :: %__MODULE__{
           reason: atom(),
@@ -46,7 +46,8 @@ defmodule PowRedisCache.Error do
           code: String.t() | nil,
           reply: String.t() | nil,
           address: String.t() | nil,
-          detail: term()
+          detail: term(),
+          plug_status: 503
         }
 
   @doc false
