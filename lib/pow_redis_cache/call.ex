@@ -29,6 +29,20 @@ defmodule PowRedisCache.Call do
     end)
   end
 
+  def put_new(name, config, record) do
+    instance = Instance.fetch!(name, :put_new)
+    ttl = Config.ttl!(config, instance.default_ttl, name)
+    {key, value} = record = encode_record(namespace(config), record)
+
+    submit(name, instance, :put_new, :sync, fn reference ->
+      if small?([record], @max_record_bytes) do
+        Native.put_new(instance.native, reference, key, value, ttl)
+      else
+        Native.put_new_large(instance.native, reference, key, value, ttl)
+      end
+    end)
+  end
+
   def delete(name, config, key) do
     instance = Instance.fetch!(name, :delete)
     key = encode_key(namespace(config), key)

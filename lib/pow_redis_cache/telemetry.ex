@@ -6,7 +6,8 @@ defmodule PowRedisCache.Telemetry do
 
     * `[:pow_redis_cache, :call, :start]` - a call starts.
       * Measurements: `:system_time`, in native units.
-      * Metadata: `:name`, `:operation` (`:put`, `:delete`, `:get`, `:all`, `:ping`, `:reindex`).
+      * Metadata: `:name`, `:operation` (`:put`, `:put_new`, `:delete`, `:get`, `:all`, `:ping`,
+        `:reindex`).
     * `[:pow_redis_cache, :call, :stop]` - a call returns.
       * Measurements: `:duration`, in native units.
       * Metadata: `:name`, `:operation`.
