@@ -13,9 +13,12 @@ defmodule MyAppWeb.Layouts do
         <style>
           body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 sans-serif; color: #222 }
           form { display: inline }
-          button { padding: .3rem .8rem; font: inherit; cursor: pointer }
+          button { padding: .3rem .8rem; font: inherit; white-space: nowrap; cursor: pointer }
+          label { display: block; margin: .8rem 0 .2rem }
+          input:not([type=checkbox]) { width: 20rem; padding: .3rem; font: inherit }
+          form button { margin: .2rem .5rem .2rem 0 }
           table { width: 100%; margin-bottom: 1.5rem; border-collapse: collapse }
-          th, td { padding: .6rem .5rem .6rem 0; border-bottom: 1px solid #ccc; text-align: left; vertical-align: top }
+          th, td { padding: .6rem 1rem .6rem 0; border-bottom: 1px solid #ccc; text-align: left; vertical-align: top }
           small { display: block; color: #666 }
         </style>
         <script src="/js/phoenix.min.js">
