@@ -75,10 +75,10 @@ defmodule PowRedisCache do
   @doc """
   Writes a record unless its key exists. Returns whether it was written.
 
-      PowRedisCache.put_new([namespace: "locks", ttl: 5_000], {"nightly report", make_ref()})
+      PowRedisCache.put_new([namespace: "locks", ttl: 5_000], {"nightly report", :crypto.strong_rand_bytes(16)})
 
   Of several calls at the same time, on any number of nodes, one returns `true`. Give each call a
-  different value, such as `make_ref()`: a record that exists with the very same value counts as
+  different value, such as random bytes: a record that exists with the very same value counts as
   written, since the call may find its own value when it is retried after a lost connection. Records
   under legacy keys are not considered. The call waits for Redis, also with `writes: :async`.
 

@@ -5,7 +5,8 @@ defmodule PowRedisCache.Error do
   `:operation` is `:put`, `:put_new`, `:delete`, `:get`, `:all`, `:ping`, `:info`, `:reindex` or `:start`.
   If Redis returned an error, `:code` is the first word of its reply, and `:reply` is the reply: one
   line of printable ASCII, shortened before anything that may be an argument of a command. `:address`
-  is the address of the server if connecting to it failed. `:reason` is one of:
+  is the address of the server if connecting to it failed. `:plug_status` is 503: Plug and Phoenix
+  respond with it. `:reason` is one of:
 
     * `:not_started` - the instance is not running.
     * `:nif_not_loaded` - the native library could not be loaded.

@@ -1,0 +1,170 @@
+if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
+  defmodule PowRedisCache.Renewals do
+    @moduledoc false
+    # The records of renewals. An id is that of a session, or a token; Pow makes both of random UUIDs.
+    #
+    #   id                              => {:claimed, nonce}               a request renews it
+    #   id                              => {:renewed, session_id, token}   what has replaced it
+    #   ["ended", fingerprint]          => true                            the device was logged out
+    #   ["ended", struct, :user, id]    => {:except, fingerprint}          so were all devices of the user
+    #
+    # A renewal does not begin after a logout: it claims, and then reads `ended?/3`. When it ends, it writes
+    # its session and token, then `renewed/4`, and then reads `ended?/3` again. A logout first calls
+    # `end_device/2` or `end_user/3`, and then looks for sessions, tokens and successors. So one of the two
+    # finds the other, in whichever order they run.
+
+    alias PowPersistentSession.Plug.Base, as: PersistentSession
+    alias PowRedisCache.UserKey
+
+    @namespace "pow_renewal"
+
+    # How long a request may take to renew before another does.
+    @claim_ttl :timer.seconds(10)
+    # How long it may take to renew and still notice a logout.
+    @ended_ttl :timer.seconds(60)
+
+    # How long a request waits for another that has deleted the old session and not yet written the new one.
+    @wait 1_000
+    @pause 10
+
+    # How many renewals are followed from an old id.
+    @max_hops 16
+
+    @doc "Claims an id. Of concurrent requests, one gets `true`."
+    def claim(config, id) do
+      put_new(config, @claim_ttl, {id, {:claimed, :crypto.strong_rand_bytes(16)}})
+    end
+
+    @doc "Withdraws a claim."
+    def release(config, id), do: backend(config).delete(options(@claim_ttl), id)
+
+    @doc """
+    Records what has replaced ids, for `grace` milliseconds. If another request took over the claim meanwhile,
+    what that one wrote is replaced too.
+    """
+    def renewed(config, ids, successor, grace) do
+      overtaken =
+        for id <- ids,
+            {:renewed, session_id, token} <- [get(config, id)],
+            session_id != successor.session_id do
+          delete(config, session_id, token)
+          [session_id | List.wrap(token)]
+        end
+
+      record = {:renewed, successor.session_id, successor.token}
+      records = for id <- Enum.concat([ids | overtaken]), do: {id, record}
+      backend(config).put(options(grace), records)
+    end
+
+    @doc """
+    Returns the last of the successors of ids, as `{session_id, token, value}` with the value that the store
+    of sessions has for it, or `nil`. Waits for renewals under way if `wait?`.
+    """
+    def successor(config, ids, wait? \\ false) do
+      deadline = now() + if wait?, do: @wait, else: 0
+      follow(config, ids, deadline, @max_hops)
+    end
+
+    @doc "Notes that a device is logged out. Call it before looking for its session, token and successors."
+    def end_device(_config, nil), do: :ok
+
+    def end_device(config, fingerprint),
+      do: backend(config).put(options(@ended_ttl), {["ended", fingerprint], true})
+
+    @doc """
+    Notes that a user is logged out on all devices but the one with the fingerprint, if it is not `nil`. Call
+    it before looking for the user's sessions and tokens.
+    """
+    def end_user(config, user, fingerprint) do
+      record = {user_key(config, user), {:except, fingerprint}}
+      backend(config).put(options(@ended_ttl), record)
+    end
+
+    @doc "Whether a device of a user has just been logged out."
+    def ended?(config, user, fingerprint) do
+      device_ended? = fingerprint != nil and get(config, ["ended", fingerprint]) == true
+
+      device_ended? or
+        case get(config, user_key(config, user)) do
+          {:except, kept} -> kept == nil or kept != fingerprint
+          :not_found -> false
+        end
+    end
+
+    @doc "Deletes a session and a token from Pow's stores."
+    def delete(config, session_id, token) do
+      if session_id do
+        {store, store_config} = Pow.Plug.Base.store(config)
+        store.delete(store_config, session_id)
+      end
+
+      if token do
+        {store, store_config} = PersistentSession.store(config)
+        store.delete(store_config, token)
+      end
+
+      :ok
+    end
+
+    defp follow(_config, [], _deadline, _hops), do: nil
+    defp follow(_config, _ids, _deadline, 0), do: nil
+
+    defp follow(config, [id | ids], deadline, hops) do
+      case get(config, id) do
+        {:renewed, session_id, token} ->
+          case session(config, session_id) do
+            {_user, _metadata} = value ->
+              {session_id, token, value}
+
+            _ended ->
+              follow(config, [session_id | List.wrap(token)] ++ ids, deadline, hops - 1)
+          end
+
+        {:claimed, _nonce} ->
+          if now() < deadline do
+            Process.sleep(@pause)
+            follow(config, [id | ids], deadline, hops)
+          else
+            follow(config, ids, deadline, hops)
+          end
+
+        _none ->
+          follow(config, ids, deadline, hops)
+      end
+    end
+
+    defp session(config, id) do
+      {store, store_config} = Pow.Plug.Base.store(config)
+      store.get(store_config, id)
+    end
+
+    defp get(config, key), do: backend(config).get(options(@claim_ttl), key)
+
+    # Backends of others have no put_new/2: two requests may then both get the claim, as without it.
+    defp put_new(config, ttl, {id, _value} = record) do
+      backend = backend(config)
+
+      if Code.ensure_loaded?(backend) and function_exported?(backend, :put_new, 2) do
+        backend.put_new(options(ttl), record)
+      else
+        is_new = backend.get(options(ttl), id) == :not_found
+        if is_new, do: backend.put(options(ttl), record)
+        is_new
+      end
+    end
+
+    defp user_key(config, user) do
+      {_store, store_config} = Pow.Plug.Base.store(config)
+      ["ended" | UserKey.parts(user, store_config)]
+    end
+
+    defp backend(config) do
+      {_store, store_config} = Pow.Plug.Base.store(config)
+      Keyword.fetch!(store_config, :backend)
+    end
+
+    defp options(ttl), do: [namespace: @namespace, ttl: ttl]
+
+    defp now, do: System.monotonic_time(:millisecond)
+  end
+end
