@@ -30,4 +30,6 @@ if config_env() == :test do
   # Tests need no slow hash.
   config :pow, Pow.Ecto.Schema.Password, iterations: 1
   config :my_app, MyApp.Repo, pool: Ecto.Adapters.SQL.Sandbox
+  # Each test has sessions of its own.
+  config :my_app, :pow, cache_store_backend: PowRedisCache.Testing
 end

@@ -43,7 +43,7 @@ defmodule PowRedisCache.Install.DiffTest do
 
         start = String.to_integer(start)
         count = String.to_integer(count)
-        before = Enum.slice(lines, (from - 1)..(start - 2)//1)
+        before = lines |> Enum.take(start - 1) |> Enum.drop(from - 1)
         kept = for " " <> line <- body, do: line
         removed = for "-" <> line <- body, do: line
         assert length(kept) + length(removed) == count

@@ -5,6 +5,10 @@ defmodule MyAppWeb.CounterLiveTest do
 
   alias PowRedisCache.Sessions
 
+  setup do
+    [user: register("ann")]
+  end
+
   test "counts while its user is logged in", %{user: user} do
     {:ok, view, page} = user |> log_in() |> live("/counter")
     assert page =~ "#{user.email} is connected"

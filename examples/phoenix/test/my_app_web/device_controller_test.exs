@@ -3,6 +3,10 @@ defmodule MyAppWeb.DeviceControllerTest do
 
   alias PowRedisCache.Sessions
 
+  setup do
+    [user: register("ann")]
+  end
+
   test "lists the devices of a user", %{user: user} do
     laptop = log_in(user, user_agent: "Laptop")
     log_in(user, user_agent: "Phone", keep: true)

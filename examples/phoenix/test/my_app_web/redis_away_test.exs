@@ -1,6 +1,10 @@
 defmodule MyAppWeb.RedisAwayTest do
   use MyAppWeb.ConnCase
 
+  setup do
+    [user: register("ann")]
+  end
+
   test "a page says when to try again, and the user is still logged in afterwards", %{user: user} do
     device = log_in(user)
     stop_redis_cache()
