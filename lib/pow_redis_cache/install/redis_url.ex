@@ -4,7 +4,7 @@ defmodule PowRedisCache.Install.RedisUrl do
 
   @behaviour PowRedisCache.Install
 
-  alias PowRedisCache.Install.{Project, Source, SupervisionTree}
+  alias PowRedisCache.Install.{PowConfig, Project, Source, SupervisionTree}
 
   @path "config/runtime.exs"
   @title "the URL of Redis"
@@ -41,12 +41,26 @@ defmodule PowRedisCache.Install.RedisUrl do
 
   defp production?(_expression), do: false
 
+  # In any file but that of the tests.
   defp configured?(project) do
     Enum.any?(project.files, fn {path, _text} ->
-      String.starts_with?(path, "config/") and names_url?(Project.source(project, path))
+      String.starts_with?(path, "config/") and path != "config/test.exs" and
+        names_url?(Project.source(project, path), project.app)
     end)
   end
 
-  defp names_url?(nil), do: false
-  defp names_url?(source), do: Source.find(source, &(Source.literal(&1) == :redis_url)) == true
+  defp names_url?(nil, _app), do: false
+
+  defp names_url?(source, app) do
+    Source.find(source, fn
+      {:config, _, [name, key_or_pairs | _value]} ->
+        Source.literal(name) == app and url?(key_or_pairs)
+
+      _other ->
+        false
+    end) == true
+  end
+
+  defp url?([_ | _] = pairs), do: PowConfig.value(pairs, :redis_url) != nil
+  defp url?(key), do: Source.literal(key) == :redis_url
 end

@@ -384,6 +384,15 @@ defmodule Mix.Tasks.PowRedisCache.InstallTest do
       refute added["config/runtime.exs"]
     end
 
+    test "gets the URL if only another app or the tests have one", %{folder: folder} do
+      write(folder, %{
+        "config/dev.exs" => "import Config\n\nconfig :other, redis_url: nil\n",
+        "config/test.exs" => "import Config\n\nconfig :shop, redis_url: nil\n"
+      })
+
+      assert applied(folder)["config/runtime.exs"]
+    end
+
     test "is left alone if the instance has a URL of its own", %{folder: folder} do
       change(
         folder,
