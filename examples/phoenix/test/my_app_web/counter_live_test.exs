@@ -1,9 +1,15 @@
 defmodule MyAppWeb.CounterLiveTest do
-  use MyAppWeb.ConnCase
+  use MyAppWeb.ConnCase, async: true
+
+  import MyAppWeb.Logins
 
   import Phoenix.LiveViewTest
 
   alias PowRedisCache.Sessions
+
+  setup do
+    [user: register("ann")]
+  end
 
   test "counts while its user is logged in", %{user: user} do
     {:ok, view, page} = user |> log_in() |> live("/counter")
