@@ -41,7 +41,7 @@ defmodule MyApp.MixProject do
 
   defp aliases do
     [
-      setup: ["deps.get", "ecto.create", "ecto.migrate"],
+      setup: ["deps.get", "ecto.create", "ecto.migrate", "pow_redis_cache.index_tokens"],
       test: ["ecto.create --quiet", "ecto.migrate --quiet", "test"]
     ]
   end

@@ -29,8 +29,8 @@ defmodule MyAppWeb.Endpoint do
   plug PowRedisCache.Plug.TrackSession
   plug MyAppWeb.Router
 
-  # When Redis is away, the error page says when to try again. It is rendered with the conn of the
-  # beginning: that of the error has callbacks of Pow, which would call Redis again.
+  # When Redis is away, the error page says when to try again. It is sent with the first conn: a later
+  # one has callbacks of Pow, which call Redis before a response is sent.
   def call(conn, options) do
     super(conn, options)
   rescue

@@ -11,7 +11,7 @@ defmodule MyAppWeb.Layouts do
         <meta name="csrf-token" content={Plug.CSRFProtection.get_csrf_token()} />
         <title>MyApp</title>
         <style>
-          body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 sans-serif; color: #222 }
+          body { max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 sans-serif; color: #222 }
           form { display: inline }
           button { padding: .3rem .8rem; font: inherit; white-space: nowrap; cursor: pointer }
           label { display: block; margin: .8rem 0 .2rem }

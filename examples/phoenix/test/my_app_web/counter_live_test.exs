@@ -1,5 +1,7 @@
 defmodule MyAppWeb.CounterLiveTest do
-  use MyAppWeb.ConnCase
+  use MyAppWeb.ConnCase, async: true
+
+  import MyAppWeb.Logins
 
   import Phoenix.LiveViewTest
 

@@ -1,5 +1,7 @@
 defmodule MyAppWeb.DeviceControllerTest do
-  use MyAppWeb.ConnCase
+  use MyAppWeb.ConnCase, async: true
+
+  import MyAppWeb.Logins
 
   alias PowRedisCache.Sessions
 
@@ -65,6 +67,14 @@ defmodule MyAppWeb.DeviceControllerTest do
     assert redirected_to(laptop) == "/"
     refute logged_in?(laptop, user)
     refute logged_in?(phone, user)
+    assert Sessions.list(user, otp_app: :my_app) == []
+  end
+
+  test "logs out everywhere in a request that has just used its token", %{user: user} do
+    device = log_in(user, keep: true)
+    expire_sessions(user)
+    device = delete(device, "/devices")
+    refute logged_in?(device, user)
     assert Sessions.list(user, otp_app: :my_app) == []
   end
 

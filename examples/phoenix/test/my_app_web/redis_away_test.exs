@@ -1,6 +1,8 @@
 defmodule MyAppWeb.RedisAwayTest do
   use MyAppWeb.ConnCase
 
+  import MyAppWeb.Logins
+
   setup do
     [user: register("ann")]
   end
@@ -13,6 +15,24 @@ defmodule MyAppWeb.RedisAwayTest do
     assert {"retry-after", "10"} in headers
     assert page =~ "We will be back soon"
 
+    start_redis_cache()
+    assert logged_in?(device, user)
+  end
+
+  test "so does a page that is rendered before Pow calls Redis again", %{user: user} do
+    device = log_in(user, keep: true)
+    expire_sessions(user)
+
+    # The token has been read. The new session is written with the response.
+    rendering = [:phoenix, :router_dispatch, :start]
+    :telemetry.attach(__MODULE__, rendering, fn _, _, _, _ -> stop_redis_cache() end, nil)
+    on_exit(fn -> :telemetry.detach(__MODULE__) end)
+    {503, headers, page} = assert_error_sent(503, fn -> get(device, "/") end)
+
+    assert {"retry-after", "10"} in headers
+    assert page =~ "We will be back soon"
+
+    :telemetry.detach(__MODULE__)
     start_redis_cache()
     assert logged_in?(device, user)
   end

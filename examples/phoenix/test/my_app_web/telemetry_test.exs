@@ -1,5 +1,5 @@
 defmodule MyAppWeb.TelemetryTest do
-  use MyAppWeb.ConnCase
+  use MyAppWeb.ConnCase, async: true
 
   import Phoenix.LiveViewTest
 

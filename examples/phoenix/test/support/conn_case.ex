@@ -1,12 +1,11 @@
 defmodule MyAppWeb.ConnCase do
-  @moduledoc "Tests with a database connection of their own, and devices that are logged in."
+  @moduledoc "Tests of pages. Each has a database connection and records in Redis of its own."
   use ExUnit.CaseTemplate
 
   alias Ecto.Adapters.SQL.Sandbox
 
   using do
     quote do
-      import MyAppWeb.Logins
       import Phoenix.ConnTest
       import Plug.Conn
 
@@ -16,7 +15,7 @@ defmodule MyAppWeb.ConnCase do
 
   setup tags do
     PowRedisCache.Testing.isolate(tags)
-    owner = Sandbox.start_owner!(MyApp.Repo, shared: true)
+    owner = Sandbox.start_owner!(MyApp.Repo, shared: not tags[:async])
     on_exit(fn -> Sandbox.stop_owner(owner) end)
   end
 end
