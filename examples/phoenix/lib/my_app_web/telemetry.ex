@@ -9,15 +9,22 @@ defmodule MyAppWeb.Telemetry do
   @impl true
   def init(_options) do
     children = [
-      {:telemetry_poller,
-       measurements: [{PowRedisCache.Telemetry, :measure, []}], period: :timer.seconds(5)}
+      {:telemetry_poller, measurements: periodic_measurements(), period: :timer.seconds(5)}
     ]
 
     Supervisor.init(children, strategy: :one_for_one)
   end
 
   def metrics do
-    [summary("phoenix.endpoint.stop.duration", unit: {:native, :millisecond})] ++
-      PowRedisCache.Telemetry.metrics()
+    PowRedisCache.Telemetry.metrics() ++
+      [
+        summary("phoenix.endpoint.stop.duration", unit: {:native, :millisecond})
+      ]
+  end
+
+  defp periodic_measurements do
+    [
+      {PowRedisCache.Telemetry, :measure, []}
+    ]
   end
 end
