@@ -42,7 +42,7 @@ defmodule PowRedisCache.DoctorOfPowTest do
   end
 
   setup do
-    :ok = :application.load({:application, @app, [vsn: '1', modules: [], registered: []]})
+    :ok = :application.load({:application, @app, [modules: []]})
     on_exit(fn -> :application.unload(@app) end)
     configure(cache_store_backend: Backend)
     Application.put_env(@app, Endpoint, secret_key_base: @secret)
