@@ -70,20 +70,10 @@ defmodule PowRedisCache.Doctor.PowApp do
 
   defp check("start order", _app, config) do
     instance = instance(config[:cache_store_backend])
-    pid = instance && Process.whereis(instance)
-    orders = for endpoint <- endpoints(), do: {order(pid, endpoint), endpoint}
 
-    case List.keyfind(orders, :after, 0) || List.keyfind(orders, :before, 0) do
-      {:after, endpoint} ->
-        {:warning,
-         "#{inspect(instance)} starts after #{inspect(endpoint)}: requests that arrive in between fail",
-         "Move it in front of the endpoint in the children of your application's supervisor."}
-
-      {:before, endpoint} ->
-        {:ok, "#{inspect(instance)} starts before #{inspect(endpoint)}", nil}
-
-      nil ->
-        {:skipped, "no supervisor starts both the backend and an endpoint", nil}
+    case instance && Process.whereis(instance) do
+      nil -> {:skipped, "needs backend", nil}
+      pid -> start_order(instance, pid)
     end
   end
 
@@ -122,6 +112,23 @@ defmodule PowRedisCache.Doctor.PowApp do
       persistent_sessions(app, config)
     else
       {:skipped, "PowPersistentSession is not in :extensions", nil}
+    end
+  end
+
+  defp start_order(instance, pid) do
+    orders = for endpoint <- endpoints(), do: {order(pid, endpoint), endpoint}
+
+    case List.keyfind(orders, :after, 0) || List.keyfind(orders, :before, 0) do
+      {:after, endpoint} ->
+        {:warning,
+         "#{inspect(instance)} starts after #{inspect(endpoint)}: requests that arrive in between fail",
+         "Move it in front of the endpoint in the children of your application's supervisor."}
+
+      {:before, endpoint} ->
+        {:ok, "#{inspect(instance)} starts before #{inspect(endpoint)}", nil}
+
+      nil ->
+        {:skipped, "no supervisor starts both the backend and an endpoint", nil}
     end
   end
 
@@ -170,8 +177,6 @@ defmodule PowRedisCache.Doctor.PowApp do
       |> Keyword.get_values(:behaviour)
       |> Enum.any?(&(Phoenix.Endpoint in &1))
   end
-
-  defp order(nil, _endpoint), do: :unknown
 
   defp order(pid, endpoint) do
     case Process.whereis(endpoint) do

@@ -50,7 +50,7 @@ impl Availability {
 
     /// A worker has connected. Returns whether to report it.
     pub(crate) fn connected(&self) -> bool {
-        self.replied();
+        self.replied(Instant::now());
         self.with(|state| {
             state.connected += 1;
             state.failure = None;
@@ -60,10 +60,10 @@ impl Availability {
     }
 
     /// A reply has come. Writes only once a millisecond, since callers read the same cache line.
-    pub(crate) fn replied(&self) {
-        let now = self.stamp();
-        if self.replied.load(Ordering::Acquire) != now {
-            self.replied.store(now, Ordering::Release);
+    pub(crate) fn replied(&self, time: Instant) {
+        let stamp = self.stamp_of(time);
+        if self.replied.load(Ordering::Acquire) != stamp {
+            self.replied.store(stamp, Ordering::Release);
         }
     }
 
@@ -241,14 +241,14 @@ mod tests {
         availability.suspect();
         assert!(!availability.is_silent(), "a reply has come meanwhile");
         pause();
-        availability.replied();
+        availability.replied(Instant::now());
         pause();
         availability.waited_in_vain(Instant::now());
         assert!(!availability.is_silent(), "only a slow call");
         availability.suspect();
         assert!(availability.is_silent() && availability.is_asked());
         pause();
-        availability.replied();
+        availability.replied(Instant::now());
         assert!(!availability.is_silent());
         pause();
         availability.waited_in_vain(Instant::now());
