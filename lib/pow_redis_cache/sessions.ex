@@ -31,7 +31,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     """
 
     alias PowPersistentSession.Plug.Base, as: PersistentSession
-    alias PowRedisCache.PersistentSessionStore
+    alias PowRedisCache.{PersistentSessionStore, Renewals}
     alias PowRedisCache.Sessions.Session
     alias PowRedisCache.UserKey
 
@@ -64,6 +64,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       do: log_out(user, session.fingerprint || session.id, options)
 
     def log_out(user, session, options) when is_binary(session) do
+      Renewals.end_device(pow_config(options), user, session)
       log_out_those(user, options, fn id, fingerprint -> session in [id, fingerprint] end)
     end
 
@@ -83,6 +84,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       end
 
       options = Keyword.put(options, :conn, conn)
+      Renewals.end_user(pow_config(options), user, current)
       log_out_those(user, options, fn _id, fingerprint -> fingerprint != current end)
     end
 
@@ -92,6 +94,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     """
     @spec log_out_everywhere(map(), keyword()) :: :ok
     def log_out_everywhere(user, options) do
+      Renewals.end_user(pow_config(options), user, nil)
       log_out_those(user, options, fn _id, _fingerprint -> true end)
     end
 
@@ -105,7 +108,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       "pow_redis_cache_session:" <> Base.url_encode64(digest, padding: false)
     end
 
-    # Tokens first: a device that has one gets a new session for it.
+    # Renewals that end from now on see the record of the logout. Tokens first: a device that has one gets a new session for it.
     defp log_out_those(user, options, ends?) do
       config = pow_config(options)
 
