@@ -3,10 +3,10 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     @moduledoc false
     # The records of renewals. An id is that of a session, or a token; Pow makes both of random UUIDs.
     #
-    #   id                              => {:claimed, nonce}               a request renews it
-    #   id                              => {:renewed, session_id, token}   what has replaced it
-    #   ["ended" | user_key]            => {:except, fingerprint}          all other devices are logged out
-    #   ["ended", fingerprint | user_key] => true                          a device is logged out
+    #   id                                => {:claimed, nonce}               a request renews it
+    #   id                                => {:renewed, session_id, token}   what has replaced it
+    #   ["ended" | user_key]              => {:except, fingerprint}          all other devices are logged out
+    #   ["ended", fingerprint | user_key] => true                            a device is logged out
     #
     # A renewal does not begin after a logout: it claims, and then reads `ended?/3`. When it ends, it writes
     # its session and token, then `renewed/4`, and then reads `ended?/3` again. A logout first calls
@@ -39,21 +39,26 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     def release(config, id), do: backend(config).delete(options(config, @claim_ttl), id)
 
     @doc """
-    Records what has replaced ids, for `grace` milliseconds. If another request took over the claim meanwhile,
-    what that one wrote is replaced too.
+    Records what has replaced ids, for `grace` milliseconds. If another request took over a claim meanwhile,
+    its session and token are replaced too.
     """
     def renewed(config, ids, successor, grace) do
-      overtaken =
-        for id <- ids,
-            {:renewed, session_id, token} <- [get(config, id)],
-            session_id != successor.session_id do
+      overtaken = Enum.flat_map(ids, &delete_overtaken(config, &1, successor))
+      record = {:renewed, successor.session_id, successor.token}
+      records = for id <- ids ++ overtaken, do: {id, record}
+      backend(config).put(options(config, grace), records)
+    end
+
+    defp delete_overtaken(config, id, %{session_id: new_session_id, token: new_token}) do
+      case get(config, id) do
+        {:renewed, session_id, token} when session_id != new_session_id ->
+          token = if token != new_token, do: token
           delete(config, session_id, token)
           [session_id | List.wrap(token)]
-        end
 
-      record = {:renewed, successor.session_id, successor.token}
-      records = for id <- Enum.concat([ids | overtaken]), do: {id, record}
-      backend(config).put(options(config, grace), records)
+        _claim ->
+          []
+      end
     end
 
     @doc """

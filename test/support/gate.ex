@@ -33,7 +33,11 @@ defmodule PowRedisCache.Gate do
   def stop_at(place, {"x-gate", header}) do
     with [^place, port] <- String.split(header) do
       {:ok, socket} = :gen_tcp.connect(~c"127.0.0.1", String.to_integer(port), active: false)
-      {:error, :closed} = :gen_tcp.recv(socket, 0, @deadline)
+
+      case :gen_tcp.recv(socket, 0, @deadline) do
+        {:error, :closed} -> :ok
+        {:ok, _crash} -> exit(:crashed)
+      end
     end
 
     :ok

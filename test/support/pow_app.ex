@@ -6,6 +6,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
       * `/login`, `/keep` - logs in user 1, with `/keep` also with a persistent session;
       * `/logout` - logs out;
       * `/flash` - changes Plug's session;
+      * `/switch` - logs in user 2;
       * `/update` - creates a new session for the user, as when a user is updated;
       * all others.
 
@@ -17,7 +18,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
     alias PowPersistentSession.Plug.Cookie
     alias PowRedisCache.{Gate, HttpServer}
     alias PowRedisCache.Plug.RenewalGrace
-    alias PowRedisCache.PowDevice.User
+    alias PowRedisCache.PowDevice.Users
 
     @session Plug.Session.init(store: :cookie, key: "_app", signing_salt: "salt")
 
@@ -32,13 +33,16 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
 
     @doc "Calls the plugs and the page."
     def call(conn, config, grace) do
+      conn |> pass(config, grace) |> page()
+    end
+
+    @doc "Calls the plugs."
+    def pass(conn, config, grace) do
       conn
       |> Plug.Session.call(@session)
       |> renewal_grace(config, grace)
       |> Pow.Plug.Session.call(Pow.Plug.Session.init(config))
       |> Cookie.call(Cookie.init([]))
-      |> stop_in_page()
-      |> page()
     end
 
     defp renewal_grace(conn, _config, nil), do: conn
@@ -46,33 +50,36 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
     defp renewal_grace(conn, config, grace),
       do: RenewalGrace.call(conn, RenewalGrace.init([grace: grace] ++ config))
 
-    defp stop_in_page(conn) do
-      header = List.keyfind(conn.req_headers, "x-gate", 0)
-      Gate.stop_at("page", header)
-      conn
+    @doc "Calls the page of a conn that has passed through the plugs."
+    def page(conn) do
+      Gate.stop_at("page", List.keyfind(conn.req_headers, "x-gate", 0))
+      show(conn)
     end
 
-    defp page(%{request_path: "/login"} = conn), do: conn |> Pow.Plug.create(user()) |> answer()
+    defp show(%{request_path: "/login"} = conn), do: conn |> Pow.Plug.create(user()) |> answer()
 
-    defp page(%{request_path: "/keep"} = conn) do
+    defp show(%{request_path: "/keep"} = conn) do
       conn
       |> Pow.Plug.create(user())
       |> Cookie.create(user(), Pow.Plug.fetch_config(conn))
       |> answer()
     end
 
-    defp page(%{request_path: "/logout"} = conn),
+    defp show(%{request_path: "/logout"} = conn),
       do: conn |> Pow.Plug.delete() |> Cookie.delete(Pow.Plug.fetch_config(conn)) |> answer()
 
-    defp page(%{request_path: "/flash"} = conn),
+    defp show(%{request_path: "/flash"} = conn),
       do: conn |> fetch_session() |> put_session(:flash, "hello") |> answer()
 
-    defp page(%{request_path: "/update"} = conn),
+    defp show(%{request_path: "/switch"} = conn),
+      do: conn |> Pow.Plug.create(Users.get_by(id: 2)) |> answer()
+
+    defp show(%{request_path: "/update"} = conn),
       do: conn |> Pow.Plug.create(Pow.Plug.current_user(conn)) |> answer()
 
-    defp page(conn), do: answer(conn)
+    defp show(conn), do: answer(conn)
 
-    defp user, do: %User{id: 1, email: "user1@example.com"}
+    defp user, do: Users.get_by(id: 1)
 
     defp answer(conn) do
       body = if user = Pow.Plug.current_user(conn), do: "#{user.id}", else: "nobody"
