@@ -98,7 +98,7 @@ defmodule PowRedisCache.MixProject do
   # In the order of reading.
   defp guides do
     names =
-      ~w(pow heroku containers migrating logged_out reliability performance capacity data_model)
+      ~w(pow several_tabs heroku containers migrating logged_out reliability performance capacity data_model)
 
     for name <- names, do: "guides/#{name}.md"
   end

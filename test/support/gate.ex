@@ -36,7 +36,7 @@ defmodule PowRedisCache.Gate do
 
       case :gen_tcp.recv(socket, 0, @deadline) do
         {:error, :closed} -> :ok
-        {:ok, _crash} -> exit(:crashed)
+        {:ok, _crash} -> exit(:shutdown)
       end
     end
 

@@ -6,8 +6,6 @@ if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
     A request with the header `x-gate: before PORT` stops at a `PowRedisCache.Gate` before it is handled.
     """
 
-    if Code.ensure_loaded?(Plug.Conn.Adapter), do: @behaviour(Plug.Conn.Adapter)
-
     alias PowRedisCache.Gate
 
     @secret String.duplicate("secret key base ", 4)

@@ -166,6 +166,13 @@ defmodule PowRedisCache.RenewalsTest do
       end
     end
 
+    test "with an old cookie may drop Plug's session", context do
+      old = visit(%{}, "/login", context.config)
+      visit(old, "/", context.due)
+      conn = pass(old, "/", context.due)
+      assert take(old, conn |> Plug.Conn.configure_session(drop: true) |> PowApp.page()) == %{}
+    end
+
     test "uses no token if the app does not use the extension", context do
       old = %{} |> visit("/keep", context.config) |> Map.delete("_app")
       config = Keyword.delete(context.config, :extensions)

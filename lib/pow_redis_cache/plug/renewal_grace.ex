@@ -177,10 +177,14 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       cond do
         logged_out?(client, now) -> log_out(conn, user, client, config)
         now != client -> replace_successor(conn, client, now, config)
-        role == :other -> Conn.configure_session(conn, ignore: true)
+        role == :other -> ignore_session(conn)
         true -> conn
       end
     end
+
+    # The cookie would have the old id, and may reach the browser after that of the new session.
+    defp ignore_session(%{private: %{plug_session_info: :drop}} = conn), do: conn
+    defp ignore_session(conn), do: Conn.configure_session(conn, ignore: true)
 
     defp logged_out?(%ClientStore{session_id: nil} = client, now),
       do: client.token != nil and now.token == nil
