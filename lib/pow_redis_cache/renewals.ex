@@ -24,7 +24,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     @ended_ttl :timer.seconds(60)
 
     # How long a request waits for another that has deleted the old session and not yet written the new one.
-    @wait 1_000
+    @wait :timer.seconds(5)
     @pause 10
 
     # How many renewals are followed from an old id.

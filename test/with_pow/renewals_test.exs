@@ -166,6 +166,14 @@ defmodule PowRedisCache.RenewalsTest do
       end
     end
 
+    test "that does not renew after all lets another renew", context do
+      old = visit(%{}, "/login", context.config)
+      unanswered = pass_plug(old, context.due)
+      assert visit(old, "/", context.due) == old
+      Plug.Conn.send_resp(unanswered, 404, "")
+      assert visit(old, "/", context.due) != old
+    end
+
     test "with an old cookie may drop Plug's session", context do
       old = visit(%{}, "/login", context.config)
       visit(old, "/", context.due)
@@ -285,15 +293,15 @@ defmodule PowRedisCache.RenewalsTest do
   end
 
   # The cookies of a browser after a request.
-  defp visit(cookies, path, config, grace \\ 10),
+  defp visit(cookies, path, config, grace \\ 60),
     do: take(cookies, PowApp.page(pass(cookies, path, config, grace)))
 
   # What the page shows.
-  defp user(cookies, config, grace \\ 10),
+  defp user(cookies, config, grace \\ 60),
     do: PowApp.page(pass(cookies, "/", config, grace)).resp_body
 
   # A request that has passed through the plugs, and is not answered.
-  defp pass(cookies, path, config, grace \\ 10),
+  defp pass(cookies, path, config, grace \\ 60),
     do: cookies |> conn(path) |> PowApp.pass(config, grace)
 
   defp pass_plug(cookies, config) do
