@@ -110,6 +110,22 @@ defmodule PowRedisCache.Call do
     submit(name, instance, :ping, :sync, &Native.ping(instance.native, &1))
   end
 
+  @doc """
+  Calls a function, in which failed reads of this process raise, also with `on_error: :miss`: for functions
+  that would do nothing and report success if they found nothing.
+  """
+  def strictly(function) do
+    before = Process.put(__MODULE__, :strict)
+
+    try do
+      function.()
+    after
+      unless before, do: Process.delete(__MODULE__)
+    end
+  end
+
+  defp strict?, do: Process.get(__MODULE__) == :strict
+
   @doc "Reindexes or prunes the page at a position."
   def page(name, scan, position, dry_run) do
     instance = Instance.fetch!(name, :reindex)
@@ -139,7 +155,7 @@ defmodule PowRedisCache.Call do
     submit(name, instance, operation, :sync, native)
   rescue
     error in Error ->
-      if instance.on_error == :raise or error.reason == :not_started do
+      if instance.on_error == :raise or strict?() or error.reason == :not_started do
         reraise error, __STACKTRACE__
       end
 

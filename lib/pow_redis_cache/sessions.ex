@@ -13,10 +13,9 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     A session is a login on a device. Its fingerprint stays the same when Pow renews it, and the persistent
     session ("Keep me logged in") that belongs to it has the same. Logging out ends both.
 
-    Options:
+    Options are Pow's configuration, such as `otp_app: :my_app`, which stands for that of the app, and
 
-      * `:conn` - a conn that has passed through `Pow.Plug.Session`. Its configuration of Pow is used.
-      * `:otp_app` - without a conn: the app whose configuration of Pow is used.
+      * `:conn` - a conn that has passed through Pow's plugs, whose configuration is used.
       * `:endpoint` - the app's endpoint, by default that of the conn. LiveViews of the sessions are
         disconnected, if `PowRedisCache.Plug.TrackSession` is in use.
 
@@ -27,13 +26,13 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     A request that is under way on another device may still renew its session after these functions have
     listed it. With `PowRedisCache.Plug.RenewalGrace`, the renewed session ends too.
 
-    All functions raise `PowRedisCache.Error` if Redis cannot be reached.
+    Logging out raises `PowRedisCache.Error` if Redis cannot be reached, also with `on_error: :miss`, and so
+    does `list/2` without it.
     """
 
     alias PowPersistentSession.Plug.Base, as: PersistentSession
-    alias PowRedisCache.{PersistentSessionStore, Renewals}
+    alias PowRedisCache.{Call, PersistentSessionStore, Renewals, UserKey}
     alias PowRedisCache.Sessions.Session
-    alias PowRedisCache.UserKey
 
     @doc """
     Returns the sessions of a user, the one renewed last first.
@@ -45,7 +44,8 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     def list(user, options) do
       config = pow_config(options)
       current = current_fingerprint(options[:conn])
-      persistent = for {_token, fingerprint} <- listed_tokens(user, config), do: fingerprint
+      tokens = listed_tokens(user, token_config(options))
+      persistent = for {_token, fingerprint} <- tokens, do: fingerprint
 
       sessions =
         for {id, metadata} <- sessions(user, config),
@@ -64,8 +64,12 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       do: log_out(user, session.fingerprint || session.id, options)
 
     def log_out(user, session, options) when is_binary(session) do
-      Renewals.end_device(pow_config(options), user, session)
-      log_out_those(user, options, fn id, fingerprint -> session in [id, fingerprint] end)
+      log_out_those(
+        user,
+        options,
+        &Renewals.end_device(&1, user, session),
+        fn id, fingerprint -> session in [id, fingerprint] end
+      )
     end
 
     @doc """
@@ -84,8 +88,13 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       end
 
       options = Keyword.put(options, :conn, conn)
-      Renewals.end_user(pow_config(options), user, current)
-      log_out_those(user, options, fn _id, fingerprint -> fingerprint != current end)
+
+      log_out_those(
+        user,
+        options,
+        &Renewals.end_user(&1, user, current),
+        fn _id, fingerprint -> fingerprint != current end
+      )
     end
 
     @doc """
@@ -94,8 +103,9 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     """
     @spec log_out_everywhere(map(), keyword()) :: :ok
     def log_out_everywhere(user, options) do
-      Renewals.end_user(pow_config(options), user, nil)
-      log_out_those(user, options, fn _id, _fingerprint -> true end)
+      log_out_those(user, options, &Renewals.end_user(&1, user, nil), fn _id, _fingerprint ->
+        true
+      end)
     end
 
     @doc """
@@ -108,8 +118,20 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       "pow_redis_cache_session:" <> Base.url_encode64(digest, padding: false)
     end
 
-    # Renewals that end from now on see the record of the logout. Tokens first: a device that has one gets a new session for it.
-    defp log_out_those(user, options, ends?) do
+    # `end_renewals` comes first, so that no renewal that is under way brings a session back.
+    defp log_out_those(user, options, end_renewals, ends?) do
+      fingerprints =
+        Call.strictly(fn ->
+          end_renewals.(pow_config(options))
+          end_those(user, options, ends?)
+        end)
+
+      disconnect(fingerprints, endpoint(options))
+    end
+
+    # Returns the fingerprints of the ended sessions. Tokens first: a device that has one gets a new session
+    # for it.
+    defp end_those(user, options, ends?) do
       config = pow_config(options)
 
       ended =
@@ -118,10 +140,13 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
             do: {id, metadata[:fingerprint]}
 
       fingerprints = for {_id, fingerprint} <- ended, fingerprint != nil, do: fingerprint
-      delete_tokens(user, config, &(&1 in fingerprints or ends?.(nil, &1)))
+
+      of_tokens =
+        delete_tokens(user, token_config(options), &(&1 in fingerprints or ends?.(nil, &1)))
+
       {store, store_config} = Pow.Plug.Base.store(config)
       for {id, _fingerprint} <- ended, do: store.delete(store_config, id)
-      disconnect(fingerprints, endpoint(options))
+      Enum.uniq(fingerprints ++ of_tokens)
     end
 
     # The ids of the sessions of a user, each with its metadata, or with `nil` if it has just ended.
@@ -136,14 +161,17 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       end
     end
 
+    # Returns the fingerprints of the deleted tokens. Their sessions may have expired before.
     defp delete_tokens(user, config, ends?) do
       {store, store_config} = PersistentSession.store(config)
 
-      for {token, fingerprint} <- all_tokens(user, config),
-          ends?.(fingerprint),
-          do: store.delete(store_config, token)
+      ended =
+        for {_token, fingerprint} = token <- all_tokens(user, config),
+            ends?.(fingerprint),
+            do: token
 
-      :ok
+      for {token, _fingerprint} <- ended, do: store.delete(store_config, token)
+      for {_token, fingerprint} <- ended, fingerprint != nil, do: fingerprint
     end
 
     # Those that are found in one lookup, if the store has one.
@@ -175,6 +203,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       end
     end
 
+    # In an app without them, no tokens need to be looked for.
     defp persistent_sessions?(config) do
       PowPersistentSession in Pow.Config.get(config, :extensions, []) or
         Pow.Config.get(config, :persistent_session_store, nil) != nil
@@ -182,10 +211,20 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
 
     defp pow_config(options) do
       case options[:conn] do
-        nil -> Keyword.take(options, [:otp_app])
-        conn -> Pow.Plug.fetch_config(conn)
+        nil -> own_config(options)
+        conn -> conn |> Pow.Plug.fetch_config() |> Keyword.merge(own_config(options))
       end
     end
+
+    # The plug of persistent sessions has a configuration of its own.
+    defp token_config(options) do
+      case options[:conn] && options[:conn].private[:pow_persistent_session] do
+        {_plug, config} -> Keyword.merge(config, own_config(options))
+        nil -> pow_config(options)
+      end
+    end
+
+    defp own_config(options), do: Keyword.drop(options, [:conn, :endpoint])
 
     defp current_fingerprint(nil), do: nil
     defp current_fingerprint(conn), do: conn.private[:pow_session_metadata][:fingerprint]

@@ -24,10 +24,13 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
       def get_by(id: id), do: %User{id: id, email: "user#{id}@example.com"}
     end
 
-    defstruct [:config, cookies: %{}]
+    defstruct [:config, :cookie_options, cookies: %{}]
 
-    @doc "A new device, without cookies. The options override Pow's configuration."
-    def new(options) do
+    @doc """
+    A new device, without cookies. The options override Pow's configuration, and the cookie's those of the
+    plug of persistent sessions.
+    """
+    def new(options, cookie_options \\ []) do
       defaults = [
         user: User,
         users_context: Users,
@@ -37,7 +40,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
       ]
 
       {:ok, _started} = ensure_started()
-      %__MODULE__{config: Keyword.merge(defaults, options)}
+      %__MODULE__{config: Keyword.merge(defaults, options), cookie_options: cookie_options}
     end
 
     @doc "Logs a user in. With `keep: true`, with a persistent session."
@@ -45,10 +48,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
       {_conn, device} =
         request(device, fn conn ->
           conn = Pow.Plug.create(conn, user)
-
-          if options[:keep],
-            do: Cookie.create(conn, user, Pow.Plug.fetch_config(conn)),
-            else: conn
+          if options[:keep], do: Cookie.create(conn, user, token_config(conn)), else: conn
         end)
 
       device
@@ -58,7 +58,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
     def log_out(device) do
       {_conn, device} =
         request(device, fn conn ->
-          conn |> Pow.Plug.delete() |> Cookie.delete(Pow.Plug.fetch_config(conn))
+          conn |> Pow.Plug.delete() |> Cookie.delete(token_config(conn))
         end)
 
       device
@@ -82,7 +82,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
       |> conn()
       |> Plug.Session.call(@session)
       |> Pow.Plug.Session.call(Pow.Plug.Session.init(device.config))
-      |> Cookie.call(Cookie.init([]))
+      |> Cookie.call(Cookie.init(device.cookie_options))
       |> TrackSession.call(TrackSession.init([]))
     end
 
@@ -94,6 +94,8 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
 
     @doc "The device after its session has expired: only the persistent session is left."
     def without_session(device), do: %{device | cookies: Map.delete(device.cookies, "_app")}
+
+    defp token_config(conn), do: elem(conn.private.pow_persistent_session, 1)
 
     defp conn(device) do
       conn = %{Plug.Test.conn(:get, "/") | secret_key_base: @secret}

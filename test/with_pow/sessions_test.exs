@@ -9,6 +9,7 @@ defmodule PowRedisCache.SessionsTest do
   @moduletag :integration
   @moduletag instance: [name: Backend, index: :sessions]
 
+  alias Pow.Store.CredentialsCache
   alias PowPersistentSession.Store.PersistentSessionCache
   alias PowRedisCache.{PersistentSessionStore, PowDevice, Sessions}
   alias PowRedisCache.PowDevice.{User, Users}
@@ -48,6 +49,12 @@ defmodule PowRedisCache.SessionsTest do
       Application.put_env(app, :pow, context.pow)
       on_exit(fn -> Application.delete_env(app, :pow) end)
       assert [%{current?: false}] = Sessions.list(user, otp_app: app)
+      assert [%{current?: false}] = Sessions.list(user, context.pow)
+
+      assert Sessions.list(user,
+               otp_app: app,
+               credentials_cache_store: {CredentialsCache, namespace: "none"}
+             ) == []
     end
 
     test "returns when a session began and when it was renewed", %{user: user} = context do
@@ -194,7 +201,7 @@ defmodule PowRedisCache.SessionsTest do
 
     test "honours the stores of the app", %{user: user} = context do
       sessions = "own sessions #{context.namespace}"
-      store = {Pow.Store.CredentialsCache, namespace: sessions, ttl: 60_000, backend: Backend}
+      store = {CredentialsCache, namespace: sessions, ttl: 60_000, backend: Backend}
       pow = Keyword.put(context.pow, :credentials_cache_store, store)
       device = log_in(%{context | pow: pow}, user)
       assert [_session] = Sessions.list(user, conn: conn(device))
@@ -203,6 +210,22 @@ defmodule PowRedisCache.SessionsTest do
       assert Sessions.log_out_everywhere(user, conn: conn(device)) == :ok
       refute logged_in(device)
     end
+  end
+
+  test "tokens are those of the plug's own configuration", %{user: user} = context do
+    options = [
+      persistent_session_store: {PersistentSessionCache, namespace: context.namespace <> "own"}
+    ]
+
+    device =
+      context.pow
+      |> Keyword.delete(:persistent_session_store)
+      |> PowDevice.new(options)
+      |> PowDevice.log_in(user, keep: true)
+
+    assert [%{persistent?: true}] = Sessions.list(user, conn: conn(device))
+    assert Sessions.log_out_everywhere(user, conn: conn(device)) == :ok
+    refute logged_in(without_session(device))
   end
 
   describe "LiveViews" do
@@ -226,6 +249,17 @@ defmodule PowRedisCache.SessionsTest do
       assert_received {^phone_id, "disconnect", %{}}
     end
 
+    test "are disconnected if only the persistent session is left", %{user: user} = context do
+      device = log_in(context, user, keep: true)
+      id = Sessions.live_socket_id(fingerprint(device))
+      {store, store_config} = Pow.Plug.Base.store(device.config)
+      for session <- store.sessions(store_config, user), do: store.delete(store_config, session)
+      conn = conn(PowDevice.new(context.pow))
+      assert Sessions.log_out_everywhere(user, conn: conn, endpoint: Endpoint) == :ok
+      assert_received {^id, "disconnect", %{}}
+      refute_received {_topic, "disconnect", %{}}
+    end
+
     test "are disconnected when the user logs out", %{user: user} = context do
       {_user, device} = context |> log_in(user, keep: true) |> PowDevice.visit()
       {_user, other} = context |> log_in(user) |> PowDevice.visit()
@@ -244,6 +278,19 @@ defmodule PowRedisCache.SessionsTest do
     end
   end
 
+  @tag server: [], instance: [name: Backend, on_error: :miss, timeout: 1_000]
+  test "logging out raises while Redis is away, also with on_error: :miss", context do
+    %{user: user, server: server} = context
+    conn = context |> log_in(user) |> conn()
+    RedisServer.stop(server)
+
+    assert_raise PowRedisCache.Error, fn -> Sessions.log_out_everywhere(user, conn: conn) end
+    assert_raise PowRedisCache.Error, fn -> Sessions.log_out_others(conn) end
+    assert_raise PowRedisCache.Error, fn -> Sessions.log_out(user, "device", conn: conn) end
+    # Elsewhere, a failed read is a miss.
+    assert Sessions.list(user, conn: conn) == []
+  end
+
   test "a page that changes nothing sets no cookie", %{user: user} = context do
     {_user, device} = context |> log_in(user) |> PowDevice.visit()
     {conn, _device} = PowDevice.request(device, & &1)
@@ -256,7 +303,7 @@ defmodule PowRedisCache.SessionsTest do
     Keyword.merge(
       [
         cache_store_backend: Backend,
-        credentials_cache_store: {Pow.Store.CredentialsCache, namespace: context.namespace}
+        credentials_cache_store: {CredentialsCache, namespace: context.namespace}
       ],
       options
     )
