@@ -8,7 +8,7 @@ defmodule PowRedisCache.RenewalsTest do
   alias Pow.Store.CredentialsCache
   alias PowPersistentSession.Store.PersistentSessionCache
   alias PowRedisCache.{ClientStore, PowApp, Renewals, Sessions}
-  alias PowRedisCache.Plug.RenewalGrace
+  alias PowRedisCache.Plug.{RenewalGrace, TrackSession}
   alias PowRedisCache.PowDevice.{User, Users}
 
   defmodule Backend do
@@ -241,6 +241,22 @@ defmodule PowRedisCache.RenewalsTest do
       assert user(take(other, PowApp.page(others)), config) == "1"
       assert [_session] = CredentialsCache.sessions(credentials(context), %User{id: 1})
     end
+  end
+
+  test "the plug that tracks sessions follows renewals and logouts", context do
+    %{config: config, due: due} = context
+    track = &TrackSession.call(&1, TrackSession.init([]))
+    old = take(%{}, %{} |> pass("/login", config) |> track.() |> PowApp.page())
+    new = take(old, old |> pass("/", due) |> track.() |> PowApp.page())
+    assert take(old, old |> pass("/", due) |> track.() |> PowApp.page()) == old
+    renewal = new |> pass("/", due) |> track.()
+    logged_out = old |> pass("/logout", due) |> track.() |> PowApp.page()
+    newest = take(new, PowApp.page(renewal))
+
+    for cookies <- [old, new, newest, take(old, logged_out)],
+        do: assert(user(cookies, config) == "nobody")
+
+    assert CredentialsCache.sessions(credentials(context), %User{id: 1}) == []
   end
 
   describe "records" do
