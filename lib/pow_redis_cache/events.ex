@@ -15,7 +15,7 @@ defmodule PowRedisCache.Events do
   def new(name, topology), do: %__MODULE__{name: name, topology: topology}
 
   def handle(events, {:connected, version}) do
-    Telemetry.execute([:connection, :connected], %{}, %{name: events.name})
+    Telemetry.execute([:connection, :connected], %{count: 1}, %{name: events.name})
     Logger.info("#{inspect(events.name)}: connected to #{version || "Redis"}")
     events
   end
@@ -32,7 +32,7 @@ defmodule PowRedisCache.Events do
   def handle(events, {:disconnected, reason}) do
     error = Error.from_native(:connect, reason, events.topology)
 
-    Telemetry.execute([:connection, :disconnected], %{}, %{
+    Telemetry.execute([:connection, :disconnected], %{count: 1}, %{
       name: events.name,
       reason: error.reason
     })
@@ -54,7 +54,7 @@ defmodule PowRedisCache.Events do
   end
 
   def handle(events, {:index_miss, pattern, can_be_indexed}) do
-    Telemetry.execute([:index, :miss], %{}, %{name: events.name, pattern: pattern})
+    Telemetry.execute([:index, :miss], %{count: 1}, %{name: events.name, pattern: pattern})
 
     advice =
       if can_be_indexed,
