@@ -3,20 +3,20 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     @moduledoc false
     # The records of renewals. An id is that of a session, or a token; Pow makes both of random UUIDs.
     #
-    #   id                              => {:claimed, nonce}               a request renews it
-    #   id                              => {:renewed, session_id, token}   what has replaced it
-    #   ["ended", fingerprint]          => true                            the device was logged out
-    #   ["ended", struct, :user, id]    => {:except, fingerprint}          so were all devices of the user
+    #   id                                => {:claimed, nonce}               a request renews it
+    #   id                                => {:renewed, session_id, token}   what has replaced it
+    #   ["ended" | user_key]              => {:except, fingerprint}          all other devices are logged out
+    #   ["ended", fingerprint | user_key] => true                            a device is logged out
     #
     # A renewal does not begin after a logout: it claims, and then reads `ended?/3`. When it ends, it writes
     # its session and token, then `renewed/4`, and then reads `ended?/3` again. A logout first calls
-    # `end_device/2` or `end_user/3`, and then looks for sessions, tokens and successors. So one of the two
+    # `end_device/3` or `end_user/3`, and then looks for sessions, tokens and successors. So one of the two
     # finds the other, in whichever order they run.
 
     alias PowPersistentSession.Plug.Base, as: PersistentSession
     alias PowRedisCache.UserKey
 
-    @namespace "pow_renewal"
+    # Their namespace is `[namespace, "renewal"]`, with the namespace of Pow's sessions.
 
     # How long a request may take to renew before another does.
     @claim_ttl :timer.seconds(10)
@@ -24,7 +24,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     @ended_ttl :timer.seconds(60)
 
     # How long a request waits for another that has deleted the old session and not yet written the new one.
-    @wait 1_000
+    @wait :timer.seconds(5)
     @pause 10
 
     # How many renewals are followed from an old id.
@@ -36,24 +36,29 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     end
 
     @doc "Withdraws a claim."
-    def release(config, id), do: backend(config).delete(options(@claim_ttl), id)
+    def release(config, id), do: backend(config).delete(options(config, @claim_ttl), id)
 
     @doc """
-    Records what has replaced ids, for `grace` milliseconds. If another request took over the claim meanwhile,
-    what that one wrote is replaced too.
+    Records what has replaced ids, for `grace` milliseconds. If another request took over a claim meanwhile,
+    its session and token are replaced too.
     """
     def renewed(config, ids, successor, grace) do
-      overtaken =
-        for id <- ids,
-            {:renewed, session_id, token} <- [get(config, id)],
-            session_id != successor.session_id do
+      overtaken = Enum.flat_map(ids, &delete_overtaken(config, &1, successor))
+      record = {:renewed, successor.session_id, successor.token}
+      records = for id <- ids ++ overtaken, do: {id, record}
+      backend(config).put(options(config, grace), records)
+    end
+
+    defp delete_overtaken(config, id, %{session_id: new_session_id, token: new_token}) do
+      case get(config, id) do
+        {:renewed, session_id, token} when session_id != new_session_id ->
+          token = if token != new_token, do: token
           delete(config, session_id, token)
           [session_id | List.wrap(token)]
-        end
 
-      record = {:renewed, successor.session_id, successor.token}
-      records = for id <- Enum.concat([ids | overtaken]), do: {id, record}
-      backend(config).put(options(grace), records)
+        _claim ->
+          []
+      end
     end
 
     @doc """
@@ -65,27 +70,31 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       follow(config, ids, deadline, @max_hops)
     end
 
-    @doc "Notes that a device is logged out. Call it before looking for its session, token and successors."
-    def end_device(_config, nil), do: :ok
+    @doc """
+    Notes that a device of a user is logged out. Call it before looking for its session, token and successors.
+    """
+    def end_device(_config, _user, nil), do: :ok
 
-    def end_device(config, fingerprint),
-      do: backend(config).put(options(@ended_ttl), {["ended", fingerprint], true})
+    def end_device(config, user, fingerprint) do
+      record = {["ended", fingerprint | user_key(config, user)], true}
+      backend(config).put(options(config, @ended_ttl), record)
+    end
 
     @doc """
     Notes that a user is logged out on all devices but the one with the fingerprint, if it is not `nil`. Call
     it before looking for the user's sessions and tokens.
     """
     def end_user(config, user, fingerprint) do
-      record = {user_key(config, user), {:except, fingerprint}}
-      backend(config).put(options(@ended_ttl), record)
+      record = {["ended" | user_key(config, user)], {:except, fingerprint}}
+      backend(config).put(options(config, @ended_ttl), record)
     end
 
     @doc "Whether a device of a user has just been logged out."
     def ended?(config, user, fingerprint) do
-      device_ended? = fingerprint != nil and get(config, ["ended", fingerprint]) == true
+      user_key = user_key(config, user)
 
-      device_ended? or
-        case get(config, user_key(config, user)) do
+      get(config, ["ended", fingerprint | user_key]) == true or
+        case get(config, ["ended" | user_key]) do
           {:except, kept} -> kept == nil or kept != fingerprint
           :not_found -> false
         end
@@ -138,24 +147,24 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       store.get(store_config, id)
     end
 
-    defp get(config, key), do: backend(config).get(options(@claim_ttl), key)
+    defp get(config, key), do: backend(config).get(options(config, @claim_ttl), key)
 
     # Backends of others have no put_new/2: two requests may then both get the claim, as without it.
     defp put_new(config, ttl, {id, _value} = record) do
       backend = backend(config)
 
       if Code.ensure_loaded?(backend) and function_exported?(backend, :put_new, 2) do
-        backend.put_new(options(ttl), record)
+        backend.put_new(options(config, ttl), record)
       else
-        is_new = backend.get(options(ttl), id) == :not_found
-        if is_new, do: backend.put(options(ttl), record)
+        is_new = backend.get(options(config, ttl), id) == :not_found
+        if is_new, do: backend.put(options(config, ttl), record)
         is_new
       end
     end
 
     defp user_key(config, user) do
       {_store, store_config} = Pow.Plug.Base.store(config)
-      ["ended" | UserKey.parts(user, store_config)]
+      UserKey.parts(user, store_config)
     end
 
     defp backend(config) do
@@ -163,7 +172,16 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       Keyword.fetch!(store_config, :backend)
     end
 
-    defp options(ttl), do: [namespace: @namespace, ttl: ttl]
+    defp options(config, ttl) do
+      {store, store_config} = Pow.Plug.Base.store(config)
+
+      namespace =
+        if Code.ensure_loaded?(store) and function_exported?(store, :backend_config, 1),
+          do: store.backend_config(store_config)[:namespace],
+          else: store_config[:namespace]
+
+      [namespace: [namespace, "renewal"], ttl: ttl]
+    end
 
     defp now, do: System.monotonic_time(:millisecond)
   end

@@ -67,7 +67,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       log_out_those(
         user,
         options,
-        &Renewals.end_device(&1, session),
+        &Renewals.end_device(&1, user, session),
         fn id, fingerprint -> session in [id, fingerprint] end
       )
     end

@@ -86,6 +86,7 @@ defmodule Plug.Conn do
   end
 
   def configure_session(conn, renew: true), do: put_private(conn, :plug_session_info, :renew)
+  def configure_session(conn, ignore: true), do: put_private(conn, :plug_session_info, :ignore)
   def configure_session(conn, drop: true), do: put_private(conn, :plug_session_info, :drop)
 
   def clear_session(conn), do: put_whole_session(conn, %{})

@@ -13,7 +13,7 @@ defmodule Plug.Session do
     |> put_private(:plug_session_fetch, :done)
     |> register_before_send(fn conn ->
       case conn.private[:plug_session_info] do
-        nil -> conn
+        info when info in [nil, :ignore] -> conn
         :drop -> delete_resp_cookie(conn, key)
         _written -> put_resp_cookie(conn, key, encode(conn, conn.private.plug_session))
       end

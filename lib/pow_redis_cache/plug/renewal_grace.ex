@@ -64,8 +64,8 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
           :none ->
             conn
 
-          {:claimed, user} ->
-            Conn.register_before_send(conn, &renewed(&1, user, client, config, grace))
+          {:claimed, id, user} ->
+            Conn.register_before_send(conn, &renewed(&1, {id, user}, client, config, grace))
 
           {role, user, metadata} ->
             assign(conn, role, user, metadata, client, config)
@@ -75,8 +75,8 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
 
     # Who makes the request:
     #
-    #   {:current, user, metadata}   the session is not due
-    #   {:claimed, user}             Pow renews the session or uses the token, in this request
+    #   {:current, user, metadata}   the session is not due, or the user has just logged out elsewhere
+    #   {:claimed, id, user}         Pow renews the session or uses the token, in this request
     #   {:other, user, metadata}     another request renews or has renewed it
     #   :none                        nobody, or Pow decides
     defp find(%ClientStore{session_id: nil, token: nil}, _config), do: :none
@@ -118,10 +118,10 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
 
         Renewals.ended?(config, user, metadata[:fingerprint]) ->
           Renewals.release(config, id)
-          {:other, user, metadata}
+          {:current, user, metadata}
 
         true ->
-          {:claimed, user}
+          {:claimed, id, user}
       end
     end
 
@@ -144,20 +144,20 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       conn
       |> Conn.put_private(:pow_session_metadata, metadata)
       |> Pow.Plug.assign_current_user(user, config)
-      |> Conn.register_before_send(&kept(&1, role, client, config))
+      |> Conn.register_before_send(&kept(&1, {role, user}, client, config))
     end
 
     # Callbacks that are registered first are called last: Pow has written and deleted, and Plug.Session has
     # not yet set its cookie.
-    defp renewed(conn, user, client, config, grace) do
+    defp renewed(conn, {id, user}, client, config, grace) do
       now = ClientStore.read(conn, config)
-      old = ClientStore.ids(client)
 
       if now.session_id in [nil, client.session_id] do
-        Enum.each(old, &Renewals.release(config, &1))
-        if logged_out?(client, now), do: log_out(conn, client, config), else: conn
+        Renewals.release(config, id)
+        if logged_out?(client, now), do: log_out(conn, user, client, config), else: conn
       else
-        Renewals.renewed(config, old -- ClientStore.ids(now), now, grace)
+        replaced = ClientStore.ids(client) -- ClientStore.ids(now)
+        Renewals.renewed(config, replaced, now, grace)
 
         if Renewals.ended?(config, user, fingerprint(conn)),
           do: take_back(conn, now, config),
@@ -171,24 +171,28 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       ClientStore.delete(conn, config)
     end
 
-    defp kept(conn, role, client, config) do
+    defp kept(conn, {role, user}, client, config) do
       now = ClientStore.read(conn, config)
 
       cond do
-        logged_out?(client, now) -> log_out(conn, client, config)
+        logged_out?(client, now) -> log_out(conn, user, client, config)
         now != client -> replace_successor(conn, client, now, config)
-        role == :other -> Conn.configure_session(conn, ignore: true)
+        role == :other -> ignore_session(conn)
         true -> conn
       end
     end
+
+    # The cookie would have the old id, and may reach the browser after that of the new session.
+    defp ignore_session(%{private: %{plug_session_info: :drop}} = conn), do: conn
+    defp ignore_session(conn), do: Conn.configure_session(conn, ignore: true)
 
     defp logged_out?(%ClientStore{session_id: nil} = client, now),
       do: client.token != nil and now.token == nil
 
     defp logged_out?(_client, now), do: now.session_id == nil
 
-    defp log_out(conn, client, config) do
-      Renewals.end_device(config, fingerprint(conn))
+    defp log_out(conn, user, client, config) do
+      Renewals.end_device(config, user, fingerprint(conn))
 
       with {session_id, token, _value} <- Renewals.successor(config, ClientStore.ids(client)),
            do: Renewals.delete(config, session_id, token)
