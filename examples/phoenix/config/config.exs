@@ -27,8 +27,6 @@ config :phoenix, :json_library, Jason
 
 if config_env() == :test do
   config :logger, level: :warning
-  # Each test has records of its own.
-  config :my_app, :pow, cache_store_backend: PowRedisCache.Testing
   # Tests need no slow hash.
   config :pow, Pow.Ecto.Schema.Password, iterations: 1
   config :my_app, MyApp.Repo, pool: Ecto.Adapters.SQL.Sandbox
