@@ -177,7 +177,8 @@ fn reconnects_if_the_server_does_not_reply_to_the_login() {
     let (cache, _events) = start(options);
     let outcome = call(&cache, get(1));
     assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");
-    assert_eq!(server.connections(), 2);
+    // On a busy machine, the next login may take too long as well.
+    assert!(server.connections() >= 2);
 }
 
 #[test]
