@@ -14,7 +14,7 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
     # finds the other, in whichever order they run.
 
     alias PowPersistentSession.Plug.Base, as: PersistentSession
-    alias PowRedisCache.UserKey
+    alias PowRedisCache.{Call, UserKey}
 
     # Their namespace is `[namespace, "renewal"]`, with the namespace of Pow's sessions.
 
@@ -89,15 +89,20 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Base)) do
       backend(config).put(options(config, @ended_ttl), record)
     end
 
-    @doc "Whether a device of a user has just been logged out."
+    @doc """
+    Whether a device of a user has just been logged out. Raises if Redis cannot be reached, also with
+    `on_error: :miss`.
+    """
     def ended?(config, user, fingerprint) do
       user_key = user_key(config, user)
 
-      get(config, ["ended", fingerprint | user_key]) == true or
-        case get(config, ["ended" | user_key]) do
-          {:except, kept} -> kept == nil or kept != fingerprint
-          :not_found -> false
-        end
+      Call.strictly(fn ->
+        get(config, ["ended", fingerprint | user_key]) == true or
+          case get(config, ["ended" | user_key]) do
+            {:except, kept} -> kept == nil or kept != fingerprint
+            :not_found -> false
+          end
+      end)
     end
 
     @doc "Deletes a session and a token from Pow's stores."
