@@ -4,116 +4,15 @@ defmodule Mix.Tasks.PowRedisCache.InstallTest do
 
   import ExUnit.CaptureIO
 
+  import PowRedisCache.GeneratedApp, only: [write: 2, read: 1, change: 4]
+
   alias Mix.Tasks.PowRedisCache.Install
-
-  # An app after `mix phx.new shop` and `mix pow.install`, as far as the task looks at it.
-  @app %{
-    "mix.exs" => """
-    defmodule Shop.MixProject do
-      use Mix.Project
-
-      def project do
-        [
-          app: :shop,
-          version: "0.1.0",
-          deps: deps()
-        ]
-      end
-
-      def application do
-        [
-          mod: {Shop.Application, []},
-          extra_applications: [:logger]
-        ]
-      end
-
-      defp deps do
-        [
-          {:phoenix, "~> 1.7.14"},
-          {:pow, "~> 1.0.39"},
-          {:pow_redis_cache, path: "../pow_redis_cache"}
-        ]
-      end
-    end
-    """,
-    "config/config.exs" => """
-    import Config
-
-    config :shop, ecto_repos: [Shop.Repo]
-
-    config :shop, :pow,
-      user: Shop.Users.User,
-      repo: Shop.Repo
-
-    # Imports the configuration of the environment.
-    # It must remain the last line.
-    import_config "\#{config_env()}.exs"
-    """,
-    "config/runtime.exs" => """
-    import Config
-
-    if System.get_env("PHX_SERVER") do
-      config :shop, ShopWeb.Endpoint, server: true
-    end
-
-    if config_env() == :prod do
-      config :shop, Shop.Repo, url: System.fetch_env!("DATABASE_URL")
-    end
-    """,
-    "config/test.exs" => """
-    import Config
-
-    config :logger, level: :warning
-    """,
-    "lib/shop/application.ex" => """
-    defmodule Shop.Application do
-      @moduledoc false
-
-      use Application
-
-      @impl true
-      def start(_type, _args) do
-        children = [
-          ShopWeb.Telemetry,
-          Shop.Repo,
-          # Requests come last
-          ShopWeb.Endpoint
-        ]
-
-        opts = [strategy: :one_for_one, name: Shop.Supervisor]
-        Supervisor.start_link(children, opts)
-      end
-    end
-    """,
-    "lib/shop/repo.ex" => """
-    defmodule Shop.Repo do
-      use Ecto.Repo, otp_app: :shop, adapter: Ecto.Adapters.Postgres
-    end
-    """,
-    "lib/shop/users/user.ex" => """
-    defmodule Shop.Users.User do
-      use Ecto.Schema
-      use Pow.Ecto.Schema
-    end
-    """,
-    "lib/shop_web/endpoint.ex" => """
-    defmodule ShopWeb.Endpoint do
-      use Phoenix.Endpoint, otp_app: :shop
-
-      @session_options [store: :cookie, key: "_shop_key", signing_salt: "salt"]
-
-      plug Plug.Head
-      plug Plug.Session, @session_options
-      plug Pow.Plug.Session, otp_app: :shop
-      plug ShopWeb.Router
-    end
-    """
-  }
+  alias PowRedisCache.GeneratedApp
 
   setup do
     folder = Path.join(System.tmp_dir!(), "install_#{System.unique_integer([:positive])}")
     on_exit(fn -> File.rm_rf!(folder) end)
-    write(folder, @app)
+    GeneratedApp.write!(folder)
     [folder: folder]
   end
 
@@ -139,7 +38,7 @@ defmodule Mix.Tasks.PowRedisCache.InstallTest do
       end
 
       assert output =~ "mix pow_redis_cache.install --apply"
-      assert read(folder) == @app
+      assert read(folder) == GeneratedApp.files()
     end
 
     test "with --apply gets it", %{folder: folder} do
@@ -189,7 +88,9 @@ defmodule Mix.Tasks.PowRedisCache.InstallTest do
     test "keeps its line endings", %{folder: folder} do
       write(
         folder,
-        Map.new(@app, fn {path, text} -> {path, String.replace(text, "\n", "\r\n")} end)
+        Map.new(GeneratedApp.files(), fn {path, text} ->
+          {path, String.replace(text, "\n", "\r\n")}
+        end)
       )
 
       assert {:ok, output} = run(folder, ["--apply"])
@@ -200,7 +101,7 @@ defmodule Mix.Tasks.PowRedisCache.InstallTest do
       end
 
       crlf = read(folder)
-      write(folder, @app)
+      write(folder, GeneratedApp.files())
       assert {:ok, _output} = run(folder, ["--apply"])
 
       assert Map.new(crlf, fn {path, text} -> {path, String.replace(text, "\r\n", "\n")} end) ==
@@ -533,7 +434,7 @@ defmodule Mix.Tasks.PowRedisCache.InstallTest do
       File.rm!(Path.join(folder, "lib/shop_web/endpoint.ex"))
       assert {:incomplete, _output} = by_hand(folder, ["lib"])
       # Without an endpoint, the place of the instance is not known either.
-      write(folder, Map.take(@app, ["lib/shop/application.ex"]))
+      write(folder, Map.take(GeneratedApp.files(), ["lib/shop/application.ex"]))
       assert {:incomplete, _output} = by_hand(folder, ["lib", "lib/shop/application.ex"])
     end
   end
@@ -569,28 +470,6 @@ defmodule Mix.Tasks.PowRedisCache.InstallTest do
         end
       end)
     end)
-  end
-
-  defp write(folder, files) do
-    for {path, text} <- files do
-      path = Path.join(folder, path)
-      File.mkdir_p!(Path.dirname(path))
-      File.write!(path, text)
-    end
-  end
-
-  defp read(folder) do
-    for path <- folder |> Path.join("**/*.{ex,exs}") |> Path.wildcard(),
-        into: %{},
-        do: {Path.relative_to(path, folder), File.read!(path)}
-  end
-
-  defp change(folder, path, old, new) do
-    file = Path.join(folder, path)
-    text = File.read!(file)
-    changed = String.replace(text, old, new)
-    assert changed != text
-    File.write!(file, changed)
   end
 
   # Runs the task. Returns the lines that it adds, by file.
