@@ -5,7 +5,7 @@ defmodule PowRedisCache.DoctorOfPowTest do
   import ExUnit.CaptureIO
   import PowRedisCache.Diagnosis
 
-  alias PowRedisCache.Doctor
+  alias PowRedisCache.{Doctor, PersistentSessionStore}
   alias PowRedisCache.Doctor.PowApp
 
   @app :app_with_pow
@@ -91,6 +91,26 @@ defmodule PowRedisCache.DoctorOfPowTest do
 
       assert detail(checks, "sessions") == "end after 30 minutes, renewed after 10 minutes"
       assert detail(checks, "persistent sessions") == "end after 30 days"
+    end
+
+    test "finds tokens by user once they are indexed", context do
+      store = {PersistentSessionStore, namespace: context.namespace}
+      options = [extensions: [PowPersistentSession], persistent_session_store: store]
+      configure([cache_store_backend: Backend] ++ options)
+      # Redis is not there yet.
+      assert "persistent sessions" in skipped(PowApp.checks(@app))
+
+      start(context, [:instance, :endpoint])
+      checks = PowApp.checks(@app)
+      assert warned(checks) == ["persistent sessions"]
+
+      assert advice(checks, "persistent sessions") =~
+               "Run `mix pow_redis_cache.index_tokens` once"
+
+      assert PersistentSessionStore.index_tokens(otp_app: @app) == 0
+
+      assert detail(PowApp.checks(@app), "persistent sessions") ==
+               "end after 30 days, found by user"
     end
 
     test "is one of the doctor's reports", context do

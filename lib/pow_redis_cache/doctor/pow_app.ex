@@ -2,11 +2,12 @@ defmodule PowRedisCache.Doctor.PowApp do
   @moduledoc false
   # The checks of an app that uses Pow: its configuration, its supervision tree and its endpoints.
 
-  alias PowRedisCache.{Instance, Testing}
+  alias PowRedisCache.{Error, Instance, PersistentSessionStore, Testing}
   alias PowRedisCache.Doctor.{Check, StartOrder}
 
-  # Called only if the app includes them.
-  @compile {:no_warn_undefined, [Pow.Plug.Base, PowPersistentSession.Plug.Base]}
+  # Called only if the app includes Pow.
+  @compile {:no_warn_undefined,
+            [Pow.Plug.Base, PowPersistentSession.Plug.Base, PersistentSessionStore]}
 
   # What Pow uses by default.
   @session_ttl_renewal :timer.minutes(15)
@@ -141,10 +142,24 @@ defmodule PowRedisCache.Doctor.PowApp do
          "Set persistent_session_ttl to the time for which users stay logged in, for example " <>
            "`:timer.hours(24) * 30`."}
       else
-        {:ok, "end after #{time(ttl)}", nil}
+        tokens(store, time(ttl))
       end
     end
   end
+
+  # Whether the tokens of a user are found without reading those of all users.
+  defp tokens({PersistentSessionStore, config}, time) do
+    if PersistentSessionStore.indexed?(config) do
+      {:ok, "end after #{time}, found by user", nil}
+    else
+      {:warning, "the tokens of a user are not indexed: a logout reads those of all users",
+       "Run `mix pow_redis_cache.index_tokens` once, when all servers of the app have this store."}
+    end
+  rescue
+    Error -> {:skipped, "needs backend", nil}
+  end
+
+  defp tokens(_store, time), do: {:ok, "end after #{time}", nil}
 
   defp session_ttl(app, config) do
     with :ok <- store_option(config, :credentials_cache_store),
