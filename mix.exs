@@ -98,8 +98,8 @@ defmodule PowRedisCache.MixProject do
   # In the order of reading.
   defp guides do
     names =
-      ~w(pow devices several_tabs testing heroku containers migrating logged_out reliability performance) ++
-        ~w(capacity data_model)
+      ~w(pow several_tabs devices testing heroku containers migrating logged_out reliability) ++
+        ~w(performance capacity data_model)
 
     for name <- names, do: "guides/#{name}.md"
   end

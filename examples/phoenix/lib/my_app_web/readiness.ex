@@ -11,7 +11,7 @@ defmodule MyAppWeb.Readiness do
   def call(%{request_path: "/ready"} = conn, _options) do
     case PowRedisCache.ping() do
       :ok -> conn |> send_resp(200, "ready") |> halt()
-      {:error, error} -> conn |> send_resp(503, Exception.message(error)) |> halt()
+      {:error, _error} -> conn |> send_resp(503, "Redis cannot be reached") |> halt()
     end
   end
 
