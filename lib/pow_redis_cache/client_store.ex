@@ -12,7 +12,9 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug)) do
     @session_salt "Elixir.Pow.Plug.Session"
     @token_salt "Elixir.PowPersistentSession.Plug.Cookie"
 
-    @doc "Reads the ids of a conn whose session and cookies are fetched. `nil` is one that is missing or forged."
+    @doc """
+    Reads the ids of a conn whose session and cookies are fetched. `nil` is one that is missing or forged.
+    """
     def read(conn, config) do
       token = if persistent_sessions?(config), do: conn.cookies[cookie_key(config)]
 

@@ -10,7 +10,9 @@ if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
 
     @secret String.duplicate("secret key base ", 4)
 
-    @doc "Starts a server that answers with the function, which gets a conn and sends a response. Returns its port."
+    @doc """
+    Starts a server that calls the function with a conn, for which it sends a response. Returns its port.
+    """
     def start!(handler) do
       caller = self()
 
