@@ -40,7 +40,7 @@ defmodule PowRedisCache.NamesTest do
     ]
     |> Enum.flat_map(&Path.wildcard(Path.join(@root, &1)))
     |> Enum.filter(&File.regular?/1)
-    |> Enum.reject(&(&1 =~ ~r"/(_build|deps|target|runs|priv)/|/CHANGELOG\.md$"))
+    |> Enum.reject(&(&1 =~ ~r"/(_build|deps|target|runs|priv)/|/CHANGELOG\.md$|\.png$"))
     |> List.delete(__ENV__.file)
   end
 
