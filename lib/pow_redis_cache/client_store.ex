@@ -19,10 +19,16 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug)) do
       token = if persistent_sessions?(config), do: conn.cookies[cookie_key(config)]
 
       %__MODULE__{
-        session_id:
-          verify(conn, @session_salt, Conn.get_session(conn, session_key(config)), config),
+        session_id: read_session_id(conn, config),
         token: verify(conn, @token_salt, token, config)
       }
+    end
+
+    @doc "Reads the id of a session from Plug's session, outside a request."
+    def session_id(session, secret_key_base, config) do
+      %Conn{secret_key_base: secret_key_base}
+      |> Conn.put_private(:plug_session, session)
+      |> read_session_id(config)
     end
 
     @doc "Removes both."
@@ -37,6 +43,10 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug)) do
     @doc "Returns those that are there."
     def ids(%__MODULE__{session_id: session_id, token: token}),
       do: Enum.reject([session_id, token], &is_nil/1)
+
+    defp read_session_id(conn, config) do
+      verify(conn, @session_salt, Conn.get_session(conn, session_key(config)), config)
+    end
 
     # The cookie alone does not tell whether the app still uses the extension.
     defp persistent_sessions?(config),

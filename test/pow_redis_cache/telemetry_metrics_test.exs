@@ -37,8 +37,10 @@ defmodule PowRedisCache.TelemetryMetricsTest do
         {value, tags} = await(metric, name)
         assert is_number(value)
         assert Enum.sort(Map.keys(tags)) == Enum.sort(metric.tags)
-        # Each value of a tag is a series of its own: an atom out of a few.
-        assert tags |> Map.values() |> Enum.all?(&is_atom/1)
+        # Each value of a tag is a series of its own: the instance, and an atom out of a few.
+        assert {shown, tags_of_few} = Map.pop!(tags, :name)
+        assert shown == inspect(name)
+        assert tags_of_few |> Map.values() |> Enum.all?(&is_atom/1)
         {metric.name, tags}
       end
 

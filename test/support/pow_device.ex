@@ -86,6 +86,9 @@ if match?({:module, _}, Code.ensure_compiled(Pow.Plug.Session)) do
       |> TrackSession.call(TrackSession.init([]))
     end
 
+    @doc "The secret with which the app signs."
+    def secret_key_base, do: @secret
+
     @doc "What Plug's session of the device holds."
     def plug_session(device) do
       conn = device |> conn() |> Plug.Session.call(@session) |> fetch_session()

@@ -6,7 +6,7 @@ defmodule MyAppWeb.ErrorHTML do
     ~H"""
     <main>
       <h1>We will be back soon</h1>
-      <p>The site is not available at the moment. You are still logged in.</p>
+      <p>The site is not available at the moment. Please try again in a few seconds.</p>
       <p>Please try again in a few seconds.</p>
     </main>
     """

@@ -39,7 +39,7 @@ defmodule MyAppWeb.Router do
     delete "/devices/others", DeviceController, :log_out_others
     delete "/devices/:fingerprint", DeviceController, :log_out
 
-    live_session :logged_in, on_mount: MyAppWeb.LiveUser do
+    live_session :logged_in, on_mount: {PowRedisCache.LiveUser, otp_app: :my_app} do
       live "/counter", CounterLive
     end
   end
