@@ -57,7 +57,7 @@ defmodule PowRedisCache.DoctorOfPowTest do
     children =
       for child <- children do
         case child do
-          :instance -> {Backend, url: RedisServer.url(context.server)}
+          :instance -> {Backend, [connect_option(context.server)]}
           :endpoint -> {Endpoint, context[:secret] || @secret}
           other -> other
         end
