@@ -20,12 +20,11 @@ defmodule PowRedisCache.RedisAwayWithPowTest do
   # Requests may end this many milliseconds later than they should, without stalls of the machine.
   @grace 1_000
 
-  for backend <- [Raises, Misses] do
-    test "a request with a session and a token waits once (#{inspect(backend)})", context do
+  for {backend, on_error, expected} <- [{Raises, :raise, {:error, 503}}, {Misses, :miss, nil}] do
+    test "a request with a session and a token waits once with on_error: #{on_error}", context do
       %{server: server} = context
       backend = unquote(backend)
-      on_error = if backend == Raises, do: :raise, else: :miss
-      options = [url: RedisServer.url(server), timeout: @timeout, on_error: on_error]
+      options = [url: RedisServer.url(server), timeout: @timeout, on_error: unquote(on_error)]
       start_supervised!({backend, options})
       user = Users.get_by(id: 1)
       device = PowDevice.log_in(PowDevice.new(cache_store_backend: backend), user, keep: true)
@@ -33,7 +32,7 @@ defmodule PowRedisCache.RedisAwayWithPowTest do
 
       RedisServer.pause(server)
       {outcome, took} = SchedulerStalls.time(fn -> user_of(device) end)
-      assert outcome == if(backend == Raises, do: {:error, 503}, else: nil)
+      assert outcome == unquote(expected)
       assert took <= @timeout + @grace
 
       RedisServer.resume(server)
