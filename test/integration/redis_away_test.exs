@@ -5,7 +5,7 @@ defmodule PowRedisCache.RedisAwayTest do
   @moduletag :integration
   @moduletag :standalone
 
-  alias PowRedisCache.{Error, HoldingProxy, SchedulerStalls}
+  alias PowRedisCache.{Error, HoldingProxy, Outage, SchedulerStalls}
 
   @timeout 2_000
   # Calls may end this many milliseconds later than they should, without stalls of the machine.
@@ -22,7 +22,7 @@ defmodule PowRedisCache.RedisAwayTest do
       misses = start_at(proxy, context, on_error: :miss, pool_size: 3)
       Wait.until(fn -> length(HoldingProxy.connections(proxy)) == 4 end)
       for config <- [raises, misses], do: PowRedisCache.put(config, {"key", 1})
-      repair = begin_outage(unquote(kind), context.server, proxy)
+      repair = Outage.begin(unquote(kind), context.server, proxy)
 
       # Processes that find the outage.
       assert_one_call_waits(raises, misses)
@@ -76,32 +76,5 @@ defmodule PowRedisCache.RedisAwayTest do
     config = start_instance(context, options)
     Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
     config
-  end
-
-  # Returns a function that ends the outage.
-  defp begin_outage(:kill, server, _proxy) do
-    RedisServer.kill(server)
-
-    fn ->
-      server = RedisServer.start_again!(server)
-      on_exit(fn -> RedisServer.stop(server) end)
-    end
-  end
-
-  defp begin_outage(:refuse, _server, proxy) do
-    HoldingProxy.new_connections(proxy, :refuse)
-    HoldingProxy.cut(proxy, :both)
-    fn -> HoldingProxy.heal(proxy) end
-  end
-
-  defp begin_outage(:suspend, server, _proxy) do
-    RedisServer.pause(server)
-    fn -> RedisServer.resume(server) end
-  end
-
-  defp begin_outage(:hold, _server, proxy) do
-    HoldingProxy.new_connections(proxy, :hold)
-    HoldingProxy.hold(proxy)
-    fn -> HoldingProxy.heal(proxy) end
   end
 end

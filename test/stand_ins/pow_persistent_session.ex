@@ -44,6 +44,7 @@ defmodule PowPersistentSession.Plug.Cookie do
 
   alias Plug.Conn
   alias Pow.{Config, UUID}
+  alias PowRedisCache.PowBeforeSend
   alias PowPersistentSession.Plug.Base
 
   @salt Atom.to_string(__MODULE__)
@@ -56,9 +57,7 @@ defmodule PowPersistentSession.Plug.Cookie do
     conn = Conn.put_private(conn, :pow_persistent_session, {__MODULE__, config})
     conn = if Pow.Plug.current_user(conn, config), do: conn, else: authenticate(conn, config)
 
-    Conn.register_before_send(conn, fn conn ->
-      Enum.reduce(conn.private[@callbacks] || [], conn, & &1.(&2))
-    end)
+    PowBeforeSend.register(conn, @callbacks)
   end
 
   def authenticate(conn, config) do
@@ -111,15 +110,10 @@ defmodule PowPersistentSession.Plug.Cookie do
       |> put_metadata(metadata[:session_metadata])
       |> create(user, config)
       |> Pow.Plug.create(user, config)
-      |> before_send(&unlock(&1, lock))
+      |> before_send(&PowBeforeSend.unlock(&1, lock))
     else
       Pow.Plug.assign_current_user(conn, user, config)
     end
-  end
-
-  defp unlock(conn, lock) do
-    :global.del_lock(lock, [node() | Node.list()])
-    conn
   end
 
   # The session that is made for a token has its metadata, and the token that is made keeps it.
@@ -153,9 +147,7 @@ defmodule PowPersistentSession.Plug.Cookie do
     end
   end
 
-  defp before_send(conn, callback) do
-    Conn.put_private(conn, @callbacks, (conn.private[@callbacks] || []) ++ [callback])
-  end
+  defp before_send(conn, callback), do: PowBeforeSend.put(conn, @callbacks, callback)
 
   defp client_fetch(conn, config) do
     conn = Conn.fetch_cookies(conn)

@@ -83,6 +83,7 @@ defmodule Pow.Plug.Session do
 
   alias Plug.Conn
   alias Pow.{Config, UUID}
+  alias PowRedisCache.PowBeforeSend
 
   @salt Atom.to_string(__MODULE__)
   @callbacks :stand_in_session_before_send
@@ -103,9 +104,7 @@ defmodule Pow.Plug.Session do
         Pow.Plug.assign_current_user(conn, user, config)
       end
 
-    Conn.register_before_send(conn, fn conn ->
-      Enum.reduce(conn.private[@callbacks] || [], conn, & &1.(&2))
-    end)
+    PowBeforeSend.register(conn, @callbacks)
   end
 
   def do_create(conn, user, config) do
@@ -177,15 +176,10 @@ defmodule Pow.Plug.Session do
 
     if :global.set_lock(lock, [node() | Node.list()], 0) do
       {conn, user} = create(conn, user, config)
-      {before_send(conn, &unlock(&1, lock)), user}
+      {before_send(conn, &PowBeforeSend.unlock(&1, lock)), user}
     else
       {conn, user}
     end
-  end
-
-  defp unlock(conn, lock) do
-    :global.del_lock(lock, [node() | Node.list()])
-    conn
   end
 
   defp due?(metadata, config) do
@@ -195,9 +189,7 @@ defmodule Pow.Plug.Session do
     end
   end
 
-  defp before_send(conn, callback) do
-    Conn.put_private(conn, @callbacks, (conn.private[@callbacks] || []) ++ [callback])
-  end
+  defp before_send(conn, callback), do: PowBeforeSend.put(conn, @callbacks, callback)
 
   defp client_fetch(conn, config) do
     conn = Conn.fetch_session(conn)
