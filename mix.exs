@@ -13,7 +13,7 @@ defmodule PowRedisCache.MixProject do
       version: PowRedisCache.NativeLibrary.version(),
       elixir: "~> 1.14",
       compilers: [:pow_redis_cache | Mix.compilers()],
-      elixirc_paths: elixirc_paths(Mix.env()),
+      elixirc_paths: elixirc_paths(Mix.env()) ++ stand_ins(Mix.env()),
       test_ignore_filters: [&String.starts_with?(&1, "test/fixtures/")],
       deps: deps(hex?()),
       # Without Hex, Pow cannot be declared, but may be on the code path all the same.
@@ -44,6 +44,13 @@ defmodule PowRedisCache.MixProject do
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(:bench), do: ["lib", "test/support", "bench/lib"]
   defp elixirc_paths(_env), do: ["lib"]
+
+  # Where Pow is not available, tests use modules that stand in for it.
+  defp stand_ins(:test) do
+    if hex?() or Code.ensure_loaded?(Pow.Plug), do: [], else: ["test/stand_ins"]
+  end
+
+  defp stand_ins(_env), do: []
 
   defp aliases do
     [
@@ -91,7 +98,8 @@ defmodule PowRedisCache.MixProject do
   # In the order of reading.
   defp guides do
     names =
-      ~w(pow heroku containers migrating logged_out reliability performance capacity data_model)
+      ~w(pow several_tabs devices testing heroku containers migrating logged_out reliability) ++
+        ~w(performance capacity data_model)
 
     for name <- names, do: "guides/#{name}.md"
   end

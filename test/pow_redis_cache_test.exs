@@ -250,8 +250,10 @@ defmodule PowRedisCacheTest do
       # Raises Pow's error if Pow is available.
       error = if Code.ensure_loaded?(Pow.Config), do: Pow.Config.ConfigError, else: ArgumentError
 
-      assert_raise error, message, fn ->
-        config |> Keyword.delete(:ttl) |> PowRedisCache.put({"key", 1})
+      for function <- [&PowRedisCache.put/2, &PowRedisCache.put_new/2] do
+        assert_raise error, message, fn ->
+          config |> Keyword.delete(:ttl) |> function.({"key", 1})
+        end
       end
     end
 

@@ -5,7 +5,8 @@ defmodule MyApp.MixProject do
     [
       app: :my_app,
       version: "0.1.0",
-      elixir: "~> 1.15",
+      elixir: "~> 1.14",
+      elixirc_paths: if(Mix.env() == :test, do: ["lib", "test/support"], else: ["lib"]),
       start_permanent: Mix.env() == :prod,
       aliases: aliases(),
       deps: deps()
@@ -18,13 +19,17 @@ defmodule MyApp.MixProject do
 
   defp deps do
     [
-      # Pow 1.0.39 needs Phoenix below 1.8; LiveView 1.2 warns about its templates.
+      # Pow 1.0.39 needs Phoenix below 1.8. The tests of LiveView 1.0 need Floki, later ones do not.
       {:phoenix, "~> 1.7.14"},
       {:phoenix_ecto, "~> 4.5"},
       {:phoenix_html, "~> 4.1"},
-      {:phoenix_live_view, "~> 1.1.0"},
+      {:phoenix_live_view, "~> 1.0.0"},
+      {:phoenix_live_dashboard, "~> 0.8.5"},
+      {:telemetry_metrics, "~> 1.0"},
+      {:telemetry_poller, "~> 1.1"},
       {:bandit, "~> 1.5"},
       {:jason, "~> 1.2"},
+      {:floki, ">= 0.30.0", only: :test},
       {:ecto_sql, "~> 3.12"},
       {:postgrex, "~> 0.19"},
       {:pow, "~> 1.0.39"},
@@ -36,7 +41,7 @@ defmodule MyApp.MixProject do
 
   defp aliases do
     [
-      setup: ["deps.get", "ecto.create", "ecto.migrate"],
+      setup: ["deps.get", "ecto.create", "ecto.migrate", "pow_redis_cache.index_tokens"],
       test: ["ecto.create --quiet", "ecto.migrate --quiet", "test"]
     ]
   end

@@ -29,6 +29,20 @@ defmodule PowRedisCache.Call do
     end)
   end
 
+  def put_new(name, config, record) do
+    instance = Instance.fetch!(name, :put_new)
+    ttl = Config.ttl!(config, instance.default_ttl, name)
+    {key, value} = record = encode_record(namespace(config), record)
+
+    submit(name, instance, :put_new, :sync, fn reference ->
+      if small?([record], @max_record_bytes) do
+        Native.put_new(instance.native, reference, key, value, ttl)
+      else
+        Native.put_new_large(instance.native, reference, key, value, ttl)
+      end
+    end)
+  end
+
   def delete(name, config, key) do
     instance = Instance.fetch!(name, :delete)
     key = encode_key(namespace(config), key)
@@ -96,6 +110,22 @@ defmodule PowRedisCache.Call do
     submit(name, instance, :ping, :sync, &Native.ping(instance.native, &1))
   end
 
+  @doc """
+  Calls a function, in which failed reads of this process raise, also with `on_error: :miss`: for functions
+  that would do nothing and report success if they found nothing.
+  """
+  def strictly(function) do
+    before = Process.put(__MODULE__, :strict)
+
+    try do
+      function.()
+    after
+      unless before, do: Process.delete(__MODULE__)
+    end
+  end
+
+  defp strict?, do: Process.get(__MODULE__) == :strict
+
   @doc "Reindexes or prunes the page at a position."
   def page(name, scan, position, dry_run) do
     instance = Instance.fetch!(name, :reindex)
@@ -125,7 +155,7 @@ defmodule PowRedisCache.Call do
     submit(name, instance, operation, :sync, native)
   rescue
     error in Error ->
-      if instance.on_error == :raise or error.reason == :not_started do
+      if instance.on_error == :raise or strict?() or error.reason == :not_started do
         reraise error, __STACKTRACE__
       end
 

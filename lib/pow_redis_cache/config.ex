@@ -2,7 +2,7 @@ defmodule PowRedisCache.Config do
   @moduledoc false
   # Reads the configuration of a call, through `Pow.Config` if Pow is available.
 
-  @pow Code.ensure_loaded?(Pow.Config)
+  @pow match?({:module, _}, Code.ensure_compiled(Pow.Config))
 
   @doc "Returns a value from the configuration of the call, or else of Pow."
   if @pow do

@@ -2,7 +2,8 @@ defmodule PowRedisCache.Doctor do
   @moduledoc """
   Checks everything between an app and its sessions in Redis, and reports how to fix problems: the
   native library, options, endpoint, DNS, connection, TLS, login, server version, role, latency,
-  memory, eviction, persistence, clients, permissions, clock, keys and index.
+  memory, eviction, persistence, clients, permissions, clock, keys and index. In an app with Pow, it
+  also checks the configuration of Pow, the supervision tree and the endpoint.
 
   In a project, run `mix pow_redis_cache.doctor`. In a release:
 
@@ -13,7 +14,7 @@ defmodule PowRedisCache.Doctor do
   """
 
   alias PowRedisCache.{Commands, Endpoint, Instance, Native, Options, Server}
-  alias PowRedisCache.Doctor.{Check, Checks, KeyspaceStats, Report}
+  alias PowRedisCache.Doctor.{Check, Checks, KeyspaceStats, PowApp, Report}
 
   # An upper bound of the steps, over several servers. Each may take `:connect_timeout`.
   @max_steps 50
@@ -23,8 +24,8 @@ defmodule PowRedisCache.Doctor do
   @doc """
   Prints a report. Returns `:error` if a check failed (`✗`), or else `:ok`.
 
-  Without options, it checks all instances running in this VM. With only `:name`, it checks that
-  instance. With other options, it checks the server that they describe; these are the options of
+  Without options, it checks all instances running in this VM, and the apps with a configuration of
+  Pow. With only `:name`, it checks that instance. With other options, it checks the server that they describe; these are the options of
   `{PowRedisCache, options}`:
 
       PowRedisCache.Doctor.run(url: "rediss://localhost:6379", cacertfile: "ca.pem")
@@ -34,7 +35,7 @@ defmodule PowRedisCache.Doctor do
   """
   @spec run(keyword()) :: :ok | :error
   def run(options \\ []) do
-    reports = for {title, options} <- targets(options), do: {title, check(options)}
+    reports = instances(options) ++ apps(options)
 
     for {title, checks} <- reports do
       title |> Report.format(checks, Report.colours?()) |> IO.puts()
@@ -56,6 +57,15 @@ defmodule PowRedisCache.Doctor do
       {failed, detail, advice} -> Checks.failed_at(failed, detail, advice)
     end
   end
+
+  defp instances(options) do
+    for {title, options} <- targets(options), do: {title, check(options)}
+  end
+
+  defp apps([]),
+    do: for(app <- PowApp.names(), do: {"Pow in #{inspect(app)}", PowApp.checks(app)})
+
+  defp apps(_options), do: []
 
   # The titles of the reports, each with the options of check/1.
   defp targets([]) do

@@ -2,10 +2,11 @@ defmodule PowRedisCache.Error do
   @moduledoc """
   Raised when a call fails. It never contains a key, value or password.
 
-  `:operation` is `:put`, `:delete`, `:get`, `:all`, `:ping`, `:info`, `:reindex` or `:start`.
+  `:operation` is `:put`, `:put_new`, `:delete`, `:get`, `:all`, `:ping`, `:info`, `:reindex` or `:start`.
   If Redis returned an error, `:code` is the first word of its reply, and `:reply` is the reply: one
   line of printable ASCII, shortened before anything that may be an argument of a command. `:address`
-  is the address of the server if connecting to it failed. `:reason` is one of:
+  is the address of the server if connecting to it failed. `:plug_status` is 503: Plug and Phoenix
+  respond with it. `:reason` is one of:
 
     * `:not_started` - the instance is not running.
     * `:nif_not_loaded` - the native library could not be loaded.
@@ -38,7 +39,7 @@ defmodule PowRedisCache.Error do
 
   alias PowRedisCache.Error.{Connection, Reply, Tls}
 
-  defexception [:reason, :operation, :code, :reply, :address, :detail]
+  defexception [:reason, :operation, :code, :reply, :address, :detail, plug_status: 503]
 
   @type t :: %__MODULE__{
           reason: atom(),
@@ -46,7 +47,8 @@ defmodule PowRedisCache.Error do
           code: String.t() | nil,
           reply: String.t() | nil,
           address: String.t() | nil,
-          detail: term()
+          detail: term(),
+          plug_status: 503
         }
 
   @doc false

@@ -15,7 +15,7 @@ defmodule PowRedisCache.Events do
   def new(name, topology), do: %__MODULE__{name: name, topology: topology}
 
   def handle(events, {:connected, version}) do
-    Telemetry.execute([:connection, :connected], %{}, %{name: events.name})
+    Telemetry.execute([:connection, :connected], %{count: 1}, %{name: events.name})
     Logger.info("#{inspect(events.name)}: connected to #{version || "Redis"}")
     events
   end
@@ -32,7 +32,7 @@ defmodule PowRedisCache.Events do
   def handle(events, {:disconnected, reason}) do
     error = Error.from_native(:connect, reason, events.topology)
 
-    Telemetry.execute([:connection, :disconnected], %{}, %{
+    Telemetry.execute([:connection, :disconnected], %{count: 1}, %{
       name: events.name,
       reason: error.reason
     })
@@ -54,13 +54,9 @@ defmodule PowRedisCache.Events do
   end
 
   def handle(events, {:index_miss, pattern, can_be_indexed}) do
-    Telemetry.execute([:index, :miss], %{}, %{name: events.name, pattern: pattern})
+    Telemetry.execute([:index, :miss], %{count: 1}, %{name: events.name, pattern: pattern})
 
-    advice =
-      if can_be_indexed,
-        do:
-          "If it is called often, add the pattern to :index, and run mix pow_redis_cache.reindex",
-        else: "An index needs literal parts in front of all :_"
+    advice = index_advice(pattern, can_be_indexed)
 
     Logger.warning(
       "#{inspect(events.name)}: all/2 scans all keys for #{inspect(pattern)}, which no pattern of " <>
@@ -90,6 +86,17 @@ defmodule PowRedisCache.Events do
   end
 
   def handle(events, :stopped), do: events
+
+  # All records of a namespace: Pow's tokens are listed so.
+  defp index_advice([:_], _can_be_indexed) do
+    "If these are persistent sessions, use PowRedisCache.PersistentSessionStore, and run mix " <>
+      "pow_redis_cache.index_tokens"
+  end
+
+  defp index_advice(_pattern, true),
+    do: "If it is called often, add the pattern to :index, and run mix pow_redis_cache.reindex"
+
+  defp index_advice(_pattern, false), do: "An index needs literal parts in front of all :_"
 
   defp log(events, kind, level, text) do
     now = System.monotonic_time(:millisecond)

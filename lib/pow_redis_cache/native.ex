@@ -57,6 +57,8 @@ defmodule PowRedisCache.Native do
   def all_large(_instance, _reference, _pattern), do: not_loaded()
   def put(_instance, _reference, _records, _ttl), do: not_loaded()
   def put_large(_instance, _reference, _records, _ttl), do: not_loaded()
+  def put_new(_instance, _reference, _key, _value, _ttl), do: not_loaded()
+  def put_new_large(_instance, _reference, _key, _value, _ttl), do: not_loaded()
   def delete(_instance, _reference, _key), do: not_loaded()
   def delete_large(_instance, _reference, _key), do: not_loaded()
   def ping(_instance, _reference), do: not_loaded()

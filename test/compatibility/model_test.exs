@@ -29,7 +29,8 @@ defmodule PowRedisCache.ModelTest do
 
   defp operation do
     case :rand.uniform(20) do
-      n when n <= 6 -> {:put, records(), ttl()}
+      n when n <= 5 -> {:put, records(), ttl()}
+      6 -> {:put_new, key(), ttl()}
       n when n <= 8 -> {:delete, key()}
       n when n <= 13 -> {:get, key()}
       n when n <= 18 -> {:all, match()}
@@ -65,6 +66,21 @@ defmodule PowRedisCache.ModelTest do
     for {key, value} <- records, into: model do
       {key, {value, from + ttl, to + ttl + @slack}}
     end
+  end
+
+  defp run({:put_new, key, ttl}, config, model) do
+    value = make_ref()
+    config = Keyword.put(config, :ttl, ttl)
+    {written?, from, to} = timed(fn -> PowRedisCache.put_new(config, {key, value}) end)
+
+    case Map.get(model, key) do
+      {_value, earliest, _latest} when to < earliest -> refute written?
+      {_value, _earliest, latest} when from > latest -> assert written?
+      {_value, _earliest, _latest} -> :uncertain
+      nil -> assert written?
+    end
+
+    if written?, do: Map.put(model, key, {value, from + ttl, to + ttl + @slack}), else: model
   end
 
   defp run({:delete, key}, config, model) do

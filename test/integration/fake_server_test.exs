@@ -98,15 +98,18 @@ defmodule PowRedisCache.FakeServerTest do
     end
 
     test "for each of many callers that share a pipeline" do
-      name = start(@timeout, FakeServer.start!([{:send, "$-1\r\n$-1\r\n"}, :silence]))
+      # The first reply of each pipeline comes, and no other.
+      name = start(@timeout, FakeServer.start!([:default, :silence]))
 
       outcomes =
         1..50
         |> Enum.map(fn _ -> Task.async(fn -> name |> calls() |> hd() |> outcome() end) end)
         |> Task.await_many(60_000)
 
-      for {:get, _outcome, took} <- outcomes, do: assert(took <= @timeout + @grace)
-      assert Enum.any?(outcomes, &match?({:get, :timeout, _took}, &1))
+      for {:get, outcome, took} <- outcomes do
+        assert outcome in [:timeout, :connection_lost]
+        assert took <= @timeout + @grace
+      end
     end
   end
 

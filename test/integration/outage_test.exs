@@ -4,7 +4,7 @@ defmodule PowRedisCache.OutageTest do
 
   @moduletag :integration
 
-  alias PowRedisCache.{HoldingProxy, SchedulerStalls}
+  alias PowRedisCache.{HoldingProxy, Outage, SchedulerStalls}
 
   # Redis replies again to another client; so many milliseconds later calls have to succeed. The guide on
   # reliability has the measured times. The bound is generous, since the machine may be busy.
@@ -14,7 +14,7 @@ defmodule PowRedisCache.OutageTest do
   @moduletag server: [], instance: [name: nil]
 
   test "calls succeed soon after outages of 1 to 4 s", context do
-    measure(context, [{:kill, 4_000, 1_000}, {:suspend, 1_500, 5_000}, {:blackhole, 3_000, 2_000}])
+    measure(context, [{:kill, 4_000, 1_000}, {:suspend, 1_500, 5_000}, {:hold, 3_000, 2_000}])
   end
 
   @tag :long
@@ -22,12 +22,12 @@ defmodule PowRedisCache.OutageTest do
     measure(context, [
       {:kill, 1_000, 5_000},
       {:suspend, 2_000, 1_000},
-      {:blackhole, 4_000, 3_000},
+      {:hold, 4_000, 3_000},
       {:kill, 8_000, 2_000},
       {:drop, 10_000, 5_000},
       {:suspend, 15_000, 5_000},
       {:refuse, 20_000, 1_000},
-      {:blackhole, 30_000, 2_000},
+      {:hold, 30_000, 2_000},
       {:suspend, 60_000, 4_000},
       {:kill, 90_000, 5_000}
     ])
@@ -62,7 +62,7 @@ defmodule PowRedisCache.OutageTest do
     succeeded = :atomics.new(2, signed: true)
     callers = for number <- 1..@callers, do: Task.async(fn -> call(config, succeeded, number) end)
 
-    repair = begin_outage(kind, context.server, proxy)
+    repair = Outage.begin(kind, context.server, proxy)
     Process.sleep(away)
     # Whatever succeeded so far, did so before the outage.
     for index <- 1..2, do: :atomics.put(succeeded, index, 0)
@@ -74,56 +74,6 @@ defmodule PowRedisCache.OutageTest do
     Task.await_many(callers, 60_000)
     [reads, writes] = for first <- firsts, do: max(first - back - stalls(back, first), 0)
     {reads, writes, server}
-  end
-
-  defp begin_outage(:kill, server, _proxy) do
-    RedisServer.kill(server)
-
-    fn ->
-      server = RedisServer.start_again!(server)
-      on_exit(fn -> RedisServer.stop(server) end)
-      server
-    end
-  end
-
-  defp begin_outage(:suspend, server, _proxy) do
-    RedisServer.pause(server)
-
-    fn ->
-      RedisServer.resume(server)
-      server
-    end
-  end
-
-  defp begin_outage(:refuse, server, proxy) do
-    HoldingProxy.new_connections(proxy, :refuse)
-    HoldingProxy.cut(proxy, :both)
-
-    fn ->
-      HoldingProxy.heal(proxy)
-      server
-    end
-  end
-
-  defp begin_outage(:drop, server, proxy) do
-    HoldingProxy.new_connections(proxy, :drop)
-    HoldingProxy.drop(proxy)
-
-    # What was dropped is not delivered later, and connections with gaps do not work again.
-    fn ->
-      HoldingProxy.new_connections(proxy, :pass)
-      server
-    end
-  end
-
-  defp begin_outage(:blackhole, server, proxy) do
-    HoldingProxy.new_connections(proxy, :hold)
-    HoldingProxy.hold(proxy)
-
-    fn ->
-      HoldingProxy.heal(proxy)
-      server
-    end
   end
 
   # Half of the callers read, half of them write.

@@ -42,18 +42,22 @@ defmodule PowRedisCache.ExamplesTest do
     assert output =~ "She signs out everywhere"
   end
 
-  test "guides/pow.md shows the code of examples/phoenix" do
-    guide = File.read!(Path.join(@root, "guides/pow.md"))
-    blocks = for [_, block] <- Regex.scan(~r/```elixir\n(.*?)```/s, guide), do: block
-    assert length(blocks) > 5
+  for guide <- ~w(pow devices testing) do
+    test "guides/#{guide}.md shows the code of examples/phoenix" do
+      guide = File.read!(Path.join(@root, "guides/#{unquote(guide)}.md"))
+      blocks = for [_, block] <- Regex.scan(~r/```elixir\n(.*?)```/s, guide), do: block
+      assert length(blocks) > 1
+      for block <- blocks, do: compare(block)
+    end
+  end
 
-    for block <- blocks do
-      [_, path, code] = Regex.run(~r/\A# (\S+)\n(.*)\z/s, block)
-      file = [@root, "examples/phoenix", path] |> Path.join() |> File.read!() |> outdent()
+  # A block begins with a comment that has the path of the file.
+  defp compare(block) do
+    [_, path, code] = Regex.run(~r/\A# (\S+)\n(.*)\z/s, block)
+    file = [@root, "examples/phoenix", path] |> Path.join() |> File.read!() |> outdent()
 
-      for part <- code |> outdent() |> String.split("# ...\n") do
-        assert file =~ part, "#{path} has no:\n#{part}"
-      end
+    for part <- code |> outdent() |> String.split("# ...\n") do
+      assert file =~ part, "#{path} has no:\n#{part}"
     end
   end
 

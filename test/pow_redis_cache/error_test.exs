@@ -224,6 +224,13 @@ defmodule PowRedisCache.ErrorTest do
     end
   end
 
+  test "has the status 503 for Plug, and the same message" do
+    error = Error.from_native(:get, {:timeout, %{}})
+    assert error.plug_status == 503
+    refute Exception.message(error) =~ "503"
+    assert %Error{plug_status: 503} = %Error{reason: :not_started, operation: :get}
+  end
+
   test "every documented reason is tested" do
     {:docs_v1, _, _, _, %{"en" => docs}, _, _} = Code.fetch_docs(Error)
 

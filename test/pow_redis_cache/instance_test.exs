@@ -20,6 +20,7 @@ defmodule PowRedisCache.InstanceTest do
 
       for {operation, call} <- [
             put: fn -> PowRedisCache.put(config, {"key", 1}) end,
+            put_new: fn -> PowRedisCache.put_new(config, {"key", 1}) end,
             delete: fn -> PowRedisCache.delete(config, "key") end,
             get: fn -> PowRedisCache.get(config, "key") end,
             all: fn -> PowRedisCache.all(config, :_) end,
@@ -46,12 +47,13 @@ defmodule PowRedisCache.InstanceTest do
       start_supervised!({AdminSessions, url: RedisServer.url(server) <> "/1"})
       admin = Keyword.delete(config, :name)
       assert AdminSessions.put(admin, {"key", "admin"}) == :ok
+      assert AdminSessions.put_new(admin, {"key", "other"}) == false
       assert AdminSessions.get(admin, "key") == "admin"
       assert PowRedisCache.get(config, "key") == :not_found
       assert AdminSessions.all(admin, :_) == [{"key", "admin"}]
       assert AdminSessions.delete(admin, "key") == :ok
       assert AdminSessions.ping() == :ok
-      assert %{calls: 5} = AdminSessions.info()
+      assert %{calls: 6} = AdminSessions.info()
       assert AdminSessions.reindex() == %{keys: 0, indexed: 0, renamed: 0, skipped: 0}
     end
 

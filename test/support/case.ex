@@ -74,8 +74,8 @@ defmodule PowRedisCache.Case do
     Keyword.merge([connect_option(server), name: name, timeout: 60_000, index: true], options)
   end
 
-  # The shared server may be a node of a cluster.
-  defp connect_option(server) do
+  @doc "The option with which an instance connects to a server. The shared one may be a node of a cluster."
+  def connect_option(server) do
     cluster = :persistent_term.get(Cluster, nil)
     shared = :persistent_term.get(RedisServer)
 

@@ -7,9 +7,7 @@ config :my_app, MyApp.Repo,
       "postgres://postgres:postgres@localhost/my_app_#{config_env()}"
     )
 
-# Tests have a Redis database of their own.
-database = if config_env() == :test, do: 1, else: 0
-config :my_app, redis_url: System.get_env("REDIS_URL", "redis://localhost:6379/#{database}")
+config :my_app, redis_url: System.get_env("REDIS_URL", "redis://localhost:6379")
 
 config :my_app, MyAppWeb.Endpoint,
   http: [ip: {127, 0, 0, 1}, port: String.to_integer(System.get_env("PORT", "4000"))]

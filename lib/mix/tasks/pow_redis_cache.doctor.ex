@@ -9,7 +9,7 @@ defmodule Mix.Tasks.PowRedisCache.Doctor do
       mix pow_redis_cache.doctor --name MyApp.AdminSessions
       mix pow_redis_cache.doctor --url rediss://localhost:6379 --cacertfile ca.pem
 
-  Starts the app and checks its running instances. With `--url`, checks that server without starting
+  Starts the app, and checks its running instances and its configuration of Pow. With `--url`, checks that server without starting
   the app. The exit status is 1 if a check failed (`✗`), or else 0.
 
     * `--name` - the instance to check. Defaults to all instances.

@@ -107,8 +107,7 @@ impl Cache {
         // The first caller after a while waits for a try to connect. The others get its outcome.
         if self.shared.is_down() && self.shared.availability.ask() {
             request.discard();
-            let known = self.shared.availability.failure();
-            return Err(known.unwrap_or_else(|| ErrorKind::Disconnected.into()));
+            return Err(self.shared.outage_error());
         }
         let bytes = request.operation.byte_len();
         let (Some(place), Some(bytes)) = (queue.places.take(1), queue.bytes.take(bytes)) else {
@@ -130,7 +129,10 @@ impl Cache {
     /// Stops waiting. Returns why the call has timed out, or `None` if the outcome has been sent or is being
     /// sent.
     pub fn cancel(&self, handle: &CancelHandle) -> Option<Error> {
-        handle.cancel().then(|| self.shared.timeout_error())
+        handle.cancel().then(|| {
+            self.shared.waited_in_vain(Instant::now());
+            self.shared.timeout_error()
+        })
     }
 
     /// How long a call may take.

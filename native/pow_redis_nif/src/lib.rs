@@ -25,7 +25,7 @@ use pow_redis_core::keyspace::key::Key;
 use pow_redis_core::keyspace::pattern::Pattern;
 use pow_redis_core::keyspace::ttl::Ttl;
 use pow_redis_core::operation::{
-    All, Delete, Get, Operation, Ping, Prune, Put, Reindex, ReindexMode, ScanPosition,
+    All, Delete, Get, Operation, Ping, Prune, Put, PutNew, Reindex, ReindexMode, ScanPosition,
 };
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term};
 
@@ -218,6 +218,44 @@ fn submit_put<'a>(
             .map(|(key, value)| Ok((Key::from_external(key)?, value.to_vec())))
             .collect::<Result<_, Error>>()?;
         Ok(Operation::Put(Put::new(records, ttl.0, cache.layout())?))
+    })
+}
+
+#[rustler::nif]
+fn put_new<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    key: Binary<'a>,
+    value: Binary<'a>,
+    ttl: TtlTerm,
+) -> Term<'a> {
+    submit_put_new(env, &instance, reference, (&key, &value), ttl)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn put_new_large<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    key: Binary<'a>,
+    value: Binary<'a>,
+    ttl: TtlTerm,
+) -> Term<'a> {
+    submit_put_new(env, &instance, reference, (&key, &value), ttl)
+}
+
+fn submit_put_new<'a>(
+    env: Env<'a>,
+    instance: &InstanceRef,
+    reference: Term<'a>,
+    (key, value): (&[u8], &[u8]),
+    ttl: TtlTerm,
+) -> Term<'a> {
+    submit(env, instance, reference, |cache| {
+        let key = Key::from_external(key)?;
+        let put_new = PutNew::new(&key, value.to_vec(), ttl.0, cache.layout())?;
+        Ok(Operation::PutNew(put_new))
     })
 }
 

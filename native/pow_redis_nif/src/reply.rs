@@ -67,6 +67,7 @@ fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
 fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding) -> Term<'a> {
     match outcome {
         Ok(Outcome::Done) => atoms::ok().encode(env),
+        Ok(Outcome::Written(is_written)) => is_written.encode(env),
         // Invalid values are reported to the owner; the caller gets none.
         Ok(Outcome::NotFound | Outcome::Invalid(_)) => atoms::not_found().encode(env),
         Ok(Outcome::Value(value)) => match decoding.term(env, value) {

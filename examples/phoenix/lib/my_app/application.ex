@@ -7,6 +7,8 @@ defmodule MyApp.Application do
     children = [
       MyApp.Repo,
       {PowRedisCache, url: Application.fetch_env!(:my_app, :redis_url)},
+      MyAppWeb.Telemetry,
+      {Phoenix.PubSub, name: MyApp.PubSub},
       MyAppWeb.Endpoint
     ]
 

@@ -11,8 +11,11 @@ defmodule MyAppWeb.PageHTML do
   def show(assigns) do
     ~H"""
     <p id="who">{@current_user.email} is logged in.</p>
+    <ul>
+      <li><a href="/devices">Your devices</a></li>
+      <li><a href="/counter">A page with a connection</a></li>
+    </ul>
     <.form for={%{}} action="/session" method="delete"><button>Log out</button></.form>
-    <.form for={%{}} action="/sessions" method="delete"><button>Log out everywhere</button></.form>
     """
   end
 end

@@ -4,6 +4,8 @@ defmodule MyAppWeb.Router do
   use Pow.Extension.Phoenix.Router, extensions: [PowPersistentSession, PowResetPassword]
 
   import Phoenix.Controller
+  import Phoenix.LiveDashboard.Router
+  import Phoenix.LiveView.Router
   import Plug.Conn
 
   pipeline :browser do
@@ -32,6 +34,21 @@ defmodule MyAppWeb.Router do
 
   scope "/", MyAppWeb do
     pipe_through [:browser, :logged_in]
-    delete "/sessions", PageController, :log_out_everywhere
+    get "/devices", DeviceController, :index
+    delete "/devices", DeviceController, :log_out_everywhere
+    delete "/devices/others", DeviceController, :log_out_others
+    delete "/devices/:fingerprint", DeviceController, :log_out
+
+    live_session :logged_in, on_mount: {PowRedisCache.LiveUser, otp_app: :my_app} do
+      live "/counter", CounterLive
+    end
+  end
+
+  # In production, only for those who may see it.
+  if Application.compile_env(:my_app, :dashboard) do
+    scope "/" do
+      pipe_through :browser
+      live_dashboard "/dashboard", metrics: MyAppWeb.Telemetry
+    end
   end
 end

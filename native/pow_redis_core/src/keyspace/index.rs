@@ -10,7 +10,7 @@ use super::index_pattern::IndexPattern;
 use super::key::Key;
 use super::pattern::Pattern;
 use super::redis_key::{RedisKey, index_set};
-use super::ttl::Ttl;
+use super::ttl::{PEXPIRE_COMMANDS, Ttl};
 use crate::resp::commands::Commands;
 
 /// Which index sets there are.
@@ -99,6 +99,15 @@ pub(crate) struct IndexUpdates {
     positions: HashMap<Vec<u8>, usize>,
 }
 
+/// What happens to the score of a member that an index set has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scores {
+    /// It is replaced.
+    Replace,
+    /// It is replaced by a later time only.
+    Raise,
+}
+
 /// The members to add to an index set.
 #[derive(Debug)]
 struct IndexUpdate {
@@ -107,6 +116,11 @@ struct IndexUpdate {
 }
 
 impl IndexUpdates {
+    /// The number of commands that [`IndexUpdates::write`] appends.
+    pub(crate) const fn commands(&self) -> usize {
+        self.sets.len() * (2 + PEXPIRE_COMMANDS)
+    }
+
     /// Adds an entry.
     pub(crate) fn push(&mut self, entry: IndexEntry<'_>) {
         let member = entry.member.to_vec();
@@ -123,9 +137,12 @@ impl IndexUpdates {
 
     /// Appends the commands that add the members, let the sets live longer than these, and remove members
     /// which expired long ago.
-    pub(crate) fn write(&self, ttl: Ttl, now_ms: i64, commands: &mut Commands) {
+    pub(crate) fn write(&self, ttl: Ttl, now_ms: i64, scores: Scores, commands: &mut Commands) {
         for update in &self.sets {
             commands.push("ZADD", &update.set, |command| {
+                if scores == Scores::Raise {
+                    command.arg("GT");
+                }
                 for member in &update.members {
                     ttl.write_score(now_ms, command);
                     command.arg(member);
@@ -222,6 +239,10 @@ mod tests {
 
     /// What `ttl` writes at the given time for keys of these parts.
     fn written(ttl: Ttl, now_ms: i64, keys: &[&[&[u8]]]) -> Vec<String> {
+        written_with(Scores::Replace, ttl, now_ms, keys)
+    }
+
+    fn written_with(scores: Scores, ttl: Ttl, now_ms: i64, keys: &[&[&[u8]]]) -> Vec<String> {
         let mut updates = IndexUpdates::default();
         for parts in keys {
             let key = key(parts);
@@ -230,7 +251,8 @@ mod tests {
             entries.into_iter().for_each(|entry| updates.push(entry));
         }
         let mut commands = Commands::new();
-        updates.write(ttl, now_ms, &mut commands);
+        updates.write(ttl, now_ms, scores, &mut commands);
+        assert_eq!(commands.len(), updates.commands());
         lines(commands.as_bytes())
     }
 
@@ -257,6 +279,12 @@ mod tests {
     fn persistent_records_have_an_infinite_score() {
         let commands = written(Ttl::Persistent, DAY, &[&[INT_1]]);
         assert_eq!(commands[0], format!("ZADD _index:{N} +inf {ONE}"));
+    }
+
+    #[test]
+    fn keeps_later_scores() {
+        let commands = written_with(Scores::Raise, Ttl::Millis(1), DAY, &[&[INT_1]]);
+        assert_eq!(commands[0], format!("ZADD _index:{N} GT 86400001 {ONE}"));
     }
 
     #[test]

@@ -127,8 +127,8 @@ impl Connection {
     /// Connects and logs in. Replies that come out of place are noticed, and what is lost with this connection
     /// or was lost with an earlier one is ended before anything is sent again.
     ///
-    /// A proxy may close the connection at a command that it does not know, or reply in another way. Then both
-    /// is left out.
+    /// A proxy may close the connection at a command that it does not know. Then both is left out. A reply that
+    /// is out of place already here is an error.
     pub(crate) fn open_fenced(
         endpoint: &Endpoint,
         fence: &Fence,
@@ -402,7 +402,7 @@ fn push_keyless(commands: &mut Commands, name: &str, arguments: &[&str]) {
 
 /// Whether the error may come of a proxy that does not know a command.
 fn is_unknown_command(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Protocol)
+    error.kind() == &ErrorKind::Disconnected
 }
 
 #[cfg(test)]

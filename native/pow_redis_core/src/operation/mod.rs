@@ -12,6 +12,7 @@ mod keyspace_scan;
 mod ping;
 mod prune;
 mod put;
+mod put_new;
 pub mod records;
 mod reindex;
 mod reindex_key;
@@ -26,6 +27,7 @@ pub use get::Get;
 pub use ping::Ping;
 pub use prune::Prune;
 pub use put::Put;
+pub use put_new::PutNew;
 pub use reindex::{Reindex, ReindexMode};
 pub use scan_page::{Page, ScanPosition};
 
@@ -63,6 +65,8 @@ pub enum Step {
 pub enum Outcome {
     /// It succeeded, without a result.
     Done,
+    /// Whether the record was written.
+    Written(bool),
     /// The key does not exist.
     NotFound,
     /// The value of the key, a valid external term.
@@ -90,6 +94,7 @@ pub enum Operation {
     Ping(Ping),
     Prune(Prune),
     Put(Put),
+    PutNew(PutNew),
     Reindex(Reindex),
 }
 
@@ -103,6 +108,7 @@ impl Operation {
             Self::Ping(ping) => ping.write(context),
             Self::Prune(prune) => prune.write(context),
             Self::Put(put) => put.write(context),
+            Self::PutNew(put_new) => put_new.write(context),
             Self::Reindex(reindex) => reindex.write(context),
         }
     }
@@ -116,6 +122,7 @@ impl Operation {
             Self::Ping(ping) => ping.read(replies),
             Self::Prune(prune) => prune.read(replies),
             Self::Put(put) => put.read(replies),
+            Self::PutNew(put_new) => put_new.read(replies),
             Self::Reindex(reindex) => reindex.read(replies),
         }
     }
@@ -126,7 +133,7 @@ impl Operation {
             Self::All(all) => all.reset(),
             Self::Prune(prune) => prune.reset(),
             Self::Reindex(reindex) => reindex.reset(),
-            Self::Delete(_) | Self::Get(_) | Self::Ping(_) | Self::Put(_) => {}
+            Self::Delete(_) | Self::Get(_) | Self::Ping(_) | Self::Put(_) | Self::PutNew(_) => {}
         }
     }
 
@@ -137,13 +144,14 @@ impl Operation {
             Self::Delete(delete) => delete.byte_len(),
             Self::Get(get) => get.byte_len(),
             Self::Put(put) => put.byte_len(),
+            Self::PutNew(put_new) => put_new.byte_len(),
             Self::Ping(_) | Self::Prune(_) | Self::Reindex(_) => 0,
         }
     }
 
-    /// Whether it is a put or a delete: these run in the order in which they were submitted.
+    /// Whether it is a put, a put of a new key or a delete: these run in the order in which they were submitted.
     pub const fn is_write(&self) -> bool {
-        matches!(self, Self::Put(_) | Self::Delete(_))
+        matches!(self, Self::Put(_) | Self::PutNew(_) | Self::Delete(_))
     }
 
     /// Whether it is a write that needs more than one further round.

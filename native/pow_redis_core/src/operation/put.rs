@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Outcome, Step, WriteContext};
 use crate::error::{Error, ErrorKind};
 use crate::etf;
-use crate::keyspace::index::IndexUpdates;
+use crate::keyspace::index::{IndexUpdates, Scores};
 use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
@@ -102,7 +102,7 @@ impl Chunk {
 
     fn write(&self, ttl: Ttl, context: &mut WriteContext<'_>) {
         self.index_updates
-            .write(ttl, context.now_ms, context.commands);
+            .write(ttl, context.now_ms, Scores::Replace, context.commands);
         for (redis_key, value) in &self.records {
             context
                 .commands

@@ -15,6 +15,10 @@ pub(crate) struct Availability {
     started: Instant,
     /// Milliseconds from `started` to the last call while it was down, plus one.
     asked: AtomicU64,
+    /// Milliseconds from `started` to the last sign of Redis, plus one.
+    replied: AtomicU64,
+    /// Milliseconds from `started` to the time since when the last call waited in vain, plus one.
+    in_vain: AtomicU64,
     /// Milliseconds from `started` to the last failure of a connection, plus one.
     last_failure: AtomicU64,
     /// Milliseconds from `started` to the moment it went down, plus one; 0 while it is up.
@@ -36,6 +40,8 @@ impl Availability {
         Self {
             started: Instant::now(),
             asked: AtomicU64::new(0),
+            replied: AtomicU64::new(0),
+            in_vain: AtomicU64::new(0),
             last_failure: AtomicU64::new(0),
             down_since: AtomicU64::new(1),
             state: Mutex::default(),
@@ -44,12 +50,38 @@ impl Availability {
 
     /// A worker has connected. Returns whether to report it.
     pub(crate) fn connected(&self) -> bool {
+        self.replied(Instant::now());
         self.with(|state| {
             state.connected += 1;
             state.failure = None;
             self.down_since.store(0, Ordering::Release);
             state.reported.replace(true) != Some(true)
         })
+    }
+
+    /// A reply has come. Writes only once a millisecond, since callers read the same cache line.
+    pub(crate) fn replied(&self, time: Instant) {
+        let stamp = self.stamp_of(time);
+        if self.replied.load(Ordering::Acquire) != stamp {
+            self.replied.store(stamp, Ordering::Release);
+        }
+    }
+
+    /// A call that has waited since then has ended without a reply.
+    pub(crate) fn waited_in_vain(&self, since: Instant) {
+        self.in_vain.store(self.stamp_of(since), Ordering::Release);
+        self.ask();
+    }
+
+    /// Whether a call has waited in vain, and no reply has come since it waits, but a connection has failed.
+    pub(crate) fn is_silent(&self) -> bool {
+        let in_vain = self.in_vain.load(Ordering::Acquire);
+        if in_vain == 0 {
+            return false;
+        }
+        let replied = self.replied.load(Ordering::Acquire);
+        let has_failed = !self.is_up() || self.last_failure.load(Ordering::Acquire) >= replied;
+        in_vain >= replied && has_failed
     }
 
     /// A worker's connection has failed. Those that have been idle since then may have failed as well.
@@ -116,8 +148,14 @@ impl Availability {
 
     /// The current time for an atomic. Never 0.
     fn stamp(&self) -> u64 {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis());
-        elapsed.unwrap_or(u64::MAX).saturating_add(1)
+        self.stamp_of(Instant::now())
+    }
+
+    /// A time for an atomic. Never 0.
+    fn stamp_of(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.started);
+        let milliseconds = u64::try_from(since.as_millis());
+        milliseconds.unwrap_or(u64::MAX).saturating_add(1)
     }
 
     fn time(&self, stamp: u64) -> Option<Instant> {
@@ -188,6 +226,37 @@ mod tests {
         assert!(!availability.is_asked());
         assert!(!availability.ask(), "the first caller");
         assert!(availability.is_asked() && availability.ask());
+    }
+
+    #[test]
+    fn is_silent_if_no_reply_has_come_since_a_call_that_waited_in_vain() {
+        // Longer than the precision of the stored time.
+        let pause = || thread::sleep(Duration::from_millis(20));
+        let availability = Availability::new();
+        assert!(!availability.is_silent());
+        let before = Instant::now();
+        pause();
+        availability.connected();
+        availability.waited_in_vain(before);
+        availability.suspect();
+        assert!(!availability.is_silent(), "a reply has come meanwhile");
+        pause();
+        availability.replied(Instant::now());
+        pause();
+        availability.waited_in_vain(Instant::now());
+        assert!(!availability.is_silent(), "only a slow call");
+        availability.suspect();
+        assert!(availability.is_silent() && availability.is_asked());
+        pause();
+        availability.replied(Instant::now());
+        assert!(!availability.is_silent());
+        pause();
+        availability.waited_in_vain(Instant::now());
+        availability.lost();
+        assert!(availability.is_silent());
+        pause();
+        availability.connected();
+        assert!(!availability.is_silent());
     }
 
     #[test]

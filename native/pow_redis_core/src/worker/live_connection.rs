@@ -77,7 +77,9 @@ impl LiveConnection {
         }
         self.last_used = Instant::now();
         let deadline = self.last_used + max_silence(shared);
-        self.client.read_clock(deadline.into())
+        self.client.read_clock(deadline.into())?;
+        shared.availability.replied(Instant::now());
+        Ok(())
     }
 
     /// Whether nothing has come over this connection since `time`, and nothing is under way.
@@ -137,6 +139,7 @@ impl LiveConnection {
         let received = self.receive_arrived(around);
         self.last_used = Instant::now();
         received?;
+        around.shared.availability.replied(self.last_used);
         match self.retryable_reply.take_if(|_| self.in_flight.is_empty()) {
             Some(error) => Err(error),
             None => Ok(()),

@@ -212,6 +212,7 @@ impl Worker {
         let shared = &self.shared;
         self.backlog.retain(|request| {
             if request.deadline() <= now {
+                shared.waited_in_vain(request.deadline());
                 request.complete(Err(shared.timeout_error()));
                 None
             } else {
@@ -269,9 +270,13 @@ impl Worker {
     /// callers wait for one try only.
     fn fail_unretryable(&mut self, error: &Error) {
         let next = self.backoff.next(true);
-        let gives_up = !error.is_retryable() || self.shared.is_down();
+        let shared = &self.shared;
+        let gives_up = !error.is_retryable() || shared.is_down();
         self.backlog.retain(|request| {
             if gives_up || request.deadline() <= next {
+                if error.is_retryable() {
+                    shared.waited_in_vain(request.deadline());
+                }
                 request.complete(Err(error.clone()));
                 None
             } else {
@@ -354,12 +359,15 @@ impl Worker {
     }
 
     /// When another worker's connection has failed, one that has not been used since may have failed as well.
-    /// No request should have to find out.
+    /// No request should have to find out. If one has waited in vain, no other should wait at all.
     fn drop_suspected_connection(&mut self) {
         let failure = self.shared.availability.last_failure();
         let connection = self.connection.as_ref().zip(failure);
         if connection.is_some_and(|(live, failure)| live.is_unused_since(failure)) {
             self.disconnect(&ErrorKind::Disconnected.into());
+            if self.shared.is_down() {
+                self.complete_all(&self.shared.outage_error());
+            }
         }
     }
 

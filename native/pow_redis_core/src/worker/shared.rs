@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::availability::Availability;
 use crate::error::{Error, ErrorKind};
@@ -143,10 +144,27 @@ impl Shared {
         known.unwrap_or_else(|| ErrorKind::Timeout.into())
     }
 
-    /// Whether Redis has been unreachable for longer than a call may take.
+    /// Whether Redis has been unreachable for longer than a call may take, or for as long as a call has
+    /// waited.
     pub(crate) fn is_down(&self) -> bool {
         let down_for = self.availability.down_for();
         down_for.is_some_and(|duration| duration > self.options.timeout)
+            || self.availability.is_silent()
+    }
+
+    /// Why calls fail while it is down.
+    pub(crate) fn outage_error(&self) -> Error {
+        let known = self.availability.failure();
+        known.unwrap_or_else(|| ErrorKind::Disconnected.into())
+    }
+
+    /// A call with this deadline has ended without a reply. If nothing came for most of its time, the next
+    /// ones need not wait. The last replies may have come at the beginning.
+    pub(crate) fn waited_in_vain(&self, deadline: Instant) {
+        let timeout = self.options.timeout;
+        if let Some(silent_since) = deadline.checked_sub(timeout - timeout / 4) {
+            self.availability.waited_in_vain(silent_since);
+        }
     }
 
     /// Reports a pattern the first time.
@@ -240,7 +258,7 @@ mod tests {
     use crate::operation::records::Records;
     use crossbeam_channel::Receiver;
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     fn server() -> FakeServer {
         FakeServer::start(|_| None)
@@ -309,6 +327,16 @@ mod tests {
             shared.availability.connected();
             assert!(!shared.is_down());
         }
+    }
+
+    #[test]
+    fn is_down_once_a_call_has_waited_in_vain() {
+        let (shared, _events) = fixture();
+        shared.waited_in_vain(Instant::now() + shared.options.timeout);
+        assert!(shared.is_down());
+        assert_eq!(shared.outage_error().kind(), &ErrorKind::Disconnected);
+        shared.availability.connected();
+        assert!(!shared.is_down());
     }
 
     #[test]

@@ -309,6 +309,24 @@ fn drops_an_idle_connection_when_another_has_failed() {
 }
 
 #[test]
+fn a_call_that_waited_in_vain_is_the_last_one_to_wait() {
+    let mut fixture = Fixture::connected();
+    let shared = Arc::clone(&fixture.worker.shared);
+    let outcome = fixture.push(ping());
+    // Longer than the precision of the stored time.
+    thread::sleep(Duration::from_millis(20));
+    shared.availability.suspect();
+    fixture.worker.drop_suspected_connection();
+    assert!(outcome.try_recv().is_err(), "it may wait for a connection");
+    assert!(fixture.worker.connect());
+    thread::sleep(Duration::from_millis(20));
+    shared.availability.suspect();
+    shared.waited_in_vain(Instant::now() + shared.options.timeout);
+    fixture.worker.drop_suspected_connection();
+    assert!(failed_with(&outcome, &ErrorKind::Disconnected));
+}
+
+#[test]
 fn leaves_a_primary_that_was_replaced() {
     let primary = FakeServer::start(|_| Some(array(&["master"])));
     let sentinel = Sentinel::start(primary.port);

@@ -164,7 +164,7 @@ fn reconnects_if_the_server_does_not_reply() {
     assert_eq!(error_of(call(&cache, get(1))), ErrorKind::Timeout);
     // The reply to the first call may still arrive, but on the old connection.
     wait_until("the next connection replies", || {
-        matches!(call(&cache, get(1)), Ok(Outcome::Value(_)))
+        submit(&cache, get(1)).is_ok_and(|(_, pending)| wait(&pending).is_ok())
     });
     assert_eq!(server.connections(), 2);
 }
@@ -177,7 +177,8 @@ fn reconnects_if_the_server_does_not_reply_to_the_login() {
     let (cache, _events) = start(options);
     let outcome = call(&cache, get(1));
     assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");
-    assert_eq!(server.connections(), 2);
+    // On a busy machine, the next login may take too long as well.
+    assert!(server.connections() >= 2);
 }
 
 #[test]
@@ -216,17 +217,26 @@ fn a_request_alone_is_given_up_after_two_lost_connections() {
 
 #[test]
 fn serves_through_a_proxy_that_does_not_know_all_commands() {
-    for action in [Action::ReplyAndClose(b""), Action::Reply(b":1\r\n")] {
-        let server = FakeServer::start(move |_, command| {
-            matches!(command, "CLIENT" | "ECHO").then_some(action)
-        });
-        let mut options = options(&server.url());
-        options.pool_size = 1;
-        let (cache, _events) = start(options);
-        for _ in 0..3 {
-            let outcome = call(&cache, get(1));
-            assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");
-        }
-        assert_eq!(server.connections(), 3);
+    let server = FakeServer::start(|_, command| {
+        matches!(command, "CLIENT" | "ECHO").then_some(Action::ReplyAndClose(b""))
+    });
+    let mut options = options(&server.url());
+    options.pool_size = 1;
+    let (cache, _events) = start(options);
+    for _ in 0..3 {
+        let outcome = call(&cache, get(1));
+        assert!(matches!(outcome, Ok(Outcome::Value(_))), "{outcome:?}");
     }
+    assert_eq!(server.connections(), 3);
+}
+
+/// Its replies may be those to other commands.
+#[test]
+fn does_not_serve_through_a_proxy_that_replies_otherwise() {
+    let server = FakeServer::start(|_, command| {
+        matches!(command, "CLIENT" | "ECHO").then_some(Action::Reply(b":1\r\n"))
+    });
+    let (cache, _events) = start(options(&server.url()));
+    let error = call(&cache, get(1)).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::Protocol);
 }

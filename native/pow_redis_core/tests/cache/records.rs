@@ -8,7 +8,7 @@ use pow_redis_core::keyspace::layout::Layout;
 use pow_redis_core::keyspace::redis_key::{RedisKey, index_set};
 use pow_redis_core::keyspace::ttl::Ttl;
 use pow_redis_core::operation::{
-    Delete, Get, Operation, Outcome, Put, Reindex, ReindexMode, ScanPosition,
+    Delete, Get, Operation, Outcome, Put, PutNew, Reindex, ReindexMode, ScanPosition,
 };
 use redis::cmd;
 
@@ -55,6 +55,13 @@ fn round_trip(cache: &Cache, layout: &Arc<Layout>) {
     ));
     assert!(matches!(get(&[A, ONE]), Ok(Outcome::NotFound)));
     assert_eq!(list(&[A, ANY]), [number(2)]);
+
+    for (value, is_new) in [(5, true), (6, false), (5, true)] {
+        let put_new = PutNew::new(&key(&[A, ONE]), number(value), HOUR, layout).unwrap();
+        let outcome = call(cache, Operation::PutNew(put_new));
+        assert!(matches!(outcome, Ok(Outcome::Written(is_written)) if is_written == is_new));
+    }
+    assert_eq!(list(&[A, ANY]), [number(5), number(2)]);
 }
 
 #[test]

@@ -207,19 +207,27 @@ fn a_fence_is_supported_by_a_server_that_tells_one_of_both() {
 
 #[test]
 fn a_proxy_that_knows_no_fence_gets_none() {
-    for (name, reply) in [("CLIENT", CLOSE), ("ECHO", "+OK\r\n")] {
-        let (server, fence) = (replying(name, reply), Fence::default());
-        let mut connection = open_fenced(&server, &fence).unwrap();
-        assert_eq!(ping(&mut connection), Ok(pong()), "{name}");
-        assert_eq!(server.received("CLIENT"), FENCE_TRIES);
-        assert_eq!(server.received("INFO"), FENCE_TRIES + 1);
+    let (server, fence) = (replying("CLIENT", CLOSE), Fence::default());
+    let mut connection = open_fenced(&server, &fence).unwrap();
+    assert_eq!(ping(&mut connection), Ok(pong()));
+    assert_eq!(server.received("CLIENT"), FENCE_TRIES);
+    assert_eq!(server.received("INFO"), FENCE_TRIES + 1);
 
-        // Where a server has supported it, it is no proxy.
-        fence.support();
-        let error = open_fenced(&server, &fence).err().unwrap();
-        assert!(is_unknown_command(&error), "{name}");
-        let address = server.endpoint().address.to_string();
-        assert_eq!(error.details().address, Some(address));
+    // Where a server has supported it, it is no proxy.
+    fence.support();
+    let error = open_fenced(&server, &fence).err().unwrap();
+    assert!(is_unknown_command(&error));
+    let address = server.endpoint().address.to_string();
+    assert_eq!(error.details().address, Some(address));
+}
+
+#[test]
+fn a_wrong_echo_is_an_error() {
+    for reply in ["+OK\r\n", "$4\r\necho\r\n"] {
+        let server = replying("ECHO", reply);
+        let error = open_fenced(&server, &Fence::default()).err().unwrap();
+        assert_eq!(error.kind(), &ErrorKind::Protocol);
+        assert_eq!(server.received("ECHO"), 1);
     }
 }
 
