@@ -206,7 +206,9 @@ impl Validity {
 
     /// How many epochs have ended, by reason, in the order of [`EpochEnd::ALL`].
     pub fn ends(&self) -> [u64; REASONS] {
-        self.ends.each_ref().map(|ends| ends.load(Ordering::Relaxed))
+        self.ends
+            .each_ref()
+            .map(|ends| ends.load(Ordering::Relaxed))
     }
 
     fn version(&self, shard: Shard) -> Option<&AtomicU64> {
