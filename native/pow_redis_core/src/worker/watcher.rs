@@ -5,6 +5,7 @@
 //! the thread that reads them, not this one.
 
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -24,7 +25,7 @@ const MAX_EVENTS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Watcher {
     registry: Registry,
-    waker: Waker,
+    waker: Arc<Waker>,
     arrivals: Receiver<()>,
 }
 
@@ -39,11 +40,12 @@ impl Watcher {
     pub(crate) fn start() -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
-        let waker = Waker::new(&registry, STOP)?;
+        let waker = Arc::new(Waker::new(&registry, STOP)?);
+        let woken = Arc::clone(&waker);
         let (sender, arrivals) = bounded(1);
         thread::Builder::new()
             .name("pow_redis_watch".to_owned())
-            .spawn(move || tell(poll, &sender))?;
+            .spawn(move || tell(poll, &sender, &woken))?;
         Ok(Self {
             registry,
             waker,
@@ -85,8 +87,8 @@ impl Drop for Watched<'_> {
     }
 }
 
-/// Tells what arrives, until it is to stop.
-fn tell(mut poll: Poll, sender: &Sender<()>) {
+/// Tells what arrives, until it is to stop. It has a share of the waker, whose event would be lost with it.
+fn tell(mut poll: Poll, sender: &Sender<()>, _waker: &Waker) {
     let mut events = Events::with_capacity(MAX_EVENTS);
     loop {
         match poll.poll(&mut events, None) {
