@@ -3,12 +3,25 @@
 use std::collections::VecDeque;
 
 use super::{Outcome, Step, WriteContext};
+use crate::boot_clock;
 use crate::error::Error;
 use crate::etf;
 use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
 use crate::resp::replies::Replies;
+use crate::validity::Stamp;
+
+/// How long a value may be used without asking Redis again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// What makes it invalid.
+    pub stamp: Stamp,
+    /// When the key expires, in milliseconds of the boot clock. `u64::MAX` if it does not.
+    pub expires_at: u64,
+    /// The bytes that the value takes outside of the heap of a process.
+    pub off_heap: usize,
+}
 
 /// Reads the value of a key. If the canonical key does not exist, also tries the legacy one, and then the
 /// canonical one again: a reindex may rename the legacy one at any time. The nodes of a cluster do not read
@@ -21,6 +34,17 @@ pub struct Get {
     redis_keys: Vec<RedisKey>,
     /// The rounds after it; `None` until the canonical key was not found.
     later: Option<VecDeque<Vec<RedisKey>>>,
+    is_near: bool,
+    /// What the round was sent with, if its value may be used again.
+    sent: Option<Sent>,
+}
+
+/// A round of a read whose value may be used again.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    stamp: Stamp,
+    /// In milliseconds of the boot clock.
+    at: u64,
 }
 
 impl Get {
@@ -30,18 +54,44 @@ impl Get {
             is_cluster: layout.is_cluster,
             redis_keys: vec![key.redis_key()],
             later: None,
+            is_near: false,
+            sent: None,
             key,
         }
+    }
+
+    /// The same, with a value that may be used again where it is tracked. That of a legacy key never is.
+    #[must_use]
+    pub const fn near(mut self) -> Self {
+        self.is_near = true;
+        self
+    }
+
+    pub(super) const fn is_near(&self) -> bool {
+        self.is_near
     }
 
     pub(super) fn byte_len(&self) -> usize {
         self.redis_keys.iter().map(|key| key.as_bytes().len()).sum()
     }
 
-    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+    pub(super) fn write(&mut self, context: &mut WriteContext<'_>) {
+        self.sent = self.stamp(context);
         for redis_key in &self.redis_keys {
             context.commands.push("GET", redis_key.as_bytes(), |_| ());
+            if self.sent.is_some() {
+                context.commands.push("PTTL", redis_key.as_bytes(), |_| ());
+            }
         }
+    }
+
+    fn stamp(&self, context: &WriteContext<'_>) -> Option<Sent> {
+        let validity = context
+            .validity
+            .filter(|_| self.is_near && self.later.is_none())?;
+        let stamp = validity.stamp(validity.shard(self.redis_keys.first()?.as_bytes()))?;
+        let at = boot_clock::now_ms();
+        Some(Sent { stamp, at })
     }
 
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
@@ -49,10 +99,18 @@ impl Get {
         for _ in &self.redis_keys {
             found = replies.next_bytes()?.or(found);
         }
+        let lease = match self.sent {
+            Some(sent) => sent.lease(replies.next_integer()?),
+            None => None,
+        };
         if let Some(value) = found {
-            return Ok(Step::Done(match etf::check(&value) {
-                Ok(()) => Outcome::Value(value),
-                Err(error) => Outcome::Invalid(error),
+            return Ok(Step::Done(match (etf::check(&value), lease) {
+                (Ok(()), Some(lease)) => {
+                    let off_heap = etf::off_heap_bytes(&value);
+                    Outcome::NearValue(value, Lease { off_heap, ..lease })
+                }
+                (Ok(()), None) => Outcome::Value(value),
+                (Err(error), _) => Outcome::Invalid(error),
             }));
         }
         let later = self
@@ -64,6 +122,21 @@ impl Get {
                 Step::Again
             }
             None => Step::Done(Outcome::NotFound),
+        })
+    }
+}
+
+impl Sent {
+    /// For how long the value may be used, given the reply to `PTTL`. The key may be gone already.
+    fn lease(self, ttl_ms: i64) -> Option<Lease> {
+        let expires_at = match ttl_ms {
+            -1 => u64::MAX,
+            ttl_ms => self.at.saturating_add(u64::try_from(ttl_ms).ok()?),
+        };
+        Some(Lease {
+            stamp: self.stamp,
+            expires_at,
+            off_heap: 0,
         })
     }
 }

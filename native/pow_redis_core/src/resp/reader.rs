@@ -1,15 +1,17 @@
-//! Reading replies from a stream, in version 2 of Redis's protocol (RESP2).
+//! Reading replies from a stream, in version 2 or 3 of Redis's protocol (RESP2, RESP3).
 //!
 //! The protocol is described at <https://redis.io/docs/latest/develop/reference/protocol-spec/>. The redis
 //! crate's own parser reads ahead and does not report how far. An unsolicited reply behind the last one would
 //! then go unnoticed, and become the reply to the next command.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
-use redis::{ServerError, Value};
+use redis::{PushKind, ServerError, Value};
 
-use super::parser::ReplyParser;
-use crate::error::Error;
+use super::parser::{Protocol, ReplyParser};
+use crate::error::{Error, ErrorKind};
+use crate::validity::{EpochEnd, Validity};
 
 /// The least number of bytes to read at once.
 const READ_SIZE: usize = 16 << 10;
@@ -18,7 +20,11 @@ const MAX_READ_SIZE: usize = 1 << 20;
 /// A larger buffer is dropped once it is empty.
 const MAX_RETAINED_BYTES: usize = 128 << 10;
 
-/// Reads replies from a stream, one by one.
+/// What a push begins with.
+const PUSH: u8 = b'>';
+
+/// Reads replies from a stream, one by one. What the server tells between them about changed keys goes to
+/// the [`Validity`] of what was read.
 #[derive(Debug, Default)]
 pub(crate) struct ReplyReader {
     buffer: Vec<u8>,
@@ -30,10 +36,18 @@ pub(crate) struct ReplyReader {
     last_read: usize,
     /// Has parsed a part of the next reply, if a read has failed in the middle.
     parser: ReplyParser,
+    /// `None` in RESP2, which has no pushes.
+    validity: Option<Arc<Validity>>,
 }
 
 impl ReplyReader {
-    /// Whether a reply, or part of one, is buffered.
+    /// The replies that follow are of RESP3, with pushes between them.
+    pub(crate) fn expect_pushes(&mut self, validity: &Arc<Validity>) {
+        self.parser.set_protocol(Protocol::Resp3);
+        self.validity = Some(Arc::clone(validity));
+    }
+
+    /// Whether a reply, or part of one, is buffered. A push may be buffered before it.
     pub(crate) fn has_buffered(&self) -> bool {
         self.start < self.end || self.parser.has_begun()
     }
@@ -41,21 +55,54 @@ impl ReplyReader {
     /// Reads the next reply. An error reply is a value, unless the server closes the connection after it.
     pub(crate) fn next_reply(&mut self, stream: &mut impl Read) -> Result<Value, Error> {
         loop {
-            let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
-            let (parsed, reply) = self.parser.parse(unread)?;
-            self.start += parsed;
-            if let Some(reply) = reply {
-                if self.start == self.end && self.buffer.len() > MAX_RETAINED_BYTES {
-                    // One huge value must not keep its memory.
-                    self.buffer = Vec::new();
-                    (self.start, self.end) = (0, 0);
-                }
+            if let Some(reply) = self.next_parsed()? {
                 return match &reply {
                     Value::ServerError(error) => unless_last(error).map(|()| reply),
                     _ => Ok(reply),
                 };
             }
             self.fill(stream)?;
+        }
+    }
+
+    /// Takes the pushes that are buffered, of which the last may be incomplete. Fails if there is a reply.
+    pub(crate) fn take_pushes(&mut self) -> Result<(), Error> {
+        if self.next_parsed()?.is_some() {
+            return Err(ErrorKind::Protocol.into());
+        }
+        let next = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let is_push = match next.first() {
+            Some(first) if !self.parser.has_begun() => *first == PUSH,
+            _ => !self.parser.has_begun() || self.parser.is_in_push(),
+        };
+        is_push
+            .then_some(())
+            .ok_or_else(|| ErrorKind::Protocol.into())
+    }
+
+    /// Reads once, and takes the pushes. Fails if there is a reply.
+    pub(crate) fn read_pushes(&mut self, stream: &mut impl Read) -> Result<(), Error> {
+        self.fill(stream)?;
+        self.take_pushes()
+    }
+
+    /// The next reply in the buffer. Takes the pushes before it.
+    fn next_parsed(&mut self) -> Result<Option<Value>, Error> {
+        loop {
+            let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let (parsed, reply) = self.parser.parse(unread)?;
+            self.start += parsed;
+            if reply.is_some() && self.start == self.end && self.buffer.len() > MAX_RETAINED_BYTES {
+                // One huge value must not keep its memory.
+                self.buffer = Vec::new();
+                (self.start, self.end) = (0, 0);
+            }
+            match (reply, &self.validity) {
+                (Some(Value::Push { kind, data }), Some(validity)) => {
+                    invalidate(validity, &kind, data)?;
+                }
+                (reply, _) => return Ok(reply),
+            }
         }
     }
 
@@ -79,6 +126,24 @@ impl ReplyReader {
             _ => Ok(()),
         }
     }
+}
+
+/// Takes what the server tells about changed keys. Without keys, all have changed.
+fn invalidate(validity: &Validity, kind: &PushKind, data: Vec<Value>) -> Result<(), Error> {
+    let mut data = data.into_iter();
+    match (kind, data.next(), data.next()) {
+        (PushKind::Invalidate, Some(Value::Nil), None) => validity.restart(EpochEnd::Flushed),
+        (PushKind::Invalidate, Some(Value::Array(keys)), None) => {
+            for key in keys {
+                let Value::BulkString(redis_key) = key else {
+                    return Err(ErrorKind::Protocol.into());
+                };
+                validity.changed(&redis_key);
+            }
+        }
+        _ => return Err(ErrorKind::Protocol.into()),
+    }
+    Ok(())
 }
 
 /// Fails if the server closes the connection after an error reply.

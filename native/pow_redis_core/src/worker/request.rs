@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::quota::Share;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Operation, Outcome};
+use crate::validity::{Shard, Validity};
 
 const WAITING: u8 = 0;
 const COMPLETED: u8 = 1;
@@ -57,6 +58,15 @@ pub struct Request {
     place: Option<Share>,
     /// Its bytes.
     bytes: Option<Share>,
+    /// What it makes invalid, if it is a write.
+    changes: Option<Changes>,
+}
+
+/// The shards of the keys that a write changes.
+#[derive(Debug)]
+struct Changes {
+    validity: Arc<Validity>,
+    shards: Vec<Shard>,
 }
 
 impl Request {
@@ -70,7 +80,22 @@ impl Request {
             losses: 0,
             place: None,
             bytes: None,
+            changes: None,
         }
+    }
+
+    /// What was read of the keys that it writes is invalid from now on, and again when it is completed: until
+    /// then, reads may still find the old values.
+    #[must_use]
+    pub(crate) fn invalidating(mut self, validity: &Arc<Validity>) -> Self {
+        let shards = self.operation.written_keys().map(|key| validity.shard(key));
+        let changes = Changes {
+            shards: shards.collect(),
+            validity: Arc::clone(validity),
+        };
+        changes.invalidate();
+        self.changes = Some(changes);
+        self
     }
 
     /// Gives it a place in a queue, and shares of a quota for its bytes until it is completed.
@@ -124,8 +149,19 @@ impl Request {
     fn send(&mut self, outcome: Result<Outcome, Error>) {
         // Before the reply: the caller's next request may need the same bytes.
         self.bytes = None;
+        if let Some(changes) = self.changes.take() {
+            changes.invalidate();
+        }
         if let Some(reply) = self.reply.take().filter(|_| self.cancel_handle.complete()) {
             reply(outcome);
+        }
+    }
+}
+
+impl Changes {
+    fn invalidate(&self) {
+        for &shard in &self.shards {
+            self.validity.invalidate(shard);
         }
     }
 }
