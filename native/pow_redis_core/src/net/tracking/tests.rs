@@ -118,7 +118,8 @@ fn a_server_that_is_no_primary_any_more_is_left() {
         4.. => "-NOPERM no permission\r\n".to_owned(),
         _ => primary(asked, question),
     };
-    for says in [demoted as Words, restarted, refused] {
+    let words: [Words; 3] = [demoted, restarted, refused];
+    for says in words {
         let server = server(says);
         let (endpoint, validity) = endpoint(&server, false);
         let mut connection = open(&endpoint).unwrap();
