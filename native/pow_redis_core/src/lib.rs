@@ -6,8 +6,8 @@
 //! ([`etf`]); no term is ever built here.
 //!
 //! Imports point downwards: [`cache`], `worker`, then [`doctor`], [`operation`] and [`options`], then
-//! [`net`] and [`keyspace`] side by side, then [`resp`], [`error`] and, at the bottom, `spin` and
-//! [`etf`]. `tests/architecture.rs` checks every import against that order.
+//! [`net`] and [`keyspace`] side by side, then [`resp`], [`error`] and, at the bottom, [`secret`], `spin`
+//! and [`etf`]. `tests/architecture.rs` checks every import against that order.
 #![forbid(unsafe_code)]
 
 pub mod cache;
@@ -21,5 +21,6 @@ pub mod net;
 pub mod operation;
 pub mod options;
 pub mod resp;
+pub mod secret;
 mod spin;
 mod worker;

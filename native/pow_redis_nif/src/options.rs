@@ -132,10 +132,9 @@ fn endpoints(maps: Vec<EndpointMap<'_>>) -> Vec<Endpoint> {
 
 impl From<EndpointMap<'_>> for Endpoint {
     fn from(map: EndpointMap<'_>) -> Self {
-        let bytes = |binary: Binary<'_>| binary.to_vec();
         Self {
-            username: map.username.map(bytes),
-            password: map.password.map(bytes),
+            username: map.username.map(|name| name.to_vec()),
+            password: map.password.map(|password| password.as_slice().into()),
             database: map.database,
             tls: map.tls.map(Into::into),
             ..Self::new(map.address.into())

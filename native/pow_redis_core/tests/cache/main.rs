@@ -15,4 +15,5 @@ mod outages;
 mod queues;
 mod records;
 mod redis_server;
+mod secrets;
 mod stopping;
