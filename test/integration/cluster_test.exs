@@ -168,6 +168,10 @@ defmodule PowRedisCache.ClusterTest do
     assert PowRedisCache.all(config, ["b", :_]) == [{["b", 1], 1}]
     assert %{"MOVED" => _, "ASK" => _} = redirections(cluster)
 
+    # All nodes have the same name.
+    named = [cluster: Cluster.secure_urls(cluster), server_name: "localhost"] ++ trust
+    assert PowRedisCache.all(start(cluster, named), ["a", :_]) == records
+
     config = start(cluster, cluster: Cluster.secure_urls(cluster))
     error = catch_error(PowRedisCache.put(config, {"key", 1}))
     assert %PowRedisCache.Error{reason: :tls, code: "unknown_ca"} = error
