@@ -45,6 +45,36 @@ defmodule PowRedisCache.PermissionsTest do
     RedisClient.close(client)
   end
 
+  test "a tenant with keys of its own reads and writes no record, but sees the names of keys",
+       context do
+    %{config: config, client: client, server: server} = context
+    assert PowRedisCache.put(config, {"key", 1}) == :ok
+    rules = ~w(on >tenant ~tenant:* +@all -@admin -@dangerous)
+    "OK" = RedisClient.command!(client, ~w(ACL SETUSER tenant) ++ rules)
+    tenant = RedisClient.connect!(server.port)
+    "OK" = RedisClient.command!(tenant, ~w(AUTH tenant tenant))
+    [_cursor, keys] = RedisClient.command!(tenant, ~w(SCAN 0 COUNT 1000 TYPE string))
+    assert [key] = keys
+
+    for command <- [
+          ["GET", key],
+          ["SET", key, "value"],
+          ["DEL", key],
+          ["RENAME", key, "tenant:key"],
+          ["COPY", key, "tenant:key"],
+          ["DUMP", key],
+          ["EVAL", "return redis.call('GET', KEYS[1])", "1", key],
+          ["EVAL", "return redis.call('GET', ARGV[1])", "0", key],
+          ["FLUSHALL"],
+          ["MONITOR"]
+        ] do
+      assert {:error, _refused} = RedisClient.command(tenant, command), inspect(command)
+    end
+
+    RedisClient.close(tenant)
+    assert PowRedisCache.get(config, "key") == 1
+  end
+
   @tag instance: [name: nil]
   test "each permission is used", context do
     %{client: client, namespace: namespace} = context
