@@ -51,7 +51,6 @@ defmodule PowRedisCache.Options do
 
   # Labels of letters, digits, `_` and inner `-`. One of digits alone cannot be the last.
   @label "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-  @host_name Regex.compile!("\\A(?=.{1,253}\\z)(?:#{@label}\\.)*(?!\\d+\\z)#{@label}\\z", "i")
 
   # What Pow asks for: the sessions of a user, and the tokens of persistent sessions.
   @sessions [[:_, :user, :_, :session, :_], [:_, :user, :_, :token, :_]]
@@ -384,7 +383,7 @@ defmodule PowRedisCache.Options do
   end
 
   defp valid?(:server_name, value) do
-    is_nil(value) or (valid?(:text, value) and (ip_address?(value) or value =~ @host_name))
+    is_nil(value) or (valid?(:text, value) and (ip_address?(value) or host_name?(value)))
   end
 
   defp valid?(:database, value), do: is_nil(value) or (is_integer(value) and value in 0..65_535)
@@ -393,6 +392,10 @@ defmodule PowRedisCache.Options do
   defp valid?(:positive, value), do: is_integer(value) and value in 1..1_000_000_000
   defp valid?({:one_of, values}, value), do: value in values
   defp valid?(:ttl, value), do: value in [nil, :infinity] or ttl?(value)
+
+  defp host_name?(text) do
+    text =~ ~r/\A(?=.{1,253}\z)(?:#{@label}\.)*(?!\d+\z)#{@label}\z/i
+  end
 
   # Without a zone, which no certificate names.
   defp ip_address?(text) do

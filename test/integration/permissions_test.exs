@@ -75,6 +75,18 @@ defmodule PowRedisCache.PermissionsTest do
     assert PowRedisCache.get(config, "key") == 1
   end
 
+  test "a tenant of another database reaches this one", %{config: config, server: server} do
+    assert PowRedisCache.put(config, {"key", 1}) == :ok
+    tenant = RedisClient.connect!(server.port)
+    "OK" = RedisClient.command!(tenant, ~w(SELECT 1))
+    assert RedisClient.command!(tenant, ~w(KEYS *)) == []
+    "OK" = RedisClient.command!(tenant, ~w(SELECT 0))
+    assert [_ | _] = keys = RedisClient.command!(tenant, ~w(KEYS g*))
+    RedisClient.command!(tenant, ["DEL" | keys])
+    RedisClient.close(tenant)
+    assert PowRedisCache.get(config, "key") == :not_found
+  end
+
   @tag instance: [name: nil]
   test "each permission is used", context do
     %{client: client, namespace: namespace} = context

@@ -102,6 +102,17 @@ defmodule PowRedisCache.SupplyChainTest do
     end
   end
 
+  test "no Elixir dependency is required" do
+    mix = File.read!(Path.join(@root, "mix.exs"))
+    [deps] = Regex.run(~r/defp deps\(true\) do.*?(?=  defp docs)/s, mix)
+    names = Regex.scan(~r/\{:(\w+), "/, deps)
+    assert length(names) == 5
+
+    for [_, dependency] <- Regex.scan(~r/(\{:\w+, ".*)$/m, deps) do
+      assert dependency =~ ~r/optional: true|only: /, dependency
+    end
+  end
+
   test "the core has no unsafe code, and the NIF one function of it" do
     core = File.read!(Path.join(@root, "native/pow_redis_core/src/lib.rs"))
     assert core =~ "#![forbid(unsafe_code)]"

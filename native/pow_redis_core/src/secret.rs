@@ -33,12 +33,33 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::marker::PhantomData;
 
     #[test]
     fn shows_nothing_of_its_bytes() {
         let secret = Secret::from(&b"s3cret"[..]);
         assert_eq!(format!("{secret:?}"), "Secret");
         assert_eq!(secret.as_bytes(), b"s3cret");
+    }
+
+    /// Whether a type has `==`.
+    struct Comparable<T>(PhantomData<T>);
+
+    impl<T: PartialEq> Comparable<T> {
+        const YES: bool = true;
+    }
+
+    /// For types to which the constant above does not apply.
+    trait OrElse {
+        const YES: bool = false;
+    }
+
+    impl<T> OrElse for Comparable<T> {}
+
+    #[test]
+    fn cannot_be_compared() {
+        let comparable = [Comparable::<Vec<u8>>::YES, Comparable::<Secret>::YES];
+        assert_eq!(comparable, [true, false]);
     }
 
     #[test]
