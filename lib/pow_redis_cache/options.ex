@@ -25,7 +25,7 @@ defmodule PowRedisCache.Options do
       doc:
         "the host name or IP address that the server's certificate has to name, instead of the host " <>
           "in the URL: for a server that is reached by an IP address, a tunnel or Sentinel. Also sent " <>
-          "as SNI."
+          "as SNI. All nodes of a Cluster have the same name."
     ],
     tls_versions: [
       type: :tls_versions,
@@ -49,7 +49,7 @@ defmodule PowRedisCache.Options do
 
   @tls_versions [:"tlsv1.2", :"tlsv1.3"]
 
-  # Labels of letters, digits, `_` and inner `-`. One of digits alone cannot be the last.
+  # Labels of letters, digits, `_` and inner `-`. The last one is no number.
   @label "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 
   # What Pow asks for: the sessions of a user, and the tokens of persistent sessions.
@@ -394,7 +394,7 @@ defmodule PowRedisCache.Options do
   defp valid?(:ttl, value), do: value in [nil, :infinity] or ttl?(value)
 
   defp host_name?(text) do
-    text =~ ~r/\A(?=.{1,253}\z)(?:#{@label}\.)*(?!\d+\z)#{@label}\z/i
+    text =~ ~r/\A(?=.{1,253}\z)(?:#{@label}\.)*(?!(?:\d+|0x[0-9a-f]*)\z)#{@label}\z/i
   end
 
   # Without a zone, which no certificate names.

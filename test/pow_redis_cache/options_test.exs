@@ -143,7 +143,19 @@ defmodule PowRedisCache.OptionsTest do
     end
 
     for name <-
-          ["a b", "-a", "a-", "a..b", "a.", ".a", "host:6379", "*.example", "1.2.3", "9"] ++
+          [
+            "a b",
+            "-a",
+            "a-",
+            "a..b",
+            "a.",
+            ".a",
+            "host:6379",
+            "*.example",
+            "1.2.3",
+            "9",
+            "a.0x7f"
+          ] ++
             ["[::1]", "fe80::1%eth0", "a\n", "\0", "ö.example", <<255>>, label <> "a"] ++
             [Enum.join([label, label, label, label], ".")] do
       assert_raise ArgumentError, ~r/^expected :server_name/, fn ->
