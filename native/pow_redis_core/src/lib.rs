@@ -21,5 +21,6 @@ pub mod net;
 pub mod operation;
 pub mod options;
 pub mod resp;
+pub mod seal;
 mod spin;
 mod worker;

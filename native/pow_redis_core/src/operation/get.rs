@@ -1,6 +1,7 @@
 //! Reading the value of a key.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
@@ -9,6 +10,7 @@ use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
 use crate::resp::replies::Replies;
+use crate::seal::Keyring;
 
 /// Reads the value of a key. If the canonical key does not exist, also tries the legacy one, and then the
 /// canonical one again: a reindex may rename the legacy one at any time. The nodes of a cluster do not read
@@ -17,6 +19,9 @@ use crate::resp::replies::Replies;
 pub struct Get {
     key: Key,
     is_cluster: bool,
+    keyring: Arc<Keyring>,
+    /// The time at which the round was written.
+    now_ms: i64,
     /// What the next round reads. The last one that exists counts.
     redis_keys: Vec<RedisKey>,
     /// The rounds after it; `None` until the canonical key was not found.
@@ -28,6 +33,8 @@ impl Get {
     pub fn new(key: Key, layout: &Layout) -> Self {
         Self {
             is_cluster: layout.is_cluster,
+            keyring: Arc::clone(&layout.keyring),
+            now_ms: 0,
             redis_keys: vec![key.redis_key()],
             later: None,
             key,
@@ -38,7 +45,8 @@ impl Get {
         self.redis_keys.iter().map(|key| key.as_bytes().len()).sum()
     }
 
-    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+    pub(super) fn write(&mut self, context: &mut WriteContext<'_>) {
+        self.now_ms = context.now_ms;
         for redis_key in &self.redis_keys {
             context.commands.push("GET", redis_key.as_bytes(), |_| ());
         }
@@ -49,11 +57,8 @@ impl Get {
         for _ in &self.redis_keys {
             found = replies.next_bytes()?.or(found);
         }
-        if let Some(value) = found {
-            return Ok(Step::Done(match etf::check(&value) {
-                Ok(()) => Outcome::Value(value),
-                Err(error) => Outcome::Invalid(error),
-            }));
+        if let Some(stored) = found {
+            return Ok(Step::Done(self.outcome(stored)));
         }
         let later = self
             .later
@@ -65,6 +70,18 @@ impl Get {
             }
             None => Step::Done(Outcome::NotFound),
         })
+    }
+
+    fn outcome(&self, stored: Vec<u8>) -> Outcome {
+        // Under a legacy key, too, a value is sealed for the canonical one.
+        let redis_key = || self.key.redis_key().into_bytes();
+        match self.keyring.open(redis_key, self.now_ms, stored) {
+            Ok(value) => match etf::check(&value) {
+                Ok(()) => Outcome::Value(value),
+                Err(error) => Outcome::Invalid(error),
+            },
+            Err(reason) => Outcome::Unopened(reason),
+        }
     }
 }
 
