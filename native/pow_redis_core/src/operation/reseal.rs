@@ -219,10 +219,8 @@ impl Outdated {
         let canonical = self.key.canonical.as_bytes();
         let sealed = layout.keyring.seal(canonical, self.expires_ms, &self.value);
         let redis_key = &self.key.redis_key;
-        context
-            .commands
-            .push_script(REPLACE, redis_key, |command| {
-                command.arg(&self.stored).arg(&*sealed);
-            });
+        context.commands.push_script(REPLACE, redis_key, |command| {
+            command.arg(&self.stored).arg(&*sealed);
+        });
     }
 }

@@ -94,9 +94,7 @@ pub(super) fn seal(
     sealed.extend(header.bytes);
     sealed.extend(nonce);
     sealed.extend_from_slice(value);
-    let ciphertext = sealed
-        .get_mut(HEADER_LEN + NONCE_LEN..)
-        .unwrap_or_default();
+    let ciphertext = sealed.get_mut(HEADER_LEN + NONCE_LEN..).unwrap_or_default();
     let tag = key.cipher().encrypt_inout_detached(
         &XNonce::from(nonce),
         &header.associated_data(redis_key),
