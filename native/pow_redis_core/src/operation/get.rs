@@ -100,6 +100,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::keyspace::index::Index;
+    use crate::seal::Unopened;
     use redis::Value;
 
     fn get(parts: &[&[u8]]) -> Driver {
@@ -178,6 +179,61 @@ mod tests {
         driver.again(vec![Value::Nil]);
         let outcome = driver.done(vec![bulk(FUNCTION), Value::Nil]);
         assert!(matches!(outcome, Outcome::Invalid(error) if error.offset() == 1));
+    }
+
+    #[test]
+    fn opens_a_sealed_value_under_either_key() {
+        let sealed_get = || Driver::new(Operation::Get(Get::new(key(&[ATOM_A, INT_1]), &sealed())));
+        let stored = sealed_value(&[ATOM_A, INT_1], NOW_MS);
+        let mut driver = sealed_get();
+        driver.write();
+        let outcome = driver.done(vec![bulk(&stored)]);
+        assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+        let mut driver = sealed_get();
+        driver.again(vec![Value::Nil]);
+        driver.write();
+        let outcome = driver.done(vec![bulk(&stored), Value::Nil]);
+        assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+    }
+
+    #[test]
+    fn reports_values_that_do_not_open() {
+        for (stored, layout, now_ms, expected) in [
+            (
+                sealed_value(&[INT_2], NOW_MS),
+                sealed(),
+                NOW_MS,
+                Unopened::Tampered,
+            ),
+            (
+                sealed_value(&[INT_1], NOW_MS),
+                no_index(),
+                NOW_MS,
+                Unopened::UnknownKey,
+            ),
+            (
+                sealed_value(&[INT_1], NOW_MS),
+                sealed(),
+                10 * NOW_MS,
+                Unopened::Expired,
+            ),
+        ] {
+            let mut driver = Driver::new(Operation::Get(Get::new(key(&[INT_1]), &layout)));
+            driver.now_ms = now_ms;
+            driver.write();
+            let outcome = driver.done(vec![bulk(stored)]);
+            assert!(matches!(outcome, Outcome::Unopened(reason) if reason == expected));
+        }
+    }
+
+    #[test]
+    fn checks_sealed_values_too() {
+        let redis_key = key(&[INT_1]).redis_key();
+        let keyring = &sealed().keyring;
+        let stored = keyring.seal(redis_key.as_bytes(), NOW_MS, FUNCTION);
+        let mut driver = Driver::new(Operation::Get(Get::new(key(&[INT_1]), &sealed())));
+        let outcome = driver.done(vec![bulk(stored)]);
+        assert!(matches!(outcome, Outcome::Invalid(_)));
     }
 
     #[test]

@@ -129,6 +129,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::keyspace::index::Index;
+    use crate::seal::{self, Form};
 
     // The parts of a session's keys.
     const USER: &[u8] = &[119, 4, b'U', b's', b'e', b'r'];
@@ -161,6 +162,38 @@ mod tests {
         assert_eq!(driver.write(), commands);
         assert_eq!(driver.write(), commands, "written again");
         assert!(matches!(driver.done(okays(9)), Outcome::Done));
+    }
+
+    #[test]
+    fn seals_values_anew_each_time_they_are_written() {
+        for (ttl, expires_ms, arguments) in [
+            (MINUTE, NOW_MS + 60_000, 5),
+            (Ttl::Persistent, seal::NEVER, 3),
+        ] {
+            let mut driver = put(&[key(&[ATOM_A])], ttl, &sealed());
+            let stored = [(); 2].map(|()| {
+                let command = driver.write_words().remove(0);
+                assert_eq!(command.len(), arguments);
+                command[2].clone()
+            });
+            assert_ne!(stored[0], stored[1]);
+            let redis_key = key(&[ATOM_A]).redis_key();
+            for stored in stored {
+                let form = sealed().keyring.form_of(&stored);
+                let is_current = true;
+                assert_eq!(
+                    form,
+                    Form::Sealed {
+                        is_current,
+                        expires_ms
+                    }
+                );
+                let opened = sealed()
+                    .keyring
+                    .open(|| redis_key.as_bytes(), NOW_MS, stored);
+                assert_eq!(opened, Ok(VALUE.to_vec()));
+            }
+        }
     }
 
     #[test]

@@ -110,6 +110,19 @@ mod tests {
     }
 
     #[test]
+    fn opens_a_sealed_value_to_compare_it() {
+        let own = sealed_value(&[ATOM_A], NOW_MS);
+        let moved = sealed_value(&[INT_1], NOW_MS);
+        for (stored, expected) in [(own, true), (VALUE.to_vec(), true), (moved, false)] {
+            let mut driver = put_new(MINUTE, &sealed());
+            let command = driver.write_words().remove(0);
+            assert_ne!(command[2], VALUE);
+            let outcome = driver.done(vec![bulk(stored)]);
+            assert!(matches!(outcome, Outcome::Written(written) if written == expected));
+        }
+    }
+
+    #[test]
     fn writes_a_new_key() {
         let mut driver = put_new(MINUTE, &no_index());
         let command = [format!("SET {N}:{A} \\x83a\\x07 NX GET PX 60000")];

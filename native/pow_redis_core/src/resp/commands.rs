@@ -185,6 +185,19 @@ mod tests {
     }
 
     #[test]
+    fn sends_a_script_to_the_node_of_its_key() {
+        for key_len in [0, 9, 10, 12_345] {
+            let key = vec![b'k'; key_len];
+            let mut commands = Commands::new();
+            commands.push_script("return 1", &key, |command| {
+                command.arg("a");
+            });
+            let (destination, _) = commands.iter().next().unwrap();
+            assert_eq!(destination, Destination::Key(&key), "{key_len}");
+        }
+    }
+
+    #[test]
     fn finds_keys_of_any_length() {
         for key_len in [0, 1, 9, 10, 99, 100, 12_345] {
             for arguments in [0, 6, 7, 8, 98, 1_000] {

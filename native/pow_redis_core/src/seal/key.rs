@@ -4,8 +4,6 @@ use std::fmt;
 
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305};
 
-/// The length of a key, in bytes.
-pub const KEY_LEN: usize = 32;
 /// The most bytes of a key's id.
 const MAX_ID_LEN: usize = 12;
 

@@ -9,6 +9,8 @@
 mod format;
 mod key;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
@@ -16,7 +18,7 @@ use std::fmt;
 
 use self::format::{Header, NONCE_LEN};
 pub use self::format::{NEVER, OVERHEAD};
-pub use self::key::{KEY_LEN, KeyId, SealKey};
+pub use self::key::{KeyId, SealKey};
 
 /// How long after its sealed expiry a value opens, in milliseconds. Redis expires values on its own clock,
 /// which may differ from the one that was read when the value was sealed.
@@ -90,16 +92,6 @@ impl Keyring {
             writes,
             plain,
         })
-    }
-
-    /// Whether values may be sealed.
-    pub const fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
-    }
-
-    /// Whether values that are not sealed are refused.
-    pub fn refuses_plain(&self) -> bool {
-        self.plain == PlainValues::Refuse
     }
 
     /// The value as it is to be stored under a canonical Redis key until `expires_ms`, in Unix milliseconds,

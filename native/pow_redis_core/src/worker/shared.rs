@@ -365,12 +365,35 @@ mod tests {
         let records = |invalid| Outcome::Records {
             records: Records::default(),
             invalid,
+            unopened: BTreeMap::new(),
         };
         let invalid = Outcome::Invalid(etf::check(b"").unwrap_err());
         for outcome in [Outcome::Done, records(0), records(2), invalid] {
             shared.report_invalid(&outcome);
         }
         assert_eq!(all(&events), [Event::Invalid(2), Event::Invalid(1)]);
+    }
+
+    #[test]
+    fn reports_and_counts_values_that_do_not_open() {
+        let (shared, events) = fixture();
+        let reasons = [(Unopened::Expired, 2), (Unopened::Tampered, 3)];
+        let records = Outcome::Records {
+            records: Records::default(),
+            invalid: 0,
+            unopened: BTreeMap::from(reasons),
+        };
+        let unopened = Outcome::Unopened(Unopened::UnknownKey);
+        for outcome in [Outcome::Done, records, unopened] {
+            shared.report_unopened(&outcome);
+        }
+        let expected = [
+            Event::Unopened(Unopened::Tampered, 3),
+            Event::Unopened(Unopened::Expired, 2),
+            Event::Unopened(Unopened::UnknownKey, 1),
+        ];
+        assert_eq!(all(&events), expected);
+        assert_eq!(shared.info(0, 0).unopened, 6);
     }
 
     #[test]
