@@ -84,11 +84,16 @@ defmodule PowRedisCache.Events do
   end
 
   def handle(events, {:plain_values, plain, keys}) do
-    Logger.warning(
-      "#{inspect(events.name)}: #{plain} of the first #{keys} values in Redis are not sealed, and " <>
-        "plain: :refuse ignores them. Set plain: :accept, run mix pow_redis_cache.reseal, and then " <>
-        "set plain: :refuse"
-    )
+    measurements = %{count: plain, keys: keys}
+    Telemetry.execute([:value, :plain], measurements, %{name: events.name})
+
+    if plain > 0 do
+      Logger.warning(
+        "#{inspect(events.name)}: #{plain} of the first #{keys} values in Redis are not sealed, and " <>
+          "plain: :refuse ignores them. Set plain: :accept, run mix pow_redis_cache.reseal, and then " <>
+          "set plain: :refuse"
+      )
+    end
 
     events
   end

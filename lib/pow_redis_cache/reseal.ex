@@ -26,21 +26,18 @@ defmodule PowRedisCache.Reseal do
 
   @doc """
   Counts the values that are not sealed among the first 10,000, in a new process, and reports them to
-  the owner of the instance.
+  the owner of the instance. Without Redis, nothing is known.
   """
   def report_plain(name) do
     spawn(fn ->
-      %{keys: keys, plain: plain} = count_plain(name)
-      if plain > 0, do: Instance.report(name, {:plain_values, plain, keys})
+      try do
+        %{keys: keys, plain: plain} = Pages.sample(name, :reseal, @sample, %{keys: 0, plain: 0})
+        Instance.report(name, {:plain_values, plain, keys})
+      rescue
+        PowRedisCache.Error -> :unknown
+      end
     end)
 
     :ok
-  end
-
-  # Without Redis, nothing is known.
-  defp count_plain(name) do
-    Pages.sample(name, :reseal, @sample, %{keys: 0, plain: 0})
-  rescue
-    PowRedisCache.Error -> %{keys: 0, plain: 0}
   end
 end

@@ -32,6 +32,10 @@ defmodule PowRedisCache.Telemetry do
       * Measurements: `:count`.
       * Metadata: `:name`, `:reason`: `:unknown_key`, `:tampered` (changed, moved, or sealed with another
         key of the same id), `:expired` (restored after its time) or `:plain_refused`.
+    * `[:pow_redis_cache, :value, :plain]` - an instance with `plain: :refuse` has started, and has read
+      some 10,000 values.
+      * Measurements: `:count`, those that are not sealed, and `:keys`, all that were read.
+      * Metadata: `:name`.
     * `[:pow_redis_cache, :index, :miss]` - `all/2` scans all keys, since no pattern of `:index` covers
       the match. Emitted once for each kind of match.
       * Measurements: `:count`, which is 1.
