@@ -199,7 +199,7 @@ defmodule PowRedisCache.ResealTest do
     command(context, ["ACL", "SETUSER", "default", "-eval"])
     error = assert_raise PowRedisCache.Error, fn -> reseal(context.new) end
     assert %{reason: :not_permitted, operation: :reseal} = error
-    assert Exception.message(error) =~ "eval"
+    assert Exception.message(error) =~ "Reseal needs EVAL as well."
   end
 
   test "invalid options raise", context do
