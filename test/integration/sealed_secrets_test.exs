@@ -25,7 +25,16 @@ defmodule PowRedisCache.SealedSecretsTest do
 
   defp random, do: Base.encode32(:crypto.strong_rand_bytes(20))
 
-  test "are not shown", context do
+  for {title, seal} <- [
+        {"a function", "{System, :fetch_env!, [\"SESSION_KEYS\"]}"},
+        {"a string", "System.fetch_env!(\"SESSION_KEYS\")"}
+      ] do
+    test "are not shown with keys from #{title}", context do
+      search(context, unquote(seal))
+    end
+  end
+
+  defp search(context, seal) do
     %{server: server, keys: keys, secrets: secrets} = context
 
     folder =
@@ -48,7 +57,7 @@ defmodule PowRedisCache.SealedSecretsTest do
     ]
 
     script = Path.join(folder, "app.exs")
-    File.write!(script, app())
+    File.write!(script, app(seal))
     arguments = ["-pa", Application.app_dir(:pow_redis_cache, "ebin"), script]
     {output, status} = System.cmd("elixir", arguments, env: env, stderr_to_stdout: true)
     assert output =~ "all calls returned", output
@@ -71,12 +80,12 @@ defmodule PowRedisCache.SealedSecretsTest do
   end
 
   # Logs in, reads, lists, reseals, makes a mistake, and crashes.
-  defp app do
+  defp app(seal) do
     """
     {:ok, _started} = Application.ensure_all_started(:logger)
 
     children = [
-      {PowRedisCache, url: System.fetch_env!("REDIS_URL"), seal: {System, :fetch_env!, ["SESSION_KEYS"]}},
+      {PowRedisCache, url: System.fetch_env!("REDIS_URL"), seal: #{seal}},
       {PowRedisCache, name: :other, url: System.fetch_env!("REDIS_URL")}
     ]
 
