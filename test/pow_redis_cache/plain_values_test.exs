@@ -7,7 +7,7 @@ defmodule PowRedisCache.PlainValuesTest do
 
   alias PowRedisCache.SealKeys
 
-  @moduletag server: []
+  @moduletag server: [], instance: [seal: nil]
   @events [[:pow_redis_cache, :value, :plain], [:pow_redis_cache, :value, :unopened]]
 
   setup do

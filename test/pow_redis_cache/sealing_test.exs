@@ -27,6 +27,25 @@ defmodule PowRedisCache.SealingTest do
   defp now, do: System.os_time(:millisecond)
   defp external(term), do: :erlang.term_to_binary(term)
 
+  # The same bytes are in the tests of the native library. They must never change.
+  @golden [
+    {1_800_000_000_000,
+     "ae01323032362d31310000000000000001a3185c5000404142434445464748494a4b4c4d4e4f5051525354555657726d749a4a5312ce312574d4aa4178f6945d02"},
+    {:never,
+     "ae01323032362d313100000000007fffffffffffffff404142434445464748494a4b4c4d4e4f5051525354555657726d74b65119d8291e19578885ff548fdae67f"}
+  ]
+
+  test "the golden bytes are those of another implementation" do
+    nonce = :binary.list_to_bin(Enum.to_list(0x40..0x57))
+
+    for {expires, golden} <- @golden do
+      sealed = SealedValue.seal(<<131, 97, 7>>, hd(@keys), "g20AAAABbg:g2EB", expires, nonce)
+      assert Base.encode16(sealed, case: :lower) == golden
+      expected = {@id, expires, <<131, 97, 7>>}
+      assert SealedValue.open(sealed, @key, "g20AAAABbg:g2EB") == expected
+    end
+  end
+
   describe "a sealed value" do
     @describetag instance: [seal: [keys: @keys, plain: :refuse]]
 
@@ -132,7 +151,7 @@ defmodule PowRedisCache.SealingTest do
             {binary_part(sealed, 0, 10), :tampered},
             {sealed <> "x", :tampered},
             {stored(context, ["a", 2]), :tampered},
-            {"s" <> <<2>> <> binary_part(sealed, 2, byte_size(sealed) - 2), :tampered},
+            {<<0xAE, 2>> <> binary_part(sealed, 2, byte_size(sealed) - 2), :tampered},
             {seal.(hd(@keys), now() - 120_000), :expired},
             {external(1), :plain_refused},
             {"", :plain_refused}
@@ -151,7 +170,7 @@ defmodule PowRedisCache.SealingTest do
 
     test "blocks neither another put nor a delete", context do
       %{config: config} = context
-      store(context, ["a", 1], "s3cret")
+      store(context, ["a", 1], <<0xAE>> <> "s3cret")
       assert PowRedisCache.delete(config, ["a", 1]) == :ok
       assert stored(context, ["a", 1]) == nil
       store(context, ["a", 1], "s3cret")

@@ -27,7 +27,7 @@ defmodule PowRedisCache.TelemetryMetricsTest do
     PowRedisCache.all(config, [:_, 1])
 
     # Neither a term nor sealed, and sealed with an unknown key.
-    for bytes <- ["invalid", "s" <> <<1, 0::528>>] do
+    for bytes <- ["invalid", <<0xAE, 1, 0::528>>] do
       write(context, bytes)
       assert PowRedisCache.get(config, "key") == :not_found
     end

@@ -33,7 +33,7 @@ defmodule PowRedisCache.SealedValue do
   @doc "Opens a sealed value. Returns `{id, expires, bytes}` or `:error`."
   def open(sealed, key, redis_key) do
     with <<header::binary-size(22), nonce::binary-size(24), rest::binary>> <- sealed,
-         <<"s", 1, id::binary-size(12), expires::64>> <- header,
+         <<0xAE, 1, id::binary-size(12), expires::64>> <- header,
          {subkey, nonce} = derive(key, nonce),
          size = byte_size(rest) - 16,
          <<ciphertext::binary-size(size), tag::binary-size(16)>> <- rest,
@@ -57,7 +57,7 @@ defmodule PowRedisCache.SealedValue do
   defp header(id, :never), do: header(id, @never)
 
   defp header(id, expires) do
-    <<"s", 1, id::binary, 0::size(8 * (12 - byte_size(id))), expires::64>>
+    <<0xAE, 1, id::binary, 0::size(8 * (12 - byte_size(id))), expires::64>>
   end
 
   # The key and nonce of ChaCha20-Poly1305.

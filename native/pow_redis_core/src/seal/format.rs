@@ -5,7 +5,7 @@
 //! 1       1        12      8       24     any         16
 //! ```
 //!
-//! The marker is no first byte of an external term. The expiry is in Unix milliseconds, big-endian. The
+//! The marker is no first byte of an external term or a text. The expiry is in Unix milliseconds, big-endian. The
 //! associated data is all that stands before the nonce, followed by the canonical Redis key.
 
 use chacha20poly1305::aead::AeadInOut;
@@ -14,8 +14,9 @@ use chacha20poly1305::{Tag, XNonce};
 
 use super::key::{KeyId, SealKey};
 
-/// The first byte of sealed values. Those of external terms have 131.
-const MARKER: u8 = b's';
+/// The first byte of sealed values. Those of external terms have 131, and text in UTF-8 does not begin with
+/// this one either.
+const MARKER: u8 = 0xAE;
 const VERSION: u8 = 1;
 const EXPIRY_LEN: usize = 8;
 const HEADER_LEN: usize = 2 + KeyId::LEN + EXPIRY_LEN;

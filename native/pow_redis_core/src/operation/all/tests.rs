@@ -337,7 +337,7 @@ fn opens_sealed_values_and_counts_those_that_do_not_open() {
         // Under a legacy key.
         bulk(sealed_value(&[ATOM_A, INT_2], NOW_MS)),
         // Cut.
-        bulk(b"s"),
+        bulk([0xAE]),
         // Expired.
         bulk(sealed_value(&[ATOM_A, &[97, 4]], 0)),
     ]);
