@@ -1,6 +1,7 @@
 //! Reading the value of a key.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
@@ -11,13 +12,14 @@ use crate::keyspace::redis_key::RedisKey;
 use crate::near::Stamp;
 use crate::near::boot_clock;
 use crate::resp::replies::Replies;
+use crate::seal::{Form, Keyring};
 
 /// How long a value may be used without asking Redis again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// What makes it invalid.
     pub stamp: Stamp,
-    /// When the key expires, in milliseconds of the boot clock. `u64::MAX` if it does not.
+    /// When the key expires, in milliseconds of the boot clock; in the far future if it does not.
     pub expires_at: u64,
     /// The bytes that the value takes outside of the heap of a process.
     pub off_heap: usize,
@@ -30,6 +32,9 @@ pub struct Lease {
 pub struct Get {
     key: Key,
     is_cluster: bool,
+    keyring: Arc<Keyring>,
+    /// The time at which the round was written.
+    now_ms: i64,
     /// What the next round reads. The last one that exists counts.
     redis_keys: Vec<RedisKey>,
     /// The rounds after it; `None` until the canonical key was not found.
@@ -52,6 +57,8 @@ impl Get {
     pub fn new(key: Key, layout: &Layout) -> Self {
         Self {
             is_cluster: layout.is_cluster,
+            keyring: Arc::clone(&layout.keyring),
+            now_ms: 0,
             redis_keys: vec![key.redis_key()],
             later: None,
             is_near: false,
@@ -76,6 +83,7 @@ impl Get {
     }
 
     pub(super) fn write(&mut self, context: &mut WriteContext<'_>) {
+        self.now_ms = context.now_ms;
         self.sent = self.stamp(context);
         for redis_key in &self.redis_keys {
             context.commands.push("GET", redis_key.as_bytes(), |_| ());
@@ -99,23 +107,10 @@ impl Get {
         for _ in &self.redis_keys {
             found = replies.next_bytes()?.or(found);
         }
-        let lease = match self.sent {
-            // Without the time to live, the value is not used again.
-            Some(sent) => replies
-                .next_integer()
-                .ok()
-                .and_then(|ttl_ms| sent.lease(ttl_ms)),
-            None => None,
-        };
-        if let Some(value) = found {
-            return Ok(Step::Done(match (etf::check(&value), lease) {
-                (Ok(()), Some(lease)) => {
-                    let off_heap = etf::off_heap_bytes(&value);
-                    Outcome::NearValue(value, Lease { off_heap, ..lease })
-                }
-                (Ok(()), None) => Outcome::Value(value),
-                (Err(error), _) => Outcome::Invalid(error),
-            }));
+        // Without the time to live, the value is not used again.
+        let ttl_ms = self.sent.and_then(|_| replies.next_integer().ok());
+        if let Some(stored) = found {
+            return Ok(Step::Done(self.outcome(stored, ttl_ms)));
         }
         let later = self
             .later
@@ -128,19 +123,41 @@ impl Get {
             None => Step::Done(Outcome::NotFound),
         })
     }
-}
 
-impl Sent {
-    /// For how long the value may be used, given the reply to `PTTL`. The key may be gone already.
-    fn lease(self, ttl_ms: i64) -> Option<Lease> {
-        let expires_at = match ttl_ms {
-            -1 => u64::MAX,
-            ttl_ms => self.at.saturating_add(u64::try_from(ttl_ms).ok()?),
+    fn outcome(&self, stored: Vec<u8>, ttl_ms: Option<i64>) -> Outcome {
+        let form = self.keyring.form_of(&stored);
+        // Under a legacy key, too, a value is sealed for the canonical one.
+        let redis_key = || self.key.redis_key().into_bytes();
+        let value = match self.keyring.open(redis_key, self.now_ms, stored) {
+            Ok(value) => value,
+            Err(reason) => return Outcome::Unopened(reason),
         };
+        if let Err(error) = etf::check(&value) {
+            return Outcome::Invalid(error);
+        }
+        match self.lease(&value, ttl_ms, form) {
+            Some(lease) => Outcome::NearValue(value, lease),
+            None => Outcome::Value(value),
+        }
+    }
+
+    /// For how long a value may be used, given the reply to `PTTL`: the key may be gone already, and a sealed
+    /// value may open for a shorter time than the key lives.
+    fn lease(&self, value: &[u8], ttl_ms: Option<i64>, form: Form) -> Option<Lease> {
+        let sent = self.sent?;
+        let lives_for = match ttl_ms? {
+            -1 => i64::MAX,
+            ttl_ms => ttl_ms,
+        };
+        let opens_for = match form {
+            Form::Plain => i64::MAX,
+            Form::Sealed { expires_ms, .. } => expires_ms.saturating_sub(self.now_ms),
+        };
+        let left = u64::try_from(lives_for.min(opens_for)).ok()?;
         Some(Lease {
-            stamp: self.stamp,
-            expires_at,
-            off_heap: 0,
+            stamp: sent.stamp,
+            expires_at: sent.at.saturating_add(left),
+            off_heap: etf::off_heap_bytes(value),
         })
     }
 }
@@ -163,6 +180,7 @@ mod tests {
     use crate::near::{EpochEnd, Validity};
     use crate::resp::commands::Commands;
     use crate::resp::testing::lines;
+    use crate::seal::Unopened;
     use redis::Value;
     use std::time::Duration;
 
@@ -245,6 +263,61 @@ mod tests {
     }
 
     #[test]
+    fn opens_a_sealed_value_under_either_key() {
+        let sealed_get = || Driver::new(Operation::Get(Get::new(key(&[ATOM_A, INT_1]), &sealed())));
+        let stored = sealed_value(&[ATOM_A, INT_1], NOW_MS);
+        let mut driver = sealed_get();
+        driver.write();
+        let outcome = driver.done(vec![bulk(&stored)]);
+        assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+        let mut driver = sealed_get();
+        driver.again(vec![Value::Nil]);
+        driver.write();
+        let outcome = driver.done(vec![bulk(&stored), Value::Nil]);
+        assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+    }
+
+    #[test]
+    fn reports_values_that_do_not_open() {
+        for (stored, layout, now_ms, expected) in [
+            (
+                sealed_value(&[INT_2], NOW_MS),
+                sealed(),
+                NOW_MS,
+                Unopened::Tampered,
+            ),
+            (
+                sealed_value(&[INT_1], NOW_MS),
+                no_index(),
+                NOW_MS,
+                Unopened::UnknownKey,
+            ),
+            (
+                sealed_value(&[INT_1], NOW_MS),
+                sealed(),
+                10 * NOW_MS,
+                Unopened::Expired,
+            ),
+        ] {
+            let mut driver = Driver::new(Operation::Get(Get::new(key(&[INT_1]), &layout)));
+            driver.now_ms = now_ms;
+            driver.write();
+            let outcome = driver.done(vec![bulk(stored)]);
+            assert!(matches!(outcome, Outcome::Unopened(reason) if reason == expected));
+        }
+    }
+
+    #[test]
+    fn checks_sealed_values_too() {
+        let redis_key = key(&[INT_1]).redis_key();
+        let keyring = &sealed().keyring;
+        let stored = keyring.seal(redis_key.as_bytes(), NOW_MS, FUNCTION);
+        let mut driver = Driver::new(Operation::Get(Get::new(key(&[INT_1]), &sealed())));
+        let outcome = driver.done(vec![bulk(stored)]);
+        assert!(matches!(outcome, Outcome::Invalid(_)));
+    }
+
+    #[test]
     fn fails_on_other_replies() {
         for (reply, message) in [
             (error("OOM out of memory"), "redis returned OOM"),
@@ -314,16 +387,34 @@ mod tests {
 
     #[test]
     fn a_near_value_ends_with_its_key() {
-        for (ttl, expires) in [
-            (Value::Int(-1), Some(u64::MAX)),
-            (Value::Int(-2), None),
-            (error("NOPERM no permission"), None),
+        for (ttl, is_near) in [
+            (Value::Int(-1), true),
+            (Value::Int(-2), false),
+            (error("NOPERM no permission"), false),
         ] {
             let mut near = Near::new(&[INT_1]);
             near.write();
-            let expires_at = near.lease(ttl).map(|lease| lease.expires_at);
-            assert_eq!(expires_at, expires);
+            let lease = near.lease(ttl);
+            assert_eq!(lease.is_some(), is_near);
+            assert!(lease.is_none_or(|lease| lease.expires_at > 1 << 62));
         }
+    }
+
+    #[test]
+    fn a_near_value_ends_with_its_seal() {
+        let mut near = Near::new(&[INT_1]);
+        near.get = Get::new(key(&[INT_1]), &sealed()).near();
+        near.write();
+        let stored = sealed_value(&[INT_1], 7_000);
+        let before = boot_clock::now_ms();
+        // The value was restored with a longer time to live.
+        let Step::Done(Outcome::NearValue(value, lease)) =
+            near.read(vec![bulk(stored), Value::Int(1_000_000)])
+        else {
+            panic!("the value is not near");
+        };
+        assert_eq!(value, VALUE);
+        assert!((before - 1_000..=before + 7_000).contains(&lease.expires_at));
     }
 
     #[test]
