@@ -39,7 +39,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     {_source, target} = source_and_target(world, slot)
     id = RedisServer.command!(target, ["CLUSTER", "MYID"])
 
-    hand_over(world, keys, true, fn ->
+    Staleness.handover(world.check, keys, true, fn ->
       Staleness.absence(world.check, keys, :unknown, fn ->
         RedisServer.command!(target, ["CLUSTER", "SETSLOT", slot, "NODE", id])
         RedisServer.command!(target, ["CLUSTER", "BUMPEPOCH"])
@@ -54,19 +54,34 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
   defp fail_over(world) do
     {primary, replica, keys, slots} = pair(world)
 
-    hand_over(world, keys, false, fn ->
-      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER"])
+    Staleness.handover(world.check, keys, false, fn ->
+      ask_for_failover(replica)
       await_takeover(world, primary, replica, slots)
     end)
 
     settle(world, primary)
   end
 
+  # An election may fail. Redis gives up a failover after five seconds.
+  defp ask_for_failover(replica) do
+    "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER"])
+    deadline = System.monotonic_time(:millisecond) + 8_000
+
+    replaced =
+      Wait.until(fn ->
+        primary?(replica) || (System.monotonic_time(:millisecond) > deadline && :failed)
+      end)
+
+    if replaced == :failed, do: ask_for_failover(replica)
+  end
+
+  defp primary?(node), do: RedisServer.info(node, "replication", "role") == "master"
+
   defp take_over(world) do
     {primary, replica, keys, slots} = pair(world)
     Replication.await(primary, 1)
 
-    hand_over(world, keys, true, fn ->
+    Staleness.handover(world.check, keys, true, fn ->
       Replication.cut([replica])
       pause(0..1_500)
       "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
@@ -81,7 +96,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     {primary, replica, keys, slots} = pair(world)
     Replication.await(primary, 1)
 
-    hand_over(world, keys, true, fn ->
+    Staleness.handover(world.check, keys, true, fn ->
       RedisServer.pause(primary)
       pause(0..1_500)
       "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
@@ -97,7 +112,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     {primary, replica, keys, slots} = pair(world)
     Replication.await(primary, 1)
 
-    hand_over(world, keys, true, fn ->
+    Staleness.handover(world.check, keys, true, fn ->
       RedisServer.kill(primary)
       pause(0..500)
       "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
@@ -146,11 +161,6 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
 
     Wait.until(fn -> RedisServer.info(primary, "replication", "connected_slaves") == "1" end)
     world
-  end
-
-  # The keys are handed over, and Redis observed when the cluster works again.
-  defp hand_over(world, keys, lossy, function) do
-    Staleness.handover(world.check, keys, lossy, function)
   end
 
   # A primary with keys, its replica, these keys, and their slots.

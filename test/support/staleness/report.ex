@@ -2,9 +2,9 @@ defmodule PowRedisCache.Staleness.Report do
   @moduledoc "A verdict in words."
 
   @shown 5
-  # Around a violation, in microseconds.
-  @around 3_000_000
-  @max_lines 60
+  # Around the write and the read of a violation, in microseconds.
+  @around 500_000
+  @max_lines 40
 
   @doc "Prints how long replaced values were still read, by the kind of fault."
   @spec print(map(), map(), String.t(), String.t()) :: :ok
@@ -72,7 +72,7 @@ defmodule PowRedisCache.Staleness.Report do
       for(write <- entries.write, write.key == key, do: {write.from, write_line(write, at)}) ++
         for(
           reads <- entries.reads,
-          reads.key == key,
+          reads.key == key and reads.instance == violation.instance,
           do: {reads.first_from, reads_line(reads, at)}
         ) ++
         for(fault <- entries.fault, do: {fault.from, fault_line(fault, at)}) ++

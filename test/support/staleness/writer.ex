@@ -166,18 +166,15 @@ defmodule PowRedisCache.Staleness.Writer do
     end)
   end
 
-  # Nobody else writes the key until it has expired.
+  # Shortens the time to live. Nobody else writes the key until it has expired.
   defp expire(writer, key, path, ttl) do
-    raw(writer, key, [["PEXPIRE", path, ttl]], fn
-      {from, to}, :done, [1] ->
-        record_absence(writer, key, :raw, {from, to + ttl * 1_000}, :done)
-        Process.sleep(ttl + 2)
+    raw(writer, key, [["PEXPIRE", path, ttl, "LT"]], fn
+      # There is no record, or it expires earlier.
+      _times, :done, [0] ->
+        :ok
 
-      times, :done, [0] ->
-        record_absence(writer, key, :raw, times, :seen)
-
-      {from, to}, :unknown, _replies ->
-        record_absence(writer, key, :raw, {from, later(to, ttl * 1_000)}, :unknown)
+      {from, to}, outcome, _replies ->
+        record_absence(writer, key, :raw, {from, later(to, ttl * 1_000)}, outcome)
         Process.sleep(ttl + 2)
     end)
   end
