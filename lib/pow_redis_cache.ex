@@ -10,9 +10,30 @@ defmodule PowRedisCache do
   Options for `{PowRedisCache, options}`. Invalid options raise `ArgumentError`.
 
   #{PowRedisCache.Options.docs()}
+
+  ## Near cache
+
+  With `near_cache: true`, `get/2` keeps records in memory, and Redis tells when one has changed
+  ([client-side caching](https://redis.io/docs/latest/develop/reference/client-side-caching/)). It needs
+  Redis 6.0 or Valkey, and the permissions `+hello +client|tracking`. Where Redis refuses it, all reads
+  go to Redis, and a warning is logged.
+
+    * An instance reads its own synchronous writes.
+    * Two reads, one after the other, never go back in time.
+    * A record that is changed, deleted or expired elsewhere is returned no longer than Redis's message
+      takes to arrive.
+    * If the network or Redis hangs, it is returned at most `:max_staleness` after the last request was
+      sent that Redis has answered. On a cluster, that is counted from when the node knows that it has
+      lost the record.
+    * No record outlives its TTL.
+    * After a lost connection, `FLUSHALL`, a failover or a restart, nothing is returned that was read
+      before.
+
+  `writes: :async` is excepted from the first. Records of one-time use, such as tokens of persistent
+  sessions, are always read from Redis. `PowRedisCache.info/1` counts hits and misses.
   """
 
-  alias PowRedisCache.{Call, Error, Instance, Native, Options, Reindex, Server}
+  alias PowRedisCache.{Call, Error, Options, Reindex, Server}
 
   if Code.ensure_loaded?(Pow.Store.Backend.Base) do
     @behaviour Pow.Store.Backend.Base
@@ -138,17 +159,22 @@ defmodule PowRedisCache do
     * `:queue` - number of queued calls.
     * `:calls`, `:batches` - number of calls, and of the pipelines that carried them.
     * `:reconnects`, `:retries` - number of reconnects, and of calls retried after a lost connection.
+    * `:near_cache` - `nil` without `:near_cache`, or a map:
+      * `:tracking` - whether Redis tells what changes. If not, all reads go to Redis.
+      * `:hits`, `:misses` - number of `get/2` that were answered from memory, and of those of its
+        namespaces that went to Redis. `:calls` does not count the hits.
+      * `:invalidations` - number of changes that Redis has reported.
+      * `:ends` - how often all records became invalid at once, by reason: `:connection_lost`,
+        `:flushed` (the database), `:demoted` (the server is another one, or not a primary any more),
+        `:redirected` and `:slots_moved` (on a cluster), `:refused` (Redis does not track reads).
+      * `:swaps` - how often half of `:max_bytes` was full, and the older half was emptied.
+      * `:entries`, `:bytes` - number of records in memory, including those that are not valid any
+        more, and the bytes that they take.
 
   Raises `PowRedisCache.Error` with reason `:not_started`.
   """
   @spec info(atom()) :: map()
-  def info(name \\ __MODULE__) do
-    instance = Instance.fetch!(name, :info)
-
-    with {:error, :not_started} <- Native.info(instance.native) do
-      Instance.not_started!(name, :info)
-    end
-  end
+  def info(name \\ __MODULE__), do: Call.info(name)
 
   @doc """
   Scans all keys in Redis, adds what is missing to the instance's `:index`, and renames legacy keys.

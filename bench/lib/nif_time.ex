@@ -56,9 +56,9 @@ defmodule PowRedisCache.Bench.NifTime do
       key = :erlang.term_to_binary(["n", term.(size)])
 
       for {function, call} <- [
-            get: &Native.get(instance, &1, key),
+            get: &Native.get(instance, &1, key, false),
             delete: &Native.delete(instance, &1, key),
-            all: &Native.all(instance, &1, key)
+            all: &Native.all(instance, &1, key, false)
           ],
           do: row(function, "a key of #{shape}", byte_size(key), call)
     end

@@ -42,7 +42,7 @@ defmodule PowRedisCache.Bench.SchedulerTime do
     key = :erlang.term_to_binary(["credentials", session])
     reference = make_ref()
     begin = :erlang.monotonic_time(:nanosecond)
-    {:ok, _handle} = Native.get(instance, reference, key)
+    {:ok, _handle} = Native.get(instance, reference, key, false)
     time = :erlang.monotonic_time(:nanosecond) - begin
     receive(do: ({^reference, {:value, _session}} -> time))
   end

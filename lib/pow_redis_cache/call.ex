@@ -3,7 +3,7 @@ defmodule PowRedisCache.Call do
   # The life of a call: encode the key, submit the request to the native library, wait for the
   # result, decode it.
 
-  alias PowRedisCache.{Config, Error, Instance, Native, Telemetry}
+  alias PowRedisCache.{Config, Error, Instance, Native, NearCache, Telemetry}
 
   # Larger arguments of native functions are handled on a dirty scheduler, so that no call holds a
   # normal one for more than a millisecond. `mix run bench/nif_time.exs` measures it.
@@ -58,18 +58,34 @@ defmodule PowRedisCache.Call do
 
   def get(name, config, key) do
     instance = Instance.fetch!(name, :get)
-    key = encode_key(namespace(config), key)
+    namespace = namespace(config)
+
+    near? = NearCache.keeps?(instance.near_cache, namespace)
+
+    case near? && NearCache.fetch(instance.near_cache, namespace, key) do
+      {:ok, value} -> value
+      _missing -> get_from_redis(name, instance, namespace, key, near?)
+    end
+  end
+
+  # With `near?`, the value may be kept.
+  defp get_from_redis(name, instance, namespace, key, near?) do
+    encoded = encode_key(namespace, key)
 
     native = fn reference ->
-      if byte_size(key) <= @max_key_bytes do
-        Native.get(instance.native, reference, key)
+      if byte_size(encoded) <= @max_key_bytes do
+        Native.get(instance.native, reference, encoded, near?)
       else
-        Native.get_large(instance.native, reference, key)
+        Native.get_large(instance.native, reference, encoded, near?)
       end
     end
 
     case read(name, instance, :get, :not_found, native) do
       {:value, value} ->
+        value
+
+      {:value, value, stamp} ->
+        NearCache.store(instance.near_cache, namespace, key, value, stamp)
         value
 
       :invalid ->
@@ -83,13 +99,15 @@ defmodule PowRedisCache.Call do
 
   def all(name, config, match) do
     instance = Instance.fetch!(name, :all)
-    pattern = encode_key(namespace(config), match)
+    namespace = namespace(config)
+    near? = NearCache.keeps?(instance.near_cache, namespace)
+    pattern = encode_key(namespace, match)
 
     native = fn reference ->
       if byte_size(pattern) <= @max_key_bytes do
-        Native.all(instance.native, reference, pattern)
+        Native.all(instance.native, reference, pattern, near?)
       else
-        Native.all_large(instance.native, reference, pattern)
+        Native.all_large(instance.native, reference, pattern, near?)
       end
     end
 
@@ -102,6 +120,17 @@ defmodule PowRedisCache.Call do
 
       [] ->
         []
+    end
+  end
+
+  @doc "The state of an instance, and of its near cache."
+  def info(name) do
+    instance = Instance.fetch!(name, :info)
+
+    case Native.info(instance.native) do
+      {:error, :not_started} -> Instance.not_started!(name, :info)
+      %{near_cache: nil} = info -> info
+      info -> Map.update!(info, :near_cache, &Map.merge(&1, NearCache.info(instance.near_cache)))
     end
   end
 

@@ -5,10 +5,17 @@ defmodule PowRedisCache.Config do
   @pow match?({:module, _}, Code.ensure_compiled(Pow.Config))
 
   @doc "Returns a value from the configuration of the call, or else of Pow."
+  def get(config, key, default) do
+    case Keyword.fetch(config, key) do
+      {:ok, value} -> value
+      :error -> fallback(config, key, default)
+    end
+  end
+
   if @pow do
-    def get(config, key, default), do: Pow.Config.get(config, key, default)
+    defp fallback(config, key, default), do: Pow.Config.get(config, key, default)
   else
-    def get(config, key, default), do: Keyword.get(config, key, default)
+    defp fallback(_config, _key, default), do: default
   end
 
   @doc "Returns the TTL in milliseconds, or `:infinity`."

@@ -10,7 +10,8 @@ defmodule PowRedisCache.Events do
   @quiet 1_000
 
   # `quiet` maps a kind of event to the end of its quiet period and the number of suppressed lines.
-  defstruct [:name, :topology, quiet: %{}]
+  # `refusals` has the codes of the refusals of the near cache that were logged.
+  defstruct [:name, :topology, quiet: %{}, refusals: []]
 
   def new(name, topology), do: %__MODULE__{name: name, topology: topology}
 
@@ -85,6 +86,26 @@ defmodule PowRedisCache.Events do
     log(events, :missed, :error, fn -> "counted as a miss: #{Exception.message(error)}" end)
   end
 
+  def handle(events, {:near_cache_ended, reason}) do
+    Telemetry.execute([:near_cache, :ended], %{count: 1}, %{name: events.name, reason: reason})
+    log(events, :near_cache_ended, :info, fn -> "emptied the near cache: #{ended(reason)}" end)
+  end
+
+  def handle(events, {:near_cache_refused, reply}) do
+    code = reply |> String.split(" ", parts: 2) |> hd()
+
+    if code in events.refusals do
+      events
+    else
+      Logger.warning(
+        "#{inspect(events.name)}: the near cache is off: Redis does not tell what changes, so all reads " <>
+          "go to Redis. #{refusal_advice(code)}. Redis said: \"#{reply}\""
+      )
+
+      %{events | refusals: [code | events.refusals]}
+    end
+  end
+
   def handle(events, :stopped), do: events
 
   # All records of a namespace: Pow's tokens are listed so.
@@ -97,6 +118,21 @@ defmodule PowRedisCache.Events do
     do: "If it is called often, add the pattern to :index, and run mix pow_redis_cache.reindex"
 
   defp index_advice(_pattern, false), do: "An index needs literal parts in front of all :_"
+
+  defp ended(:connection_lost), do: "the connection was lost"
+  defp ended(:flushed), do: "the database was flushed"
+  defp ended(:demoted), do: "the server is another one, or not a primary any more"
+  defp ended(:redirected), do: "a node of the cluster redirected a read"
+  defp ended(:slots_moved), do: "slots of the cluster moved"
+  defp ended(:refused), do: "Redis refused to track reads"
+
+  defp refusal_advice("NOPERM") do
+    "Permit the commands HELLO and CLIENT TRACKING (`+hello +client|tracking`), or remove :near_cache"
+  end
+
+  defp refusal_advice(_code) do
+    "It needs Redis 6.0 or later, and no proxy without RESP3. Otherwise, remove :near_cache"
+  end
 
   defp log(events, kind, level, text) do
     now = System.monotonic_time(:millisecond)

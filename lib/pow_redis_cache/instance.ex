@@ -8,15 +8,16 @@ defmodule PowRedisCache.Instance do
   alias PowRedisCache.{Error, Options, Telemetry}
 
   @options [:timeout, :writes, :on_error, :default_ttl]
-  @enforce_keys [:native, :telemetry?, :topology | @options]
+  @enforce_keys [:native, :near_cache, :telemetry?, :topology | @options]
   defstruct @enforce_keys
 
-  def put(name, native, options) do
+  def put(name, native, near_cache, options) do
     fields =
       options
       |> Map.take(@options)
       |> Map.merge(%{
         native: native,
+        near_cache: near_cache,
         telemetry?: Telemetry.present?(),
         topology: Options.topology(options)
       })

@@ -56,6 +56,29 @@ defmodule PowRedisCache.Options do
               ]
             ] ++ @tls
 
+  # Those of Pow's extensions whose records are good for one use.
+  @one_time_namespaces ["persistent_session", "reset_token"]
+
+  @near_cache [
+    max_bytes: [
+      type: {:integer, 1_048_576..1_099_511_627_776},
+      default: 64 * 1_024 * 1_024,
+      doc: "the maximum memory of the records, in bytes."
+    ],
+    namespaces: [
+      type: :namespaces,
+      default: ["credentials"],
+      doc:
+        "the namespaces, strings or atoms, whose records are kept: that of Pow's sessions and users. " <>
+          "One-time tokens have to be read from Redis, and their namespaces are refused."
+    ],
+    max_staleness: [
+      type: {:integer, 50..60_000},
+      default: 1_000,
+      doc: "how long a record may be out of date if the network fails, in milliseconds."
+    ]
+  ]
+
   @declaration [
                  url: [
                    type: :url,
@@ -175,6 +198,15 @@ defmodule PowRedisCache.Options do
                          "releases only: `mix` loads modules lazily, so that atoms of your app may " <>
                          "not exist yet."
                    ],
+                   near_cache: [
+                     type: :near_cache,
+                     default: false,
+                     doc:
+                       "whether `get/2` keeps records in memory until Redis reports a change, see " <>
+                         "[Near cache](#module-near-cache). `true`, or a keyword list that overrides " <>
+                         "its defaults.",
+                     nested: @near_cache
+                   ],
                    default_ttl: [
                      type: :ttl,
                      default: nil,
@@ -238,6 +270,12 @@ defmodule PowRedisCache.Options do
     validate!(options, @sentinel, :sentinel)
   end
 
+  defp expand(:near_cache, true), do: expand(:near_cache, [])
+
+  defp expand(:near_cache, options) when is_list(options) do
+    validate!(options, @near_cache, :near_cache)
+  end
+
   defp expand(_type, value), do: value
 
   defp both_or_none!(%{certfile: certificate, keyfile: key}) do
@@ -266,7 +304,8 @@ defmodule PowRedisCache.Options do
       endpoints: Endpoint.fixed(options),
       topology: topology(options),
       sentinels: Endpoint.sentinels(options.sentinel),
-      group: options.sentinel && options.sentinel.group
+      group: options.sentinel && options.sentinel.group,
+      near_cache: near_cache(options.near_cache)
     })
   end
 
@@ -275,11 +314,18 @@ defmodule PowRedisCache.Options do
   defp index(false), do: []
   defp index(patterns), do: Enum.map(patterns, &:erlang.term_to_binary/1)
 
+  defp near_cache(false), do: nil
+  defp near_cache(options), do: Map.take(options, [:max_staleness])
+
   @doc "Returns the docs of the options as a Markdown list."
-  def docs do
-    Enum.map_join(@declaration, "\n", fn {name, declared} ->
+  def docs, do: docs(@declaration, "  ")
+
+  defp docs(declaration, indent) do
+    Enum.map_join(declaration, "\n", fn {name, declared} ->
       default = inspect(declared[:default])
-      "  * `#{inspect(name)}` - #{declared[:doc]} Defaults to `#{default}`."
+      line = "#{indent}* `#{inspect(name)}` - #{declared[:doc]} Defaults to `#{default}`."
+      nested = docs(Keyword.get(declared, :nested, []), indent <> "  ")
+      Enum.join([line | List.wrap(if nested != "", do: nested)], "\n")
     end)
   end
 
@@ -291,26 +337,23 @@ defmodule PowRedisCache.Options do
   defp problem(:maybe_urls, nil), do: nil
   defp problem(:maybe_urls, value), do: problem(:urls, value)
 
-  defp problem(:urls, value) do
-    if value != [] and Shape.list?(value) do
-      value |> Enum.with_index(1) |> Enum.find_value(&element_problem/1)
-    else
-      Shape.of(value)
-    end
-  end
+  defp problem(:urls, value), do: problem_of_elements(value, &element_problem/1)
 
   defp problem(:index, value) when value in [:sessions, true, false], do: nil
+  defp problem(:index, value), do: problem_of_elements(value, &pattern_problem/1)
 
-  defp problem(:index, value) do
-    if value != [] and Shape.list?(value) do
-      value |> Enum.with_index(1) |> Enum.find_value(&pattern_problem/1)
-    else
-      Shape.of(value)
-    end
-  end
+  defp problem(:namespaces, value), do: problem_of_elements(value, &namespace_problem/1)
 
   defp problem(type, value) do
     unless valid?(type, value), do: shown(type, value)
+  end
+
+  defp problem_of_elements(value, problem) do
+    if value != [] and Shape.list?(value) do
+      value |> Enum.with_index(1) |> Enum.find_value(problem)
+    else
+      Shape.of(value)
+    end
   end
 
   defp element_problem({url, position}) do
@@ -320,6 +363,25 @@ defmodule PowRedisCache.Options do
       {:error, problem} -> "a list in which element #{position} is #{problem}"
       false -> "a list in which element #{position} is #{Shape.of(url)}"
     end
+  end
+
+  defp namespace_problem({namespace, position}) do
+    problem =
+      cond do
+        namespace in @one_time_namespaces ->
+          "#{inspect(namespace)}, whose records are one-time tokens. Each has to be read from Redis"
+
+        is_list(namespace) ->
+          "a list. Claims have such namespaces, and have to be read from Redis"
+
+        is_binary(namespace) or (is_atom(namespace) and namespace not in [nil, true, false]) ->
+          nil
+
+        true ->
+          Shape.of(namespace)
+      end
+
+    if problem, do: "a list in which element #{position} is #{problem}"
   end
 
   defp pattern_problem({pattern, position}) do
@@ -355,8 +417,10 @@ defmodule PowRedisCache.Options do
 
   defp valid?(:database, value), do: is_nil(value) or (is_integer(value) and value in 0..65_535)
   defp valid?(:sentinel, value), do: is_nil(value) or Keyword.keyword?(value)
+  defp valid?(:near_cache, value), do: is_boolean(value) or Keyword.keyword?(value)
   defp valid?(:name, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:positive, value), do: is_integer(value) and value in 1..1_000_000_000
+  defp valid?({:integer, range}, value), do: is_integer(value) and value in range
   defp valid?({:one_of, values}, value), do: value in values
   defp valid?(:ttl, value), do: value in [nil, :infinity] or ttl?(value)
 
@@ -386,6 +450,14 @@ defmodule PowRedisCache.Options do
 
   defp expected(:database), do: "a database number"
   defp expected(:sentinel), do: "a keyword list with :sentinels and :group"
+
+  defp expected(:near_cache) do
+    "true, false or a keyword list with :max_bytes, :namespaces and :max_staleness"
+  end
+
+  defp expected(:namespaces), do: ~s(a list of strings or atoms like ["credentials"])
+
+  defp expected({:integer, first..last//_step}), do: "an integer from #{first} to #{last}"
   defp expected(:name), do: "an atom"
   defp expected(:positive), do: "a positive integer"
   defp expected(:ttl), do: "a positive integer (milliseconds), :infinity or nil"

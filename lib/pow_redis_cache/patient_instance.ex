@@ -14,7 +14,9 @@ defmodule PowRedisCache.PatientInstance do
     if backend in Instance.names() do
       options = Server.options(backend).()
 
-      case Server.start_link(%{options | name: __MODULE__, timeout: timeout}) do
+      options = %{options | name: __MODULE__, timeout: timeout, near_cache: false}
+
+      case Server.start_link(options) do
         {:ok, pid} -> call_and_stop(function, pid)
         {:error, {:already_started, _pid}} -> raise ArgumentError, "another one is running here"
       end

@@ -1,6 +1,7 @@
 defmodule PowRedisCache.Server do
   @moduledoc false
-  # Owns an instance: starts and stops it, resolves its endpoint, and passes its events to `Events`.
+  # Owns an instance: starts and stops it, resolves its endpoint, swaps the tables of its near cache, and
+  # passes its events to `Events`.
   #
   # The instance runs as long as the handle in this process's state exists. It therefore stops with
   # the process, even if the process is killed.
@@ -9,7 +10,7 @@ defmodule PowRedisCache.Server do
 
   require Logger
 
-  alias PowRedisCache.{Endpoint, Error, Events, Instance, Native, Options}
+  alias PowRedisCache.{Endpoint, Error, Events, Instance, Native, NearCache, Options}
 
   def start_link(options) do
     if error = Native.load_error() do
@@ -31,8 +32,9 @@ defmodule PowRedisCache.Server do
     Code.ensure_loaded?(:telemetry)
 
     case Native.start(Options.to_native(options)) do
-      {:ok, handle, instance} ->
-        Instance.put(options.name, instance, options)
+      {:ok, handle, instance, near} ->
+        near_cache = near && NearCache.new(near, options.near_cache)
+        Instance.put(options.name, instance, near_cache, options)
         warn_if_unverified(options)
 
         {:ok,
@@ -41,6 +43,7 @@ defmodule PowRedisCache.Server do
            timeout: options.timeout,
            options: wrapped,
            provider: Endpoint.provider(options),
+           near_cache: near_cache,
            events: Events.new(options.name, Options.topology(options))
          }}
 
@@ -58,7 +61,13 @@ defmodule PowRedisCache.Server do
     {:noreply, state}
   end
 
+  def handle_info({:near_cache_full, generation}, state) do
+    NearCache.swap(state.near_cache, generation)
+    {:noreply, state}
+  end
+
   def handle_info({:pow_redis_cache, event}, state) do
+    if match?({:near_cache_ended, _reason}, event), do: NearCache.clear(state.near_cache)
     {:noreply, %{state | events: Events.handle(state.events, event)}}
   end
 

@@ -4,7 +4,8 @@ defmodule PowRedisCache.Telemetry do
 
   `:name` in the metadata is the name of the instance. No event contains a key, value or password.
 
-    * `[:pow_redis_cache, :call, :start]` - a call starts.
+    * `[:pow_redis_cache, :call, :start]` - a call starts. A `get/2` that is answered from the near cache
+      emits no event, and is counted in `PowRedisCache.info/1`.
       * Measurements: `:system_time`, in native units.
       * Metadata: `:name`, `:operation` (`:put`, `:put_new`, `:delete`, `:get`, `:all`, `:ping`,
         `:reindex`).
@@ -34,9 +35,15 @@ defmodule PowRedisCache.Telemetry do
     * `[:pow_redis_cache, :write, :failed]` - an asynchronous write failed.
       * Measurements: `:count`.
       * Metadata: `:name`, `:operation`, `:reason`, a reason of `PowRedisCache.Error`.
+    * `[:pow_redis_cache, :near_cache, :ended]` - no record of the near cache is valid any more.
+      * Measurements: `:count`, which is 1.
+      * Metadata: `:name`, `:reason`, a key of `:ends` in `PowRedisCache.info/1`.
     * `[:pow_redis_cache, :instance, :status]` - the state of an instance, emitted by `measure/1`.
       * Measurements: `:connected`, which is 1 or 0; `:queue`, `:calls`, `:batches`, `:reconnects` and
-        `:retries`, as in `PowRedisCache.info/1`.
+        `:retries`, as in `PowRedisCache.info/1`; those of the near cache, which are 0 without one:
+        `:near_cache_tracking`, which is 1 or 0, `:near_cache_hits`, `:near_cache_misses`,
+        `:near_cache_invalidations`, `:near_cache_swaps`, `:near_cache_entries` and
+        `:near_cache_bytes`.
       * Metadata: `:name`.
 
   ## Metrics
@@ -62,6 +69,14 @@ defmodule PowRedisCache.Telemetry do
   @compile {:no_warn_undefined, :telemetry}
 
   @counts [:queue, :calls, :batches, :reconnects, :retries]
+  @near_cache_counts [
+    near_cache_hits: :hits,
+    near_cache_misses: :misses,
+    near_cache_invalidations: :invalidations,
+    near_cache_swaps: :swaps,
+    near_cache_entries: :entries,
+    near_cache_bytes: :bytes
+  ]
 
   @doc """
   Returns definitions of `Telemetry.Metrics`, for reporters such as LiveDashboard.
@@ -76,12 +91,21 @@ defmodule PowRedisCache.Telemetry do
   | `pow_redis_cache.value.invalid.count` | sum | `:name` |
   | `pow_redis_cache.write.failed.count` | sum | `:name`, `:operation`, `:reason` |
   | `pow_redis_cache.index.miss.count` | counter | `:name` |
+  | `pow_redis_cache.near_cache.ended.count` | counter | `:name`, `:reason` |
   | `pow_redis_cache.instance.status.connected` | last value | `:name` |
   | `pow_redis_cache.instance.status.queue` | last value | `:name` |
   | `pow_redis_cache.instance.status.reconnects` | last value | `:name` |
   | `pow_redis_cache.instance.status.retries` | last value | `:name` |
+  | `pow_redis_cache.instance.status.near_cache_tracking` | last value | `:name` |
+  | `pow_redis_cache.instance.status.near_cache_hits` | last value | `:name` |
+  | `pow_redis_cache.instance.status.near_cache_misses` | last value | `:name` |
+  | `pow_redis_cache.instance.status.near_cache_invalidations` | last value | `:name` |
+  | `pow_redis_cache.instance.status.near_cache_swaps` | last value | `:name` |
+  | `pow_redis_cache.instance.status.near_cache_entries` | last value | `:name` |
+  | `pow_redis_cache.instance.status.near_cache_bytes` | last value | `:name` |
 
-  The tag `:reason` is a reason of `PowRedisCache.Error`, or `:invalid_argument`.
+  The tag `:reason` is a reason of `PowRedisCache.Error`, `:invalid_argument`, or for `near_cache.ended`
+  one of the ends in `PowRedisCache.info/1`.
 
   Raises `RuntimeError` if the app does not include `:telemetry_metrics`.
   """
@@ -95,13 +119,29 @@ defmodule PowRedisCache.Telemetry do
   @spec measure(atom()) :: :ok
   def measure(name \\ PowRedisCache) do
     info = PowRedisCache.info(name)
-    connected = if info.connected, do: 1, else: 0
-    measurements = info |> Map.take(@counts) |> Map.put(:connected, connected)
+
+    measurements =
+      info
+      |> Map.take(@counts)
+      |> Map.put(:connected, zero_or_one(info.connected))
+      |> Map.merge(near_cache(info.near_cache || %{}))
+
     execute([:instance, :status], measurements, %{name: name})
   rescue
     # The poller starts before the instance does, and drops a measurement that raises.
     Error -> :ok
   end
+
+  defp near_cache(info) do
+    tracking = info |> Map.get(:tracking, false) |> zero_or_one()
+
+    for {measurement, count} <- @near_cache_counts, into: %{near_cache_tracking: tracking} do
+      {measurement, Map.get(info, count, 0)}
+    end
+  end
+
+  defp zero_or_one(true), do: 1
+  defp zero_or_one(false), do: 0
 
   @doc false
   # Runs a call between its events. A failed call returns `{:error, exception}`.

@@ -74,6 +74,11 @@ defmodule PowRedisCache.TelemetryMetrics do
         tags: [:name],
         tag_values: &tag_values/1,
         description: "Patterns that no index covers"
+      ),
+      library.counter("pow_redis_cache.near_cache.ended.count",
+        tags: [:name, :reason],
+        tag_values: &tag_values/1,
+        description: "How often the near cache was emptied"
       )
     ]
   end
@@ -83,7 +88,14 @@ defmodule PowRedisCache.TelemetryMetrics do
           connected: "Whether Redis is reachable (1) or not (0)",
           queue: "Queued calls",
           reconnects: "Reconnects since the start",
-          retries: "Retried calls since the start"
+          retries: "Retried calls since the start",
+          near_cache_tracking: "Whether the near cache is in use (1) or not (0)",
+          near_cache_hits: "Reads from the near cache since the start",
+          near_cache_misses: "Reads of its namespaces that went to Redis since the start",
+          near_cache_invalidations: "Changes that Redis told the near cache since the start",
+          near_cache_swaps: "How often the near cache was full since the start",
+          near_cache_entries: "Records in the near cache",
+          near_cache_bytes: "Memory of the near cache in bytes"
         ] do
       library.last_value("pow_redis_cache.instance.status.#{measurement}",
         tags: [:name],

@@ -4,6 +4,7 @@ defmodule PowRedisCache.OptionsTest do
   alias PowRedisCache.Options
 
   @index "expected :index to be :sessions, true, false or a list of patterns like [:_, :user, :_, :session, :_]"
+  @namespaces ~s(expected :namespaces of :near_cache to be a list of strings or atoms like ["credentials"])
   @wrong [
     {[url: 6379],
      "expected :url to be a URL like \"redis://:password@localhost:6379/0\" or \"unix:///run/redis.sock\", or a function, got: an integer"},
@@ -73,8 +74,32 @@ defmodule PowRedisCache.OptionsTest do
     {[decode: true], "expected :decode to be :checked or :safe, got: true"},
     {[default_ttl: 0],
      "expected :default_ttl to be a positive integer (milliseconds), :infinity or nil, got: 0"},
+    {[near_cache: nil],
+     "expected :near_cache to be true, false or a keyword list with :max_bytes, :namespaces and :max_staleness, got: nil"},
+    {[near_cache: ["credentials"]],
+     "expected :near_cache to be true, false or a keyword list with :max_bytes, :namespaces and :max_staleness, got: a list"},
+    {[near_cache: [max_size: 1]],
+     "unknown option :max_size of :near_cache, expected one of: :max_bytes, :namespaces, :max_staleness"},
+    {[near_cache: [max_bytes: 64]],
+     "expected :max_bytes of :near_cache to be an integer from 1048576 to 1099511627776, got: 64"},
+    {[near_cache: [max_staleness: 0]],
+     "expected :max_staleness of :near_cache to be an integer from 50 to 60000, got: 0"},
+    {[near_cache: [namespaces: []]], "#{@namespaces}, got: an empty list"},
+    {[near_cache: [namespaces: "credentials"]], "#{@namespaces}, got: a string"},
+    {[near_cache: [namespaces: ["credentials" | "s3cret"]]],
+     "#{@namespaces}, got: an improper list"},
+    {[near_cache: [namespaces: ["credentials", nil]]],
+     "#{@namespaces}, got: a list in which element 2 is nil"},
+    {[near_cache: [namespaces: [{"s3cret", 1}]]],
+     "#{@namespaces}, got: a list in which element 1 is a tuple with 2 elements"},
+    {[near_cache: [namespaces: ["credentials", "persistent_session"]]],
+     "#{@namespaces}, got: a list in which element 2 is \"persistent_session\", whose records are one-time tokens. Each has to be read from Redis"},
+    {[near_cache: [namespaces: ["reset_token"]]],
+     "#{@namespaces}, got: a list in which element 1 is \"reset_token\", whose records are one-time tokens. Each has to be read from Redis"},
+    {[near_cache: [namespaces: [["credentials", "renewal"]]]],
+     "#{@namespaces}, got: a list in which element 1 is a list. Claims have such namespaces, and have to be read from Redis"},
     {[pool: 4],
-     "unknown option :pool, expected one of: :url, :sentinel, :cluster, :username, :password, :database, :tls, :verify, :cacertfile, :certfile, :keyfile, :name, :pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout, :index, :writes, :on_error, :decode, :default_ttl"},
+     "unknown option :pool, expected one of: :url, :sentinel, :cluster, :username, :password, :database, :tls, :verify, :cacertfile, :certfile, :keyfile, :name, :pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout, :index, :writes, :on_error, :decode, :near_cache, :default_ttl"},
     {[:url], "expected the options to be a keyword list, got: a list"}
   ]
 
@@ -115,8 +140,23 @@ defmodule PowRedisCache.OptionsTest do
              index: :sessions,
              writes: :sync,
              decode: :checked,
+             near_cache: false,
              default_ttl: nil
            }
+  end
+
+  test "a near cache has defaults" do
+    defaults = %{max_bytes: 67_108_864, namespaces: ["credentials"], max_staleness: 1_000}
+    assert Options.validate!(near_cache: true).near_cache == defaults
+    assert Options.validate!(near_cache: []).near_cache == defaults
+
+    assert Options.validate!(near_cache: [namespaces: [:a, "b"], max_bytes: 2_000_000]).near_cache ==
+             %{defaults | namespaces: [:a, "b"], max_bytes: 2_000_000}
+
+    for {name, default} <- defaults do
+      [line] = Regex.run(~r/^    \* `:#{name}` - .+$/m, Options.docs())
+      assert line =~ "Defaults to `#{inspect(default)}`."
+    end
   end
 
   test "every option is documented" do

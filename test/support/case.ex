@@ -6,6 +6,9 @@ defmodule PowRedisCache.Case do
     * `@tag instance: [...]` sets options of the instance; `name: nil` starts none.
     * `@tag server: [...]` starts a separate Redis server with these arguments.
     * `@tag :standalone` excludes the test from runs on a cluster.
+
+  With the environment variable `NEAR_CACHE=1`, instances keep the records of the test's namespace in
+  memory, unless the test sets `:near_cache`.
   """
 
   use ExUnit.CaseTemplate
@@ -22,13 +25,13 @@ defmodule PowRedisCache.Case do
   setup context do
     server = server(context)
     name = unique_name()
+    namespace = "ns#{System.unique_integer([:positive])}"
 
-    options = options(server, name, context[:instance] || [])
+    options = options(server, name, namespace, context[:instance] || [])
 
     if options[:name], do: start_supervised!({PowRedisCache, options})
     client = RedisClient.connect!(server.port)
     on_exit(fn -> RedisClient.close(client) end)
-    namespace = "ns#{System.unique_integer([:positive])}"
 
     [
       server: server,
@@ -47,7 +50,7 @@ defmodule PowRedisCache.Case do
   def start_instance(context, options) do
     name = unique_name()
 
-    child = {PowRedisCache, options(context.server, name, options)}
+    child = {PowRedisCache, options(context.server, name, context.namespace, options)}
 
     start_supervised!(Supervisor.child_spec(child, id: name))
     Keyword.put(context.config, :name, name)
@@ -70,8 +73,16 @@ defmodule PowRedisCache.Case do
 
   # A long timeout, since the machine may be busy. Tests of timeouts set their own. An index of every
   # prefix, since a scan would read the keys of all tests that share the server.
-  defp options(server, name, options) do
-    Keyword.merge([connect_option(server), name: name, timeout: 60_000, index: true], options)
+  defp options(server, name, namespace, options) do
+    [connect_option(server), name: name, timeout: 60_000, index: true]
+    |> Keyword.merge(near_cache(namespace))
+    |> Keyword.merge(options)
+  end
+
+  defp near_cache(namespace) do
+    if System.get_env("NEAR_CACHE"),
+      do: [near_cache: [namespaces: [namespace, "cache", "credentials"]]],
+      else: []
   end
 
   @doc "The option with which an instance connects to a server. The shared one may be a node of a cluster."

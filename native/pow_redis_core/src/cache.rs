@@ -12,19 +12,21 @@ use crate::keyspace::layout::Layout;
 use crate::net::primary_watch::PrimaryWatch;
 use crate::operation::Operation;
 use crate::options::Options;
+use crate::validity::Validity;
 use crate::worker::Worker;
 use crate::worker::queue::Queue;
 use crate::worker::quota::Quota;
 use crate::worker::request::Request;
 use crate::worker::shared::Shared;
+use crate::worker::watcher::Watcher;
 
 pub use crate::worker::request::{CancelHandle, Reply};
-pub use crate::worker::shared::{Event, Info, Observer};
+pub use crate::worker::shared::{Event, Info, NearInfo, Observer};
 
 /// A running cache. When it is dropped, the workers serve what is queued and end.
 ///
 /// Invariant: puts and deletes are sent in the order in which they were submitted, all over the first
-/// worker's connection. Other requests go to whichever worker is free.
+/// worker's connection. So are reads whose values are kept near. Other requests go to whichever worker is free.
 #[derive(Debug)]
 pub struct Cache {
     /// To any worker.
@@ -72,22 +74,26 @@ impl Cache {
             shared,
             watch,
         };
-        let queue = Queue::new(any_queue.clone(), stopped.clone());
-        cache.start_worker(0, queue.with_own(first_queue))?;
+        let new_worker = |queue| Worker::new(Arc::clone(&cache.shared), cache.watch.clone(), queue);
+        let mut queue = Queue::new(any_queue.clone(), stopped.clone()).with_own(first_queue);
+        if cache.shared.validity.is_some() {
+            queue = queue.with_watcher(Watcher::start()?);
+        }
+        cache.start_worker(0, new_worker(queue).tracking())?;
         for number in 1..pool_size {
             let queue = Queue::new(any_queue.clone(), stopped.clone());
-            cache.start_worker(number, queue)?;
+            cache.start_worker(number, new_worker(queue))?;
         }
         Ok(cache)
     }
 
-    fn start_worker(&self, number: usize, queue: Queue) -> io::Result<()> {
-        let (shared, watch) = (Arc::clone(&self.shared), self.watch.clone());
+    fn start_worker(&self, number: usize, worker: Worker) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
         shared.worker_starts();
         thread::Builder::new()
             .name(format!("pow_redis_{number}"))
             .spawn(move || {
-                Worker::new(Arc::clone(&shared), watch, queue).run();
+                worker.run();
                 shared.worker_ended();
             })
             .inspect_err(|_| self.shared.worker_ended())
@@ -98,11 +104,12 @@ impl Cache {
     pub fn submit(&self, operation: Operation, reply: Reply) -> Result<Arc<CancelHandle>, Error> {
         self.shared.count_call();
         let options = &self.shared.options;
-        let queue = if operation.is_write() {
-            &self.first
-        } else {
-            &self.any
+        let validity = self.shared.validity.as_ref();
+        let is_ordered = match validity {
+            Some(validity) if validity.is_tracking() => operation.is_ordered(),
+            _ => operation.is_write(),
         };
+        let queue = if is_ordered { &self.first } else { &self.any };
         let request = Request::new(operation, Instant::now() + options.timeout, reply);
         // The first caller after a while waits for a try to connect. The others get its outcome.
         if self.shared.is_down() && self.shared.availability.ask() {
@@ -114,7 +121,10 @@ impl Cache {
             request.discard();
             return Err(ErrorKind::Busy.into());
         };
-        let request = request.with_shares(place, bytes);
+        let mut request = request.with_shares(place, bytes);
+        if let Some(validity) = validity.filter(|_| request.operation.is_write()) {
+            request = request.invalidating(validity);
+        }
         let handle = request.cancel_handle();
         queue
             .sender
@@ -138,6 +148,11 @@ impl Cache {
     /// How long a call may take.
     pub fn timeout(&self) -> Duration {
         self.shared.options.timeout
+    }
+
+    /// What near values are valid by, if there are any.
+    pub fn validity(&self) -> Option<&Arc<Validity>> {
+        self.shared.validity.as_ref()
     }
 
     /// Which keys the store keeps.

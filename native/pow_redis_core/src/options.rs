@@ -23,6 +23,9 @@ pub struct Options {
     pub timeout: Duration,
     /// Which keys the store keeps.
     pub layout: Arc<Layout>,
+    /// How long a near value may be used although it has changed, if Redis cannot tell. `None` without near
+    /// values.
+    pub max_staleness: Option<Duration>,
 }
 
 impl Options {
@@ -36,6 +39,7 @@ impl Options {
             max_queue_bytes: 64 << 20,
             timeout,
             layout: Arc::new(Layout::standalone(Index::EveryPrefix)),
+            max_staleness: None,
         }
     }
 }

@@ -5,187 +5,213 @@
 //! it does, each read is stamped when it is sent, and what happens afterwards makes the stamp invalid. There
 //! is then no race between storing a value and its invalidation.
 
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicU64, Ordering};
-#[cfg(not(loom))]
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+// `tests/validity.rs` compiles this file with the atomics of loom instead.
+use super::atomics::{AtomicBool, AtomicU64, Ordering};
 
 /// The number of shards of keys. An invalidation makes all values of its shard invalid.
-#[cfg(not(loom))]
 const SHARDS: usize = 1 << 16;
-#[cfg(loom)]
-const SHARDS: usize = 2;
+/// How many reasons for the end of an epoch there are.
+const REASONS: usize = EpochEnd::ALL.len();
 
-/// What makes stamps invalid: a version for each shard of keys, an epoch, and a time.
+/// What makes stamps invalid: a version for each shard of keys, an epoch, and until when the connection is
+/// trusted.
 ///
-/// Invariant: a stamp that is valid at a time was made on the connection that still tracks, no change of
-/// its shard was known when trust was last extended, and that trust has not ended.
+/// Invariant: while a stamp is valid, the connection it was made for still tracks, and Redis has told of no
+/// change in its shard. What Redis has not told for the maximum staleness ends the trust.
+///
+/// Times are milliseconds of a clock that goes on while the host sleeps.
 #[derive(Debug)]
 pub struct Validity {
     versions: Box<[AtomicU64]>,
     /// Odd while a connection tracks reads.
     epoch: AtomicU64,
-    /// Until when the connection is trusted, in milliseconds of a clock that goes on while the host sleeps.
     trusted_until: AtomicU64,
+    max_staleness: u64,
+    /// Whether a stamp was checked since [`Validity::take_interest`].
+    is_used: AtomicBool,
+    invalidations: AtomicU64,
+    ends: [AtomicU64; REASONS],
+    hasher: RandomState,
 }
 
 /// What a read was sent with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    pub shard: u32,
+    /// The shard of the key.
+    pub shard: Shard,
+    /// The shard's version.
     pub version: u64,
+    /// The epoch.
     pub epoch: u64,
 }
 
-impl Default for Validity {
-    fn default() -> Self {
-        Self {
-            versions: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
-            epoch: AtomicU64::new(0),
-            trusted_until: AtomicU64::new(0),
-        }
-    }
+/// The shard of a key.
+pub type Shard = u32;
+
+/// Why an epoch has ended, and with it all stamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpochEnd {
+    /// The connection was lost or closed.
+    ConnectionLost,
+    /// The database was flushed.
+    Flushed,
+    /// The server is no primary any more, or another process.
+    Demoted,
+    /// A node of a cluster does not serve a key any more.
+    Redirected,
+    /// A node of a cluster has got or lost slots.
+    SlotsMoved,
+    /// A node of a cluster does not track.
+    Refused,
+}
+
+impl EpochEnd {
+    /// All reasons.
+    pub const ALL: [Self; 6] = [
+        Self::ConnectionLost,
+        Self::Flushed,
+        Self::Demoted,
+        Self::Redirected,
+        Self::SlotsMoved,
+        Self::Refused,
+    ];
 }
 
 impl Validity {
+    /// Nothing is valid until a connection tracks. Then a change is noticed at most `max_staleness` after the
+    /// server took it, even if the network fails.
+    pub fn new(max_staleness: Duration) -> Self {
+        Self::with_shards(SHARDS, max_staleness)
+    }
+
+    /// The same with another number of shards.
+    pub(crate) fn with_shards(shards: usize, max_staleness: Duration) -> Self {
+        Self {
+            versions: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            epoch: AtomicU64::new(0),
+            trusted_until: AtomicU64::new(0),
+            max_staleness: u64::try_from(max_staleness.as_millis()).unwrap_or(u64::MAX),
+            is_used: AtomicBool::new(false),
+            invalidations: AtomicU64::new(0),
+            ends: std::array::from_fn(|_| AtomicU64::new(0)),
+            hasher: RandomState::new(),
+        }
+    }
+
     /// A connection tracks reads from now on. Nothing that was read before is valid.
     pub fn begin(&self) {
-        self.end();
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The connection does not track any more: nothing is valid.
-    pub fn end(&self) {
-        self.trusted_until.store(0, Ordering::Release);
-        let epoch = self.epoch.load(Ordering::Acquire);
-        if epoch % 2 == 1 {
+    pub fn end(&self, reason: EpochEnd) {
+        if self.is_tracking() {
             self.epoch.fetch_add(1, Ordering::AcqRel);
+            self.trusted_until.store(0, Ordering::Release);
+            self.count(reason);
         }
     }
 
-    /// The stamp of a read that is about to be sent on the tracking connection. `None` if none tracks.
-    pub fn stamp(&self, hash: u64) -> Option<Stamp> {
+    /// The connection goes on tracking, but nothing that was read before is valid.
+    pub fn restart(&self, reason: EpochEnd) {
+        if self.is_tracking() {
+            self.epoch.fetch_add(2, Ordering::AcqRel);
+            self.count(reason);
+        }
+    }
+
+    fn count(&self, reason: EpochEnd) {
+        for (known, ends) in EpochEnd::ALL.iter().zip(&self.ends) {
+            if *known == reason {
+                ends.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether a connection tracks reads.
+    pub fn is_tracking(&self) -> bool {
+        self.epoch.load(Ordering::Acquire) % 2 == 1
+    }
+
+    /// The shard of a Redis key.
+    pub fn shard(&self, redis_key: &[u8]) -> Shard {
+        let hash = self.hasher.hash_one(redis_key);
+        let shards = u64::try_from(self.versions.len()).unwrap_or(u64::MAX);
+        Shard::try_from(hash % shards.max(1)).unwrap_or_default()
+    }
+
+    /// The stamp of a read that is about to be sent on the connection that tracks. `None` if none does.
+    pub fn stamp(&self, shard: Shard) -> Option<Stamp> {
         let epoch = self.epoch.load(Ordering::Acquire);
-        let (shard, version) = self.version(hash)?;
-        (epoch % 2 == 1).then(|| Stamp {
+        let version = self.version(shard)?.load(Ordering::Acquire);
+        (epoch % 2 == 1).then_some(Stamp {
             shard,
-            version: version.load(Ordering::Acquire),
+            version,
             epoch,
         })
     }
 
     /// A key has changed, or is about to: what was read of its shard is not valid.
-    pub fn invalidate(&self, hash: u64) {
-        if let Some((_shard, version)) = self.version(hash) {
+    pub fn invalidate(&self, shard: Shard) {
+        if let Some(version) = self.version(shard) {
             version.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// All changes that Redis knew at `until` minus the trusted time have been told.
-    pub fn trust(&self, until: u64) {
-        self.trusted_until.fetch_max(until, Ordering::AcqRel);
+    /// The server tells that a key has changed.
+    pub fn changed(&self, redis_key: &[u8]) {
+        self.invalidations.fetch_add(1, Ordering::Relaxed);
+        self.invalidate(self.shard(redis_key));
+    }
+
+    /// The server has told all changes that it knew when it answered what was sent at `sent_at`. It may have
+    /// answered at once: when the answer arrived says nothing.
+    pub fn answered(&self, sent_at: u64) {
+        let until = sent_at.saturating_add(self.max_staleness);
+        if self.is_tracking() {
+            self.trusted_until.store(until, Ordering::Release);
+        }
     }
 
     /// Whether a value with this stamp may be used at this time.
     pub fn is_valid(&self, stamp: Stamp, now: u64) -> bool {
-        // Trust first: who sees it also sees the changes that were told before.
+        if !self.is_used.load(Ordering::Relaxed) {
+            self.is_used.store(true, Ordering::Relaxed);
+        }
+        // Trust first: whoever sees it also sees the changes that were told before.
         now < self.trusted_until.load(Ordering::Acquire)
             && self.epoch.load(Ordering::Acquire) == stamp.epoch
-            && usize::try_from(stamp.shard)
-                .ok()
-                .and_then(|shard| self.versions.get(shard))
+            && self
+                .version(stamp.shard)
                 .is_some_and(|version| version.load(Ordering::Acquire) == stamp.version)
     }
 
-    fn version(&self, hash: u64) -> Option<(u32, &AtomicU64)> {
-        let shards = u64::try_from(self.versions.len()).ok()?;
-        let shard = u32::try_from(hash.checked_rem(shards)?).ok()?;
-        let version = self.versions.get(usize::try_from(shard).ok()?)?;
-        Some((shard, version))
-    }
-}
-
-#[cfg(all(test, loom))]
-mod tests {
-    use super::*;
-    use loom::sync::{Arc, Mutex};
-    use loom::thread;
-
-    /// A key in Redis, and what its server tells the connection that tracks it.
-    #[derive(Default)]
-    struct Server {
-        value: u64,
-        is_tracked: bool,
+    /// Whether a stamp was checked since the last time. If not, the trust need not be renewed.
+    pub fn take_interest(&self) -> bool {
+        self.is_used.swap(false, Ordering::Relaxed)
     }
 
-    /// Reads over the tracking connection: stamp, then ask.
-    fn read(validity: &Validity, server: &Mutex<Server>) -> (Option<Stamp>, u64) {
-        let stamp = validity.stamp(0);
-        let mut server = server.lock().unwrap();
-        server.is_tracked = true;
-        (stamp, server.value)
+    /// How long what Redis did not tell may go unnoticed.
+    pub const fn max_staleness(&self) -> Duration {
+        Duration::from_millis(self.max_staleness)
     }
 
-    /// Another client's write is told, and then trust is extended: nothing older is valid under that trust.
-    #[test]
-    fn a_change_that_was_told_before_trust_is_seen() {
-        loom::model(|| {
-            let validity = Arc::new(Validity::default());
-            validity.begin();
-            let server = Arc::new(Mutex::new(Server::default()));
-            let (stamp, value) = read(&validity, &server);
-            let worker = {
-                let (validity, server) = (Arc::clone(&validity), Arc::clone(&server));
-                thread::spawn(move || {
-                    server.lock().unwrap().value = 1;
-                    validity.invalidate(0);
-                    validity.trust(10);
-                })
-            };
-            let is_valid = validity.is_valid(stamp.unwrap(), 5);
-            assert!(!(is_valid && value == 0), "served an old value under new trust");
-            worker.join().unwrap();
-        });
+    /// How many changed keys the server has told of.
+    pub fn invalidations(&self) -> u64 {
+        self.invalidations.load(Ordering::Relaxed)
     }
 
-    /// A put of this node: it bumps when submitted and before it is answered. What is valid after its answer
-    /// is what it wrote.
-    #[test]
-    fn own_writes_are_read() {
-        loom::model(|| {
-            let validity = Arc::new(Validity::default());
-            validity.begin();
-            validity.trust(10);
-            let server = Arc::new(Mutex::new(Server::default()));
-            let reader = {
-                let (validity, server) = (Arc::clone(&validity), Arc::clone(&server));
-                thread::spawn(move || read(&validity, &server))
-            };
-            validity.invalidate(0);
-            server.lock().unwrap().value = 1;
-            validity.invalidate(0);
-            let (stamp, value) = reader.join().unwrap();
-            if stamp.is_some_and(|stamp| validity.is_valid(stamp, 5)) {
-                assert_eq!(value, 1);
-            }
-        });
+    /// How many epochs have ended, by reason, in the order of [`EpochEnd::ALL`].
+    pub fn ends(&self) -> [u64; REASONS] {
+        self.ends
+            .each_ref()
+            .map(|ends| ends.load(Ordering::Relaxed))
     }
 
-    #[test]
-    fn nothing_outlives_its_epoch() {
-        loom::model(|| {
-            let validity = Arc::new(Validity::default());
-            validity.begin();
-            validity.trust(10);
-            let stamp = validity.stamp(0).unwrap();
-            let other = Arc::clone(&validity);
-            let worker = thread::spawn(move || {
-                other.end();
-                other.begin();
-                other.trust(10);
-            });
-            worker.join().unwrap();
-            assert!(!validity.is_valid(stamp, 5));
-        });
+    fn version(&self, shard: Shard) -> Option<&AtomicU64> {
+        self.versions.get(usize::try_from(shard).ok()?)
     }
 }

@@ -7,6 +7,7 @@ use pow_redis_core::cache::{self, Cache};
 use pow_redis_core::options::Options;
 use rustler::{LocalPid, Resource, ResourceArc};
 
+use crate::near::Near;
 use crate::reply;
 use crate::term::Decoding;
 
@@ -17,14 +18,22 @@ pub(crate) struct Instance {
     decoding: Decoding,
 }
 
+/// The handle, the reference, and what near values are valid by, if there are any.
+type Started = (
+    ResourceArc<Handle>,
+    ResourceArc<InstanceRef>,
+    Option<ResourceArc<Near>>,
+);
+
 impl Instance {
     /// Starts a cache. The owner keeps the handle; callers use the reference.
     pub(crate) fn start(
         owner: LocalPid,
         options: Options,
         decoding: Decoding,
-    ) -> io::Result<(ResourceArc<Handle>, ResourceArc<InstanceRef>)> {
+    ) -> io::Result<Started> {
         let cache = Cache::start(options, reply::observer(owner))?;
+        let near = cache.validity().map(Near::new);
         let instance = Arc::new(Self {
             cache,
             owner,
@@ -32,7 +41,7 @@ impl Instance {
         });
         let reference = InstanceRef(Arc::downgrade(&instance));
         let handle = Handle(Mutex::new(Some(instance)));
-        Ok((ResourceArc::new(handle), ResourceArc::new(reference)))
+        Ok((ResourceArc::new(handle), ResourceArc::new(reference), near))
     }
 
     pub(crate) const fn cache(&self) -> &Cache {

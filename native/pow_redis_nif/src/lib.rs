@@ -12,6 +12,7 @@
 mod doctor;
 mod error;
 mod instance;
+mod near;
 mod options;
 mod reply;
 mod term;
@@ -27,10 +28,12 @@ use pow_redis_core::keyspace::ttl::Ttl;
 use pow_redis_core::operation::{
     All, Delete, Get, Operation, Ping, Prune, Put, PutNew, Reindex, ReindexMode, ScanPosition,
 };
+use pow_redis_core::validity::Stamp;
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::error::reason;
 use crate::instance::{CancelHandle, Handle, Instance, InstanceRef};
+use crate::near::Near;
 use crate::options::{EndpointRequest, StartOptions};
 
 mod atoms {
@@ -61,8 +64,17 @@ mod atoms {
         local_clock,
         index_miss,
         write_failed,
+        near_cache_ended,
+        near_cache_refused,
         stopped,
         resolve,
+        // why near values have become invalid
+        connection_lost,
+        flushed,
+        demoted,
+        redirected,
+        slots_moved,
+        refused,
         // the doctor
         complete,
         standalone,
@@ -87,7 +99,7 @@ fn start<'a>(env: Env<'a>, options: Term<'a>) -> Term<'a> {
     };
     let decoding = options.decoding();
     match Instance::start(env.pid(), options.into_options(env.pid()), decoding) {
-        Ok((handle, instance)) => (atoms::ok(), handle, instance).encode(env),
+        Ok((handle, instance, near)) => (atoms::ok(), handle, instance, near).encode(env),
         Err(_) => env.error_tuple(atoms::start_failed()),
     }
 }
@@ -125,8 +137,9 @@ fn get<'a>(
     instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
     key: Binary<'a>,
+    near: bool,
 ) -> Term<'a> {
-    submit_get(env, &instance, reference, &key)
+    submit_get(env, &instance, reference, &key, near)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -135,8 +148,9 @@ fn get_large<'a>(
     instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
     key: Binary<'a>,
+    near: bool,
 ) -> Term<'a> {
-    submit_get(env, &instance, reference, &key)
+    submit_get(env, &instance, reference, &key, near)
 }
 
 fn submit_get<'a>(
@@ -144,11 +158,30 @@ fn submit_get<'a>(
     instance: &InstanceRef,
     reference: Term<'a>,
     key: &[u8],
+    near: bool,
 ) -> Term<'a> {
     submit(env, instance, reference, |cache| {
         let key = Key::from_external(key)?;
-        Ok(Operation::Get(Get::new(key, cache.layout())))
+        let get = Get::new(key, cache.layout());
+        Ok(Operation::Get(if near { get.near() } else { get }))
     })
+}
+
+/// Whether a near value may be used now.
+#[rustler::nif]
+fn near_valid(
+    near: ResourceArc<Near>,
+    shard: u32,
+    version: u64,
+    epoch: u64,
+    expires_at: u64,
+) -> bool {
+    let stamp = Stamp {
+        shard,
+        version,
+        epoch,
+    };
+    near.is_valid(stamp, expires_at)
 }
 
 #[rustler::nif]
@@ -157,8 +190,9 @@ fn all<'a>(
     instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
     pattern: Binary<'a>,
+    near: bool,
 ) -> Term<'a> {
-    submit_all(env, &instance, reference, &pattern)
+    submit_all(env, &instance, reference, &pattern, near)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -167,8 +201,9 @@ fn all_large<'a>(
     instance: ResourceArc<InstanceRef>,
     reference: Term<'a>,
     pattern: Binary<'a>,
+    near: bool,
 ) -> Term<'a> {
-    submit_all(env, &instance, reference, &pattern)
+    submit_all(env, &instance, reference, &pattern, near)
 }
 
 fn submit_all<'a>(
@@ -176,10 +211,16 @@ fn submit_all<'a>(
     instance: &InstanceRef,
     reference: Term<'a>,
     pattern: &[u8],
+    near: bool,
 ) -> Term<'a> {
     submit(env, instance, reference, |cache| {
         let pattern = Pattern::from_external(pattern)?;
-        Ok(Operation::All(Box::new(All::new(pattern, cache.layout()))))
+        let all = All::new(pattern, cache.layout());
+        Ok(Operation::All(Box::new(if near {
+            all.near()
+        } else {
+            all
+        })))
     })
 }
 

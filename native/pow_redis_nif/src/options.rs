@@ -39,6 +39,12 @@ pub(crate) struct StartOptions<'a> {
     connect_timeout: u64,
     index: IndexTerm,
     decode: Atom,
+    near_cache: Option<NearCacheMap>,
+}
+
+#[derive(NifMap)]
+struct NearCacheMap {
+    max_staleness: u64,
 }
 
 #[derive(NifMap)]
@@ -98,12 +104,16 @@ impl StartOptions<'_> {
                 provider,
                 topology,
                 timeout: Duration::from_millis(self.connect_timeout),
+                tracking: None,
             },
             pool_size: self.pool_size,
             max_queue: self.max_queue,
             max_queue_bytes: self.max_queue_bytes,
             timeout: Duration::from_millis(self.timeout),
             layout: Arc::new(layout),
+            max_staleness: self
+                .near_cache
+                .map(|near| Duration::from_millis(near.max_staleness)),
         }
     }
 }

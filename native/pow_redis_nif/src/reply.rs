@@ -1,6 +1,8 @@
 //! Messages to processes.
 
-use pow_redis_core::cache::{Event, Info, Observer, Reply};
+use std::collections::HashMap;
+
+use pow_redis_core::cache::{Event, Info, NearInfo, Observer, Reply};
 use pow_redis_core::error::Error;
 use pow_redis_core::net::config::Topology;
 use pow_redis_core::operation::records::Records;
@@ -10,6 +12,7 @@ use rustler::{Atom, Encoder, Env, LocalPid, NewBinary, NifMap, Term};
 
 use crate::atoms;
 use crate::error::reason;
+use crate::near;
 use crate::term::Decoding;
 
 /// Sends `{Reference, Result}` to the caller, if it is alive.
@@ -60,6 +63,12 @@ fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
             (atoms::index_miss(), pattern, shape.can_be_indexed).encode(env)
         }
         Event::Invalid(number) => (atoms::invalid_values(), number).encode(env),
+        Event::NearValuesEnded(reason) => {
+            (atoms::near_cache_ended(), near::reason(*reason)).encode(env)
+        }
+        Event::TrackingRefused(error) => {
+            (atoms::near_cache_refused(), reason(env, error)).encode(env)
+        }
         Event::Stopped => atoms::stopped().encode(env),
     }
 }
@@ -72,6 +81,10 @@ fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding
         Ok(Outcome::NotFound | Outcome::Invalid(_)) => atoms::not_found().encode(env),
         Ok(Outcome::Value(value)) => match decoding.term(env, value) {
             Some(value) => (atoms::value(), value).encode(env),
+            None => atoms::invalid().encode(env),
+        },
+        Ok(Outcome::NearValue(value, lease)) => match decoding.term(env, value) {
+            Some(value) => (atoms::value(), value, near::lease_term(env, lease)).encode(env),
             None => atoms::invalid().encode(env),
         },
         Ok(Outcome::Records { records, .. }) => {
@@ -146,7 +159,23 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
         batches: u64,
         reconnects: u64,
         retries: u64,
+        near_cache: Option<NearMap>,
     }
+    #[derive(NifMap)]
+    struct NearMap {
+        tracking: bool,
+        invalidations: u64,
+        ends: HashMap<Atom, u64>,
+    }
+    let near_map = |near: &NearInfo| NearMap {
+        tracking: near.tracking,
+        invalidations: near.invalidations,
+        ends: near
+            .ends
+            .iter()
+            .map(|(reason, ends)| (near::reason(*reason), *ends))
+            .collect(),
+    };
     InfoMap {
         connected: info.connected,
         server: info.server.clone(),
@@ -163,6 +192,7 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
         batches: info.batches,
         reconnects: info.reconnects,
         retries: info.retries,
+        near_cache: info.near.as_ref().map(near_map),
     }
     .encode(env)
 }

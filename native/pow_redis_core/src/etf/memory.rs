@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::{Atom, Cursor, Error, ErrorKind, Head, Integer, MAX_DEPTH};
+use super::{Atom, Cursor, Error, ErrorKind, Head, Integer, MAX_DEPTH, term_after_version};
 
 /// The most memory that a value may take in the VM: 128 MB.
 pub const MAX_VALUE_MEMORY: usize = 128 << 20;
@@ -40,10 +40,19 @@ pub fn term_memory(cursor: &mut Cursor<'_>) -> Result<usize, Error> {
     Ok(meter.words.saturating_mul(WORD))
 }
 
+/// How many bytes a valid value takes outside of the heap of a process.
+pub fn off_heap_bytes(value: &[u8]) -> usize {
+    let mut meter = Meter::default();
+    let measured = term_after_version(value).and_then(|mut term| meter.term(&mut term, MAX_DEPTH));
+    measured.map_or(0, |()| meter.off_heap)
+}
+
 /// Adds up what terms take.
 #[derive(Default)]
 struct Meter<'a> {
     words: usize,
+    /// The bytes of binaries outside of the heap.
+    off_heap: usize,
     atoms: usize,
     /// The different atoms, if they are compared.
     different: Option<HashSet<Cow<'a, str>>>,
@@ -61,6 +70,11 @@ impl<'a> Meter<'a> {
         let start = *cursor;
         let head = Head::read(cursor)?;
         self.words = self.words.saturating_add(words(&head));
+        if let Head::Binary(bytes) | Head::Bits(bytes, _) = head
+            && bytes.len() > MAX_HEAP_BINARY
+        {
+            self.off_heap += WORD * binary_words(bytes);
+        }
         let terms = match head {
             Head::Atom(atom) => return self.atom(atom, start),
             Head::Opaque(opaque) => return self.atom(opaque.node, start),
@@ -209,6 +223,14 @@ mod tests {
         let error = memory(&atoms(MAX_VALUE_ATOMS + 1, 0)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Atoms);
         assert_eq!(error.offset(), 5 + 6 * MAX_VALUE_ATOMS);
+    }
+
+    #[test]
+    fn counts_binaries_outside_of_the_heap() {
+        let binary = |length: u8| [&[109, 0, 0, 0, length][..], &vec![0; length.into()]].concat();
+        let pair = [&[131, 104, 2][..], &binary(64), &binary(65)].concat();
+        assert_eq!(off_heap_bytes(&pair), 25 * WORD);
+        assert_eq!(off_heap_bytes(&[131, 97, 1]), 0);
     }
 
     #[test]

@@ -20,6 +20,6 @@ pub use cursor::Cursor;
 pub use error::{Error, ErrorKind};
 pub use head::{Atom, Head, Integer, Opaque};
 pub use list::{Element, Elements, ListWriter};
-pub use memory::{MAX_VALUE_ATOMS, MAX_VALUE_MEMORY, term_memory};
+pub use memory::{MAX_VALUE_ATOMS, MAX_VALUE_MEMORY, off_heap_bytes, term_memory};
 pub use tag::VERSION;
 pub use walk::{MAX_DEPTH, skip, term_after_version};

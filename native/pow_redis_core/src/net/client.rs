@@ -12,6 +12,7 @@ use super::patience::Patience;
 use super::primary_watch::PrimaryWatch;
 use super::sentinel;
 use super::server_clock::ServerClock;
+use super::socket::SocketId;
 use super::standalone::Standalone;
 use crate::error::{Error, ErrorKind};
 use crate::resp::commands::Commands;
@@ -49,6 +50,11 @@ impl Client {
             }
         };
         Ok(Self::Standalone(Box::new(server)))
+    }
+
+    /// Whether it has connections to several servers.
+    pub(crate) const fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
     }
 
     /// How many bytes of commands to send at a time. A cluster gets all at once: it waits for the
@@ -101,6 +107,39 @@ impl Client {
         match self {
             Self::Standalone(server) => server.connection.read_clock(patience),
             Self::Cluster(cluster) => cluster.read_clock(patience),
+        }
+    }
+
+    /// Takes what servers have told about changed keys, if no reply is outstanding. Does not block.
+    pub(crate) fn read_pushes(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Standalone(server) => server.connection.read_pushes(),
+            Self::Cluster(cluster) => cluster.read_pushes(),
+        }
+    }
+
+    /// When the server was last asked whether it is still the one to ask, and answered, in milliseconds of the
+    /// boot clock: of several, the one that was asked first. `None` if one does not track.
+    pub(crate) fn confirmed_at(&self) -> Option<u64> {
+        match self {
+            Self::Standalone(server) => server.connection.confirmed_at(),
+            Self::Cluster(cluster) => cluster.confirmed_at(),
+        }
+    }
+
+    /// Why a server does not track, though it was to.
+    pub(crate) fn tracking_refusal(&self) -> Option<&Error> {
+        match self {
+            Self::Standalone(server) => server.connection.tracking_refusal(),
+            Self::Cluster(cluster) => cluster.tracking_refusal(),
+        }
+    }
+
+    /// The sockets, to be waited for.
+    pub(crate) fn sockets(&mut self) -> Vec<SocketId> {
+        match self {
+            Self::Standalone(server) => vec![server.connection.socket()],
+            Self::Cluster(cluster) => cluster.sockets(),
         }
     }
 

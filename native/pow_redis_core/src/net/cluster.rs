@@ -19,8 +19,10 @@ use super::patience::Patience;
 use super::redirection::{Redirection, Redirections, Target};
 use super::server_clock::ServerClock;
 use super::slot_map::SlotMap;
+use super::socket::SocketId;
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::resp::commands::{Commands, Destination};
+use crate::validity::EpochEnd;
 
 /// How many redirections a command follows.
 const MAX_REDIRECTIONS: usize = 8;
@@ -136,6 +138,9 @@ impl Cluster {
         for command in pending {
             let reply = next_reply(&mut received, &command.target)?;
             let redirection = Redirection::parse(&reply, &command.target.node);
+            if let (Some(_), Some(tracking)) = (&redirection, &self.template.tracking) {
+                tracking.validity.restart(EpochEnd::Redirected);
+            }
             if let Some(redirection) = &redirection
                 && !redirection.target.asking
             {
@@ -194,6 +199,9 @@ impl Cluster {
             let deadline = share(deadline, 2);
             let connection = Connection::open_fenced(&endpoint, &self.fence, deadline)
                 .map_err(Error::announced)?;
+            if let (None, Some(tracking)) = (connection.confirmed_at(), &self.template.tracking) {
+                tracking.validity.end(EpochEnd::Refused);
+            }
             self.nodes.insert(node.clone(), connection);
         }
         self.nodes
@@ -248,6 +256,26 @@ impl Cluster {
             self.connection(node, patience.deadline)?
                 .read_clock(patience)
         })
+    }
+
+    pub(crate) fn read_pushes(&mut self) -> Result<(), Error> {
+        let mut nodes = self.nodes.values_mut();
+        nodes.try_for_each(Connection::read_pushes)
+    }
+
+    /// When the node was asked that was asked first. `None` if one does not track.
+    pub(crate) fn confirmed_at(&self) -> Option<u64> {
+        let nodes = self.nodes.values().map(Connection::confirmed_at);
+        nodes.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+
+    pub(crate) fn tracking_refusal(&self) -> Option<&Error> {
+        self.nodes.values().find_map(Connection::tracking_refusal)
+    }
+
+    pub(crate) fn sockets(&mut self) -> Vec<SocketId> {
+        let nodes = self.nodes.values_mut();
+        nodes.map(Connection::socket).collect()
     }
 
     /// Whether something was sent that has not been answered.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::endpoint::Endpoint;
+use super::tracking::Tracking;
 use crate::error::Error;
 
 /// How to connect to Redis.
@@ -16,6 +17,8 @@ pub struct ConnectConfig {
     pub topology: Topology,
     /// How long connecting may take.
     pub timeout: Duration,
+    /// Whether connections are to track what is read.
+    pub tracking: Option<Tracking>,
 }
 
 /// One server, Sentinel or Cluster.
@@ -65,11 +68,16 @@ impl ConnectConfig {
             provider: EndpointProvider::fixed(vec![endpoint]),
             topology: Topology::Standalone,
             timeout,
+            tracking: None,
         }
     }
 
     /// The endpoints at present.
     pub(crate) fn endpoints(&self, deadline: Instant) -> Result<Vec<Endpoint>, Error> {
-        (self.provider.0)(deadline)
+        let mut endpoints = (self.provider.0)(deadline)?;
+        for endpoint in &mut endpoints {
+            endpoint.tracking.clone_from(&self.tracking);
+        }
+        Ok(endpoints)
     }
 }

@@ -14,7 +14,9 @@ use super::optional_reply::{optional, optional_bytes};
 use super::patience::Patience;
 use super::server_clock::{ServerClock, unix_ms};
 use super::server_info::ServerInfo;
+use super::socket::SocketId;
 use super::stream::Stream;
+use super::tracking::{Question, Tracker};
 use crate::error::{Error, ErrorKind, TlsProblem};
 use crate::resp::commands::Commands;
 use crate::resp::reader::ReplyReader;
@@ -51,6 +53,9 @@ pub struct Connection {
     fence: Fence,
     /// Whether the server knows no user of that name, and the password alone was right.
     user_is_ignored: bool,
+    tracker: Option<Tracker>,
+    /// Why the server does not track, though it was to.
+    tracking_refusal: Option<Error>,
 }
 
 /// Commands that were sent together.
@@ -59,6 +64,8 @@ struct Round {
     sent_at: Instant,
     /// Whether `TIME` follows the commands.
     reads_clock: bool,
+    /// What follows about the server.
+    question: Option<Question>,
     /// What `ECHO` returns at the end.
     nonce: Option<String>,
 }
@@ -89,6 +96,8 @@ impl Connection {
             id: None,
             fence: Fence::default(),
             user_is_ignored: false,
+            tracker: None,
+            tracking_refusal: None,
         }
     }
 
@@ -134,6 +143,20 @@ impl Connection {
         fence: &Fence,
         deadline: Instant,
     ) -> Result<Self, Error> {
+        let mut connection = Self::open_marked(endpoint, fence, deadline)?;
+        match connection.track(endpoint, deadline) {
+            Ok(()) => Ok(connection),
+            Err(error) if is_unknown_command(&error) => {
+                let mut untracked = Self::open_marked(endpoint, fence, deadline)?;
+                untracked.tracking_refusal = Some(error);
+                Ok(untracked)
+            }
+            Err(error) => Err(error.at(&endpoint.address)),
+        }
+    }
+
+    /// The same, without tracking.
+    fn open_marked(endpoint: &Endpoint, fence: &Fence, deadline: Instant) -> Result<Self, Error> {
         for _ in 0..FENCE_TRIES {
             let mut connection = Self::open(endpoint, deadline)?;
             match connection.fence(fence, deadline) {
@@ -170,6 +193,23 @@ impl Connection {
         }
         self.fence = fence.clone();
         self.end_lost(deadline)
+    }
+
+    /// Lets the server track what is read, if the endpoint is to. A server may refuse.
+    fn track(&mut self, endpoint: &Endpoint, deadline: Instant) -> Result<(), Error> {
+        let Some(tracking) = &endpoint.tracking else {
+            return Ok(());
+        };
+        let mut commands = Commands::new();
+        let question = Tracker::write(tracking, &mut commands);
+        // A refusal looks the same in both versions of the protocol.
+        self.reader.expect_pushes(&tracking.validity);
+        let mut replies = self.round_trip(&mut commands, deadline)?;
+        match Tracker::read(tracking, question, &mut replies) {
+            Ok(tracker) => self.tracker = Some(tracker),
+            Err(error) => self.tracking_refusal = Some(error),
+        }
+        Ok(())
     }
 
     /// Ends the lost connections to the same server process.
@@ -285,6 +325,8 @@ impl Connection {
         if reads_clock {
             push_keyless(commands, "TIME", &[]);
         }
+        let tracker = self.tracker.as_mut();
+        let question = tracker.and_then(|tracker| tracker.ask(commands));
         let nonce = self.nonce.as_mut().map(Nonce::next);
         if let Some(nonce) = &nonce {
             push_keyless(commands, "ECHO", &[nonce]);
@@ -293,6 +335,7 @@ impl Connection {
             replies,
             sent_at: Instant::now(),
             reads_clock,
+            question,
             nonce,
         });
         self.stream.set_patience(patience);
@@ -304,8 +347,26 @@ impl Connection {
         })
     }
 
-    /// Whether something has come although no reply is outstanding.
+    /// Takes what the server has told about changed keys, if no reply is outstanding. Does not block.
+    pub(crate) fn read_pushes(&mut self) -> Result<(), Error> {
+        if self.tracker.is_none() || !self.rounds.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.reader.take_pushes().and_then(|()| {
+            while self.stream.has_unread()? {
+                self.reader.read_pushes(&mut self.stream)?;
+            }
+            Ok(())
+        });
+        outcome.map_err(|error| self.fail(error))
+    }
+
+    /// Whether something has come although no reply is outstanding. Pushes are expected where keys are
+    /// tracked.
     fn has_unexpected(&mut self) -> Result<bool, Error> {
+        if self.tracker.is_some() {
+            return self.read_pushes().map(|()| false);
+        }
         if self.reader.has_buffered() {
             return Ok(true);
         }
@@ -336,6 +397,9 @@ impl Connection {
         } else {
             None
         };
+        let answer = (0..round.question.map_or(0, |_| Question::REPLIES))
+            .map(|_| self.reader.next_reply(&mut self.stream))
+            .collect::<Result<Vec<_>, _>>()?;
         if let Some(nonce) = &round.nonce {
             match self.reader.next_reply(&mut self.stream)? {
                 Value::BulkString(echo) if echo == nonce.as_bytes() => {}
@@ -347,7 +411,26 @@ impl Connection {
         if let Some(time) = time {
             self.take_clock(&time, round.sent_at)?;
         }
+        if let (Some(question), Some(tracker)) = (round.question, &mut self.tracker) {
+            tracker.take_answer(question, &mut Replies::new(answer))?;
+        }
         Ok(replies)
+    }
+
+    /// When the server was last asked whether it is still the one to ask, and answered, in milliseconds of the
+    /// boot clock. `None` if it does not track.
+    pub(crate) fn confirmed_at(&self) -> Option<u64> {
+        self.tracker.as_ref().map(Tracker::confirmed_at)
+    }
+
+    /// Why the server does not track, though it was to.
+    pub(crate) const fn tracking_refusal(&self) -> Option<&Error> {
+        self.tracking_refusal.as_ref()
+    }
+
+    /// The socket, to be waited for.
+    pub(crate) fn socket(&mut self) -> SocketId {
+        self.stream.socket().id()
     }
 
     /// Whether a reply, or part of one, is buffered.

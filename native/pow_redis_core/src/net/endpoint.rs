@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::address::Address;
 use super::tls::TlsConfig;
+use super::tracking::Tracking;
 
 /// A Redis server and how to log in. `Debug` shows only the address.
 #[derive(Clone)]
@@ -18,6 +19,8 @@ pub struct Endpoint {
     pub database: i64,
     /// How TLS verifies the server, if it is used.
     pub tls: Option<TlsConfig>,
+    /// Whether the connection is to track what is read.
+    pub tracking: Option<Tracking>,
 }
 
 impl Endpoint {
@@ -29,6 +32,7 @@ impl Endpoint {
             password: None,
             database: 0,
             tls: None,
+            tracking: None,
         }
     }
 

@@ -29,3 +29,4 @@ pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tls;
+pub mod tracking;

@@ -66,6 +66,11 @@ pub(crate) fn run_id(info: &[u8]) -> Option<&str> {
     field(info, "run_id")
 }
 
+/// Whether the server is a primary.
+pub(crate) fn is_primary(info: &[u8]) -> bool {
+    field(info, "role") == Some("master")
+}
+
 fn field<'i>(info: &'i [u8], name: &str) -> Option<&'i str> {
     let info = std::str::from_utf8(info).ok()?;
     info.lines()

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 #[cfg(unix)]
@@ -18,6 +19,9 @@ use super::address::Address;
 use super::connect_race;
 use super::deadline::left;
 use super::lookup::resolve;
+
+/// What identifies a socket to the system.
+pub(crate) type SocketId = RawFd;
 
 /// A socket with a deadline.
 #[derive(Debug)]
@@ -94,6 +98,11 @@ impl Socket {
     pub(crate) const fn set_patience(&mut self, deadline: Instant, silence: Duration) {
         self.deadline = deadline;
         self.silence = Some(silence);
+    }
+
+    /// What identifies it to the system.
+    pub(crate) fn id(&self) -> SocketId {
+        self.stream.as_socket().as_raw_fd()
     }
 
     /// When closed, the connection is reset, and the system drops what it has not delivered yet. By default

@@ -47,6 +47,13 @@ impl Delete {
         redis_keys.chain(entries).sum()
     }
 
+    pub(super) fn redis_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.first
+            .iter()
+            .chain(&self.redis_keys)
+            .map(RedisKey::as_bytes)
+    }
+
     pub(super) const fn is_long(&self) -> bool {
         self.first.is_some()
     }

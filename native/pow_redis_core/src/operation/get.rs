@@ -3,12 +3,25 @@
 use std::collections::VecDeque;
 
 use super::{Outcome, Step, WriteContext};
+use crate::boot_clock;
 use crate::error::Error;
 use crate::etf;
 use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
 use crate::resp::replies::Replies;
+use crate::validity::Stamp;
+
+/// How long a value may be used without asking Redis again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// What makes it invalid.
+    pub stamp: Stamp,
+    /// When the key expires, in milliseconds of the boot clock. `u64::MAX` if it does not.
+    pub expires_at: u64,
+    /// The bytes that the value takes outside of the heap of a process.
+    pub off_heap: usize,
+}
 
 /// Reads the value of a key. If the canonical key does not exist, also tries the legacy one, and then the
 /// canonical one again: a reindex may rename the legacy one at any time. The nodes of a cluster do not read
@@ -21,6 +34,17 @@ pub struct Get {
     redis_keys: Vec<RedisKey>,
     /// The rounds after it; `None` until the canonical key was not found.
     later: Option<VecDeque<Vec<RedisKey>>>,
+    is_near: bool,
+    /// What the round was sent with, if its value may be used again.
+    sent: Option<Sent>,
+}
+
+/// A round of a read whose value may be used again.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    stamp: Stamp,
+    /// In milliseconds of the boot clock.
+    at: u64,
 }
 
 impl Get {
@@ -30,18 +54,44 @@ impl Get {
             is_cluster: layout.is_cluster,
             redis_keys: vec![key.redis_key()],
             later: None,
+            is_near: false,
+            sent: None,
             key,
         }
+    }
+
+    /// The same, with a value that may be used again where it is tracked. That of a legacy key never is.
+    #[must_use]
+    pub const fn near(mut self) -> Self {
+        self.is_near = true;
+        self
+    }
+
+    pub(super) const fn is_near(&self) -> bool {
+        self.is_near
     }
 
     pub(super) fn byte_len(&self) -> usize {
         self.redis_keys.iter().map(|key| key.as_bytes().len()).sum()
     }
 
-    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+    pub(super) fn write(&mut self, context: &mut WriteContext<'_>) {
+        self.sent = self.stamp(context);
         for redis_key in &self.redis_keys {
             context.commands.push("GET", redis_key.as_bytes(), |_| ());
+            if self.sent.is_some() {
+                context.commands.push("PTTL", redis_key.as_bytes(), |_| ());
+            }
         }
+    }
+
+    fn stamp(&self, context: &WriteContext<'_>) -> Option<Sent> {
+        let validity = context
+            .validity
+            .filter(|_| self.is_near && self.later.is_none())?;
+        let stamp = validity.stamp(validity.shard(self.redis_keys.first()?.as_bytes()))?;
+        let at = boot_clock::now_ms();
+        Some(Sent { stamp, at })
     }
 
     pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
@@ -49,10 +99,22 @@ impl Get {
         for _ in &self.redis_keys {
             found = replies.next_bytes()?.or(found);
         }
+        let lease = match self.sent {
+            // Without the time to live, the value is not used again.
+            Some(sent) => replies
+                .next_integer()
+                .ok()
+                .and_then(|ttl_ms| sent.lease(ttl_ms)),
+            None => None,
+        };
         if let Some(value) = found {
-            return Ok(Step::Done(match etf::check(&value) {
-                Ok(()) => Outcome::Value(value),
-                Err(error) => Outcome::Invalid(error),
+            return Ok(Step::Done(match (etf::check(&value), lease) {
+                (Ok(()), Some(lease)) => {
+                    let off_heap = etf::off_heap_bytes(&value);
+                    Outcome::NearValue(value, Lease { off_heap, ..lease })
+                }
+                (Ok(()), None) => Outcome::Value(value),
+                (Err(error), _) => Outcome::Invalid(error),
             }));
         }
         let later = self
@@ -64,6 +126,21 @@ impl Get {
                 Step::Again
             }
             None => Step::Done(Outcome::NotFound),
+        })
+    }
+}
+
+impl Sent {
+    /// For how long the value may be used, given the reply to `PTTL`. The key may be gone already.
+    fn lease(self, ttl_ms: i64) -> Option<Lease> {
+        let expires_at = match ttl_ms {
+            -1 => u64::MAX,
+            ttl_ms => self.at.saturating_add(u64::try_from(ttl_ms).ok()?),
+        };
+        Some(Lease {
+            stamp: self.stamp,
+            expires_at,
+            off_heap: 0,
         })
     }
 }
@@ -83,7 +160,11 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::keyspace::index::Index;
+    use crate::resp::commands::Commands;
+    use crate::resp::testing::lines;
+    use crate::validity::{EpochEnd, Validity};
     use redis::Value;
+    use std::time::Duration;
 
     fn get(parts: &[&[u8]]) -> Driver {
         Driver::new(Operation::Get(Get::new(key(parts), &no_index())))
@@ -173,5 +254,103 @@ mod tests {
             assert_eq!(get(&[INT_1]).fails_with(vec![reply]), message);
         }
         assert_eq!(get(&[INT_1]).fails_with(vec![]), "unexpected reply");
+    }
+
+    /// A read whose value may be used again, and what stamps it.
+    struct Near {
+        get: Get,
+        validity: Validity,
+    }
+
+    impl Near {
+        fn new(parts: &[&[u8]]) -> Self {
+            let validity = Validity::new(Duration::from_secs(1));
+            validity.begin();
+            let get = Get::new(key(parts), &no_index()).near();
+            Self { get, validity }
+        }
+
+        fn write(&mut self) -> Vec<String> {
+            let mut commands = Commands::new();
+            self.get.write(&mut WriteContext {
+                commands: &mut commands,
+                now_ms: 0,
+                round_trip: Duration::ZERO,
+                validity: Some(&self.validity),
+            });
+            lines(commands.as_bytes())
+        }
+
+        fn read(&mut self, replies: Vec<Value>) -> Step {
+            self.get.read(Replies::new(replies)).unwrap()
+        }
+
+        /// How long the value may be used that was read with this reply to `PTTL`.
+        fn lease(&mut self, ttl: Value) -> Option<Lease> {
+            match self.read(vec![bulk(VALUE), ttl]) {
+                Step::Done(Outcome::NearValue(value, lease)) if value == VALUE => Some(lease),
+                Step::Done(Outcome::Value(value)) if value == VALUE => None,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_near_value_has_the_stamp_of_when_it_was_sent() {
+        let mut near = Near::new(&[ATOM_A]);
+        near.write();
+        let shard = near.validity.shard(key(&[ATOM_A]).redis_key().as_bytes());
+        near.validity.invalidate(shard);
+        let before = boot_clock::now_ms();
+        let commands = [format!("GET {N}:{A}"), format!("PTTL {N}:{A}")];
+        assert_eq!(near.write(), commands);
+        let sent = before..=boot_clock::now_ms();
+        let stamp = near.validity.stamp(shard).unwrap();
+        near.validity.invalidate(shard);
+        let lease = near.lease(Value::Int(5_000)).unwrap();
+        assert_eq!((lease.stamp, lease.stamp.version), (stamp, 1));
+        assert!(sent.contains(&(lease.expires_at - 5_000)));
+    }
+
+    #[test]
+    fn a_near_value_ends_with_its_key() {
+        for (ttl, expires) in [
+            (Value::Int(-1), Some(u64::MAX)),
+            (Value::Int(-2), None),
+            (error("NOPERM no permission"), None),
+        ] {
+            let mut near = Near::new(&[INT_1]);
+            near.write();
+            let expires_at = near.lease(ttl).map(|lease| lease.expires_at);
+            assert_eq!(expires_at, expires);
+        }
+    }
+
+    #[test]
+    fn a_value_is_not_near_unless_a_connection_tracks() {
+        let mut near = Near::new(&[INT_1]);
+        near.validity.end(EpochEnd::ConnectionLost);
+        assert_eq!(near.write(), [format!("GET {N}:{ONE}")]);
+        let outcome = near.read(vec![bulk(VALUE)]);
+        assert!(matches!(outcome, Step::Done(Outcome::Value(_))));
+    }
+
+    #[test]
+    fn nothing_but_the_value_of_a_canonical_key_is_near() {
+        let mut near = Near::new(&[ATOM_A]);
+        near.write();
+        let outcome = near.read(vec![bulk(FUNCTION), Value::Int(1)]);
+        assert!(matches!(outcome, Step::Done(Outcome::Invalid(_))));
+
+        near.write();
+        let outcome = near.read(vec![Value::Nil, Value::Int(-2)]);
+        assert!(matches!(outcome, Step::Again));
+        assert_eq!(
+            near.write().len(),
+            2,
+            "the legacy key, and again the canonical one"
+        );
+        let outcome = near.read(vec![bulk(VALUE), Value::Nil]);
+        assert!(matches!(outcome, Step::Done(Outcome::Value(_))));
     }
 }

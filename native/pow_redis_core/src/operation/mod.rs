@@ -23,7 +23,7 @@ mod testing;
 
 pub use all::All;
 pub use delete::Delete;
-pub use get::Get;
+pub use get::{Get, Lease};
 pub use ping::Ping;
 pub use prune::Prune;
 pub use put::Put;
@@ -39,6 +39,7 @@ use crate::etf;
 use crate::keyspace::pattern::Shape;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
+use crate::validity::Validity;
 
 /// What an operation needs to write its commands.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct WriteContext<'a> {
     pub now_ms: i64,
     /// The round-trip time to the server.
     pub round_trip: Duration,
+    /// What stamps reads, if the connection tracks them.
+    pub validity: Option<&'a Validity>,
 }
 
 /// The state of an operation after a round.
@@ -71,6 +74,8 @@ pub enum Outcome {
     NotFound,
     /// The value of the key, a valid external term.
     Value(Vec<u8>),
+    /// The value of the key, and how long it may be used without asking again.
+    NearValue(Vec<u8>, Lease),
     /// The value of the key is invalid.
     Invalid(etf::Error),
     /// The matching records.
@@ -152,6 +157,25 @@ impl Operation {
     /// Whether it is a put, a put of a new key or a delete: these run in the order in which they were submitted.
     pub const fn is_write(&self) -> bool {
         matches!(self, Self::Put(_) | Self::PutNew(_) | Self::Delete(_))
+    }
+
+    /// Whether it has to come in order with the writes: it is one, or a read whose value may be used again.
+    pub fn is_ordered(&self) -> bool {
+        match self {
+            Self::Get(get) => get.is_near(),
+            Self::All(all) => all.is_near(),
+            _ => self.is_write(),
+        }
+    }
+
+    /// The Redis keys whose values it writes.
+    pub(crate) fn written_keys(&self) -> Box<dyn Iterator<Item = &[u8]> + '_> {
+        match self {
+            Self::Put(put) => Box::new(put.redis_keys()),
+            Self::PutNew(put_new) => Box::new(std::iter::once(put_new.redis_key())),
+            Self::Delete(delete) => Box::new(delete.redis_keys()),
+            _ => Box::new(std::iter::empty()),
+        }
     }
 
     /// Whether it is a write that needs more than one further round.

@@ -64,6 +64,12 @@ impl Put {
         self.byte_len
     }
 
+    /// The keys that are still to be written.
+    pub(super) fn redis_keys(&self) -> impl Iterator<Item = &[u8]> {
+        let records = self.chunks.iter().flat_map(|chunk| &chunk.records);
+        records.map(|(redis_key, _)| redis_key.as_bytes())
+    }
+
     pub(super) fn is_long(&self) -> bool {
         self.chunks.len() > 1
     }

@@ -48,6 +48,10 @@ impl PutNew {
         self.byte_len
     }
 
+    pub(super) fn redis_key(&self) -> &[u8] {
+        self.redis_key.as_bytes()
+    }
+
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         self.index_updates
             .write(self.ttl, context.now_ms, Scores::Raise, context.commands);

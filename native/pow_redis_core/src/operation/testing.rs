@@ -34,6 +34,7 @@ fn commands_at(
         commands: &mut commands,
         now_ms,
         round_trip,
+        validity: None,
     });
     let lines = lines(commands.as_bytes());
     assert_eq!(lines.len(), commands.len());

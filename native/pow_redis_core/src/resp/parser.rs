@@ -100,6 +100,11 @@ impl ReplyParser {
         self.protocol = protocol;
     }
 
+    /// Whether what it has parsed a part of is a push.
+    pub(crate) fn is_in_push(&self) -> bool {
+        self.arrays.first().is_some_and(|array| array.is_push)
+    }
+
     /// Whether it has parsed a part of a reply.
     pub(crate) fn has_begun(&self) -> bool {
         !self.arrays.is_empty() || matches!(self.state, State::String(_))

@@ -1,15 +1,17 @@
-//! Reading replies from a stream, in version 2 of Redis's protocol (RESP2).
+//! Reading replies from a stream, in version 2 or 3 of Redis's protocol (RESP2, RESP3).
 //!
 //! The protocol is described at <https://redis.io/docs/latest/develop/reference/protocol-spec/>. The redis
 //! crate's own parser reads ahead and does not report how far. An unsolicited reply behind the last one would
 //! then go unnoticed, and become the reply to the next command.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
-use redis::{ServerError, Value};
+use redis::{PushKind, ServerError, Value};
 
-use super::parser::ReplyParser;
-use crate::error::Error;
+use super::parser::{Protocol, ReplyParser};
+use crate::error::{Error, ErrorKind};
+use crate::validity::{EpochEnd, Validity};
 
 /// The least number of bytes to read at once.
 const READ_SIZE: usize = 16 << 10;
@@ -18,7 +20,11 @@ const MAX_READ_SIZE: usize = 1 << 20;
 /// A larger buffer is dropped once it is empty.
 const MAX_RETAINED_BYTES: usize = 128 << 10;
 
-/// Reads replies from a stream, one by one.
+/// What a push begins with.
+const PUSH: u8 = b'>';
+
+/// Reads replies from a stream, one by one. What the server tells between them about changed keys goes to
+/// the [`Validity`] of what was read.
 #[derive(Debug, Default)]
 pub(crate) struct ReplyReader {
     buffer: Vec<u8>,
@@ -30,10 +36,18 @@ pub(crate) struct ReplyReader {
     last_read: usize,
     /// Has parsed a part of the next reply, if a read has failed in the middle.
     parser: ReplyParser,
+    /// `None` in RESP2, which has no pushes.
+    validity: Option<Arc<Validity>>,
 }
 
 impl ReplyReader {
-    /// Whether a reply, or part of one, is buffered.
+    /// The replies that follow are of RESP3, with pushes between them.
+    pub(crate) fn expect_pushes(&mut self, validity: &Arc<Validity>) {
+        self.parser.set_protocol(Protocol::Resp3);
+        self.validity = Some(Arc::clone(validity));
+    }
+
+    /// Whether a reply, or part of one, is buffered. A push may be buffered before it.
     pub(crate) fn has_buffered(&self) -> bool {
         self.start < self.end || self.parser.has_begun()
     }
@@ -41,21 +55,54 @@ impl ReplyReader {
     /// Reads the next reply. An error reply is a value, unless the server closes the connection after it.
     pub(crate) fn next_reply(&mut self, stream: &mut impl Read) -> Result<Value, Error> {
         loop {
-            let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
-            let (parsed, reply) = self.parser.parse(unread)?;
-            self.start += parsed;
-            if let Some(reply) = reply {
-                if self.start == self.end && self.buffer.len() > MAX_RETAINED_BYTES {
-                    // One huge value must not keep its memory.
-                    self.buffer = Vec::new();
-                    (self.start, self.end) = (0, 0);
-                }
+            if let Some(reply) = self.next_parsed()? {
                 return match &reply {
                     Value::ServerError(error) => unless_last(error).map(|()| reply),
                     _ => Ok(reply),
                 };
             }
             self.fill(stream)?;
+        }
+    }
+
+    /// Takes the pushes that are buffered, of which the last may be incomplete. Fails if there is a reply.
+    pub(crate) fn take_pushes(&mut self) -> Result<(), Error> {
+        if self.next_parsed()?.is_some() {
+            return Err(ErrorKind::Protocol.into());
+        }
+        let next = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let is_push = match next.first() {
+            Some(first) if !self.parser.has_begun() => *first == PUSH,
+            _ => !self.parser.has_begun() || self.parser.is_in_push(),
+        };
+        is_push
+            .then_some(())
+            .ok_or_else(|| ErrorKind::Protocol.into())
+    }
+
+    /// Reads once, and takes the pushes. Fails if there is a reply.
+    pub(crate) fn read_pushes(&mut self, stream: &mut impl Read) -> Result<(), Error> {
+        self.fill(stream)?;
+        self.take_pushes()
+    }
+
+    /// The next reply in the buffer. Takes the pushes before it.
+    fn next_parsed(&mut self) -> Result<Option<Value>, Error> {
+        loop {
+            let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let (parsed, reply) = self.parser.parse(unread)?;
+            self.start += parsed;
+            if reply.is_some() && self.start == self.end && self.buffer.len() > MAX_RETAINED_BYTES {
+                // One huge value must not keep its memory.
+                self.buffer = Vec::new();
+                (self.start, self.end) = (0, 0);
+            }
+            match (reply, &self.validity) {
+                (Some(Value::Push { kind, data }), Some(validity)) => {
+                    invalidate(validity, &kind, data)?;
+                }
+                (reply, _) => return Ok(reply),
+            }
         }
     }
 
@@ -79,6 +126,24 @@ impl ReplyReader {
             _ => Ok(()),
         }
     }
+}
+
+/// Takes what the server tells about changed keys. Without keys, all have changed.
+fn invalidate(validity: &Validity, kind: &PushKind, data: Vec<Value>) -> Result<(), Error> {
+    let mut data = data.into_iter();
+    match (kind, data.next(), data.next()) {
+        (PushKind::Invalidate, Some(Value::Nil), None) => validity.restart(EpochEnd::Flushed),
+        (PushKind::Invalidate, Some(Value::Array(keys)), None) => {
+            for key in keys {
+                let Value::BulkString(redis_key) = key else {
+                    return Err(ErrorKind::Protocol.into());
+                };
+                validity.changed(&redis_key);
+            }
+        }
+        _ => return Err(ErrorKind::Protocol.into()),
+    }
+    Ok(())
 }
 
 /// Fails if the server closes the connection after an error reply.
@@ -253,5 +318,101 @@ mod tests {
             assert_eq!(error.details().reply.as_deref(), Some(line));
         }
         assert!(matches!(read(b"-ERR other\r\n"), Ok(Value::ServerError(_))));
+    }
+
+    /// Tells that these keys have changed.
+    fn invalidation(keys: &[&str]) -> String {
+        let keys: String = keys
+            .iter()
+            .map(|key| format!("${}\r\n{key}\r\n", key.len()))
+            .collect();
+        format!(
+            ">2\r\n$10\r\ninvalidate\r\n*{}\r\n{keys}",
+            keys.matches('$').count()
+        )
+    }
+
+    const FLUSHED: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+
+    /// A reader of RESP3, and what it tells of changed keys.
+    fn tracking_reader() -> (ReplyReader, Arc<Validity>) {
+        let validity = Arc::new(Validity::new(std::time::Duration::from_secs(1)));
+        validity.begin();
+        let mut reader = ReplyReader::default();
+        reader.expect_pushes(&validity);
+        (reader, validity)
+    }
+
+    #[test]
+    fn takes_pushes_between_replies_before_the_reply_behind_them() {
+        let stream = [
+            invalidation(&["a"]),
+            ":1\r\n".to_owned(),
+            invalidation(&["b", "c"]),
+            FLUSHED.to_owned(),
+            ":2\r\n".to_owned(),
+            invalidation(&["d"]),
+        ]
+        .concat();
+        for chunk in [1, 2, 3, 7, 1_000] {
+            let (mut reader, validity) = tracking_reader();
+            let stamp = |key: &str| validity.stamp(validity.shard(key.as_bytes())).unwrap();
+            let before = stamp("c");
+            let mut trickle = Trickle(stream.as_bytes(), chunk);
+            assert_eq!(reader.next_reply(&mut trickle), Ok(Value::Int(1)));
+            assert_eq!(validity.invalidations(), 1);
+            assert_eq!(reader.next_reply(&mut trickle), Ok(Value::Int(2)));
+            assert_eq!(validity.invalidations(), 3);
+            assert_ne!(stamp("c").version, before.version);
+            assert_ne!(stamp("c").epoch, before.epoch);
+            let end = reader.next_reply(&mut trickle);
+            assert_eq!(end, Err(ErrorKind::Disconnected.into()));
+            assert_eq!(validity.invalidations(), 4);
+        }
+    }
+
+    #[test]
+    fn pushes_may_come_while_no_reply_is_expected() {
+        let (mut reader, validity) = tracking_reader();
+        let push = invalidation(&["a"]);
+        for (chunk, invalidations) in [(push.as_str(), 1), (&push[..1], 1), (&push[1..9], 1)] {
+            reader.read_pushes(&mut chunk.as_bytes()).unwrap();
+            assert_eq!(validity.invalidations(), invalidations);
+        }
+        reader.read_pushes(&mut &push.as_bytes()[9..]).unwrap();
+        assert_eq!(validity.invalidations(), 2);
+        assert!(!reader.has_buffered());
+        reader.take_pushes().unwrap();
+    }
+
+    #[test]
+    fn replies_that_nobody_expects_are_no_pushes() {
+        for bytes in [
+            ":1\r\n",
+            "$9\r\nabc",
+            "*2\r\n:1\r\n",
+            "+O",
+            "-ERR x\r\n",
+            "HTTP",
+        ] {
+            let (mut reader, _validity) = tracking_reader();
+            let unexpected = [&invalidation(&["a"]), bytes].concat();
+            let outcome = reader.read_pushes(&mut unexpected.as_bytes());
+            assert_eq!(outcome, Err(ErrorKind::Protocol.into()), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn other_pushes_are_refused() {
+        let invalidate = ">2\r\n$10\r\ninvalidate\r\n";
+        for end in [":1\r\n", "*1\r\n:1\r\n", "$1\r\na\r\n"] {
+            let (mut reader, _validity) = tracking_reader();
+            let bytes = [invalidate, end].concat();
+            let outcome = reader.read_pushes(&mut bytes.as_bytes());
+            assert_eq!(outcome, Err(ErrorKind::Protocol.into()), "{end}");
+        }
+        let mut reader = ReplyReader::default();
+        let outcome = reader.next_reply(&mut FLUSHED.as_bytes());
+        assert_eq!(outcome, Err(ErrorKind::Protocol.into()), "not in RESP2");
     }
 }

@@ -8,6 +8,7 @@ use super::request::Request;
 use crate::net::server_clock::ServerClock;
 use crate::operation::WriteContext;
 use crate::resp::commands::Commands;
+use crate::validity::Validity;
 
 /// Nothing is sent while commands of this many bytes are in flight.
 const MAX_BYTES: usize = 1 << 20;
@@ -54,6 +55,7 @@ impl InFlight {
         &mut self,
         backlog: &mut Backlog,
         clock: ServerClock,
+        validity: Option<&Validity>,
         batch_bytes: usize,
         commands: &mut Commands,
     ) {
@@ -86,6 +88,7 @@ impl InFlight {
                 commands,
                 now_ms,
                 round_trip: clock.round_trip(),
+                validity,
             });
             let bytes = commands.as_bytes().len() - bytes_before;
             self.bytes += bytes;
@@ -224,6 +227,7 @@ mod tests {
             self.in_flight.write(
                 &mut self.backlog,
                 ServerClock::local(Duration::ZERO),
+                None,
                 batch_bytes,
                 &mut commands,
             );

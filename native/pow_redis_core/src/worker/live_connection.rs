@@ -1,6 +1,7 @@
 //! A connection that serves requests, and the requests in flight on it.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,12 @@ use crate::error::{Error, ErrorKind, ServerCode};
 use crate::net::client::Client;
 use crate::net::patience::Patience;
 use crate::net::primary_watch::PrimaryWatch;
+use crate::net::socket::SocketId;
+use crate::net::tracking;
 use crate::operation::Step;
 use crate::resp::commands::Commands;
 use crate::resp::replies::RoundReplies;
+use crate::validity::{EpochEnd, Validity};
 
 /// How long a connection may be idle before a heartbeat is sent.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -38,6 +42,16 @@ pub(super) struct LiveConnection {
     min_rtt: MinRtt,
     last_used: Instant,
     commands: Commands,
+    trust: Option<Trust>,
+}
+
+/// What a connection that tracks reads keeps valid.
+struct Trust {
+    validity: Arc<Validity>,
+    /// When what was answered last was sent, in milliseconds of the boot clock.
+    confirmed_at: u64,
+    /// When to ask again.
+    due: Instant,
 }
 
 /// What serving a request involves besides the connection.
@@ -48,8 +62,10 @@ pub(super) struct Surroundings<'w> {
 }
 
 impl LiveConnection {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, validity: Option<&Arc<Validity>>) -> Self {
+        let trust = validity.zip(client.confirmed_at());
         Self {
+            trust: trust.map(|(validity, confirmed_at)| Trust::new(validity, confirmed_at)),
             client,
             in_flight: InFlight::default(),
             retryable_reply: None,
@@ -66,20 +82,67 @@ impl LiveConnection {
 
     /// When to send a heartbeat if the connection stays idle.
     pub(super) fn heartbeat_due(&self) -> Instant {
-        self.last_used + HEARTBEAT_INTERVAL
+        let due = self.last_used + HEARTBEAT_INTERVAL;
+        self.trust.as_ref().map_or(due, |trust| trust.due.min(due))
     }
 
     /// Reads the server's clock, if the connection has been idle for long enough. A caller that comes
     /// meanwhile waits no longer than for a reply.
     pub(super) fn heartbeat(&mut self, shared: &Shared) -> Result<(), Error> {
-        if self.heartbeat_due() > Instant::now() {
+        let now = Instant::now();
+        if self.heartbeat_due() > now {
             return Ok(());
         }
-        self.last_used = Instant::now();
-        let deadline = self.last_used + max_silence(shared);
-        self.client.read_clock(deadline.into())?;
+        if let Some(trust) = &mut self.trust {
+            trust.due = now + tracking::interval(&trust.validity);
+            // Nobody reads: the first one who does asks.
+            if !trust.validity.take_interest() && self.last_used + HEARTBEAT_INTERVAL > now {
+                return Ok(());
+            }
+        }
+        self.last_used = now;
+        self.client.read_clock((now + max_silence(shared)).into())?;
+        self.renew_trust();
         shared.availability.replied(Instant::now());
         Ok(())
+    }
+
+    /// Whether a node of a cluster has to be asked, since others than it may be busy.
+    pub(super) fn needs_heartbeat(&self) -> bool {
+        let is_due = |trust: &Trust| trust.due <= Instant::now();
+        self.client.is_cluster()
+            && self.in_flight.is_empty()
+            && self.trust.as_ref().is_some_and(is_due)
+    }
+
+    /// Takes what Redis has told about changed keys. Does not block.
+    pub(super) fn read_pushes(&mut self) -> Result<(), Error> {
+        match self.trust {
+            Some(_) => self.client.read_pushes(),
+            None => Ok(()),
+        }
+    }
+
+    /// The sockets on which Redis may tell of changed keys.
+    pub(super) fn sockets(&mut self) -> Vec<SocketId> {
+        match self.trust {
+            Some(_) => self.client.sockets(),
+            None => Vec::new(),
+        }
+    }
+
+    /// What was told before the last answer is known.
+    fn renew_trust(&mut self) {
+        if let (Some(trust), Some(confirmed_at)) = (&mut self.trust, self.client.confirmed_at()) {
+            trust.renew(confirmed_at);
+        }
+    }
+
+    /// What was read may be wrong from now on: the connection will be dropped.
+    fn end_trust(&self, reason: EpochEnd) {
+        if let Some(trust) = &self.trust {
+            trust.validity.end(reason);
+        }
     }
 
     /// Whether nothing has come over this connection since `time`, and nothing is under way.
@@ -96,6 +159,7 @@ impl LiveConnection {
     /// this one may still answer.
     pub(super) fn leave_superseded(&mut self, watch: &PrimaryWatch) {
         if self.client.is_superseded(watch) {
+            self.end_trust(EpochEnd::Demoted);
             let read_only = ErrorKind::Server(ServerCode::read_only()).into();
             self.retryable_reply.get_or_insert(read_only);
         }
@@ -111,8 +175,14 @@ impl LiveConnection {
         let (clock, batch_bytes) = (self.client.clock(), self.client.batch_bytes());
         loop {
             self.commands.clear();
-            self.in_flight
-                .write(around.backlog, clock, batch_bytes, &mut self.commands);
+            let validity = self.trust.as_ref().map(|trust| trust.validity.as_ref());
+            self.in_flight.write(
+                around.backlog,
+                clock,
+                validity,
+                batch_bytes,
+                &mut self.commands,
+            );
             if self.commands.is_empty() {
                 return Ok(());
             }
@@ -139,6 +209,7 @@ impl LiveConnection {
         let received = self.receive_arrived(around);
         self.last_used = Instant::now();
         received?;
+        self.renew_trust();
         around.shared.availability.replied(self.last_used);
         match self.retryable_reply.take_if(|_| self.in_flight.is_empty()) {
             Some(error) => Err(error),
@@ -192,6 +263,7 @@ impl LiveConnection {
         };
         let requeue = match values.iter().find_map(retryable_reply) {
             Some(error) => {
+                self.end_trust(EpochEnd::Demoted);
                 self.retryable_reply.get_or_insert(error);
                 true
             }
@@ -239,6 +311,34 @@ impl LiveConnection {
             request.complete(outcome);
         }
         connection
+    }
+}
+
+impl Trust {
+    /// The connection tracks from now on.
+    fn new(validity: &Arc<Validity>, confirmed_at: u64) -> Self {
+        validity.begin();
+        let mut trust = Self {
+            validity: Arc::clone(validity),
+            confirmed_at: 0,
+            due: Instant::now(),
+        };
+        trust.renew(confirmed_at);
+        trust
+    }
+
+    fn renew(&mut self, confirmed_at: u64) {
+        if confirmed_at != self.confirmed_at {
+            self.confirmed_at = confirmed_at;
+            self.due = Instant::now() + tracking::interval(&self.validity);
+            self.validity.answered(confirmed_at);
+        }
+    }
+}
+
+impl Drop for Trust {
+    fn drop(&mut self) {
+        self.validity.end(EpochEnd::ConnectionLost);
     }
 }
 
@@ -293,7 +393,7 @@ mod tests {
         }
 
         fn with(shared: Arc<Shared>, watch: Option<Arc<PrimaryWatch>>) -> Self {
-            let live = LiveConnection::new(connect(&shared));
+            let live = LiveConnection::new(connect(&shared), None);
             Self {
                 shared,
                 watch,

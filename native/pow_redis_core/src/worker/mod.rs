@@ -16,6 +16,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod throttle;
+pub(crate) mod watcher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,8 +32,12 @@ use self::request::Request;
 use self::shared::Shared;
 use self::throttle::Throttle;
 use crate::error::{Error, ErrorKind};
+use crate::net::config::ConnectConfig;
 use crate::net::fence::Fence;
 use crate::net::primary_watch::PrimaryWatch;
+use crate::net::socket::SocketId;
+use crate::net::tracking::Tracking;
+use crate::validity::Validity;
 
 /// The most requests that a worker holds.
 const MAX_REQUESTS: usize = 4_096;
@@ -55,6 +60,8 @@ pub(crate) struct Worker {
     /// Whether one of the requests lists many keys.
     is_listing: bool,
     throttle: Throttle,
+    /// What its reads are valid by, if its connection is to track them.
+    validity: Option<Arc<Validity>>,
     /// What [`Worker::publish_load`] last published.
     is_free: bool,
 }
@@ -72,8 +79,16 @@ impl Worker {
             fence: Fence::default(),
             is_listing: false,
             throttle: Throttle::new(),
+            validity: None,
             is_free: false,
         }
+    }
+
+    /// The same, with a connection that tracks what is read, if there is a near cache.
+    #[must_use]
+    pub(crate) fn tracking(mut self) -> Self {
+        self.validity.clone_from(&self.shared.validity);
+        self
     }
 
     /// Serves requests until the cache stops and the queues are empty.
@@ -92,6 +107,7 @@ impl Worker {
     /// Receives requests and serves them. Returns `false` when there will be no more.
     fn run_once(&mut self) -> bool {
         self.publish_load();
+        self.shared.report_epoch_ends();
         if !self.receive() {
             return false;
         }
@@ -131,13 +147,26 @@ impl Worker {
         if self.requests() == 0 {
             let (takes_shared, deadline) = (self.takes_shared(), self.next_due());
             let spins = self.connection.is_some();
-            if let Some(request) = self.queue.wait(takes_shared, deadline, spins) {
+            let sockets = self.watched_sockets();
+            if let Some(request) = self.queue.wait(takes_shared, deadline, spins, &sockets) {
                 self.backlog.push(request);
             }
         }
         self.receive_queued();
         let idle = self.requests() == 0 && self.queue.is_empty();
         !(idle && self.queue.is_closed())
+    }
+
+    /// The sockets on which Redis may tell of changed keys. What it has told already is taken.
+    fn watched_sockets(&mut self) -> Vec<SocketId> {
+        let Some(connection) = &mut self.connection else {
+            return Vec::new();
+        };
+        if let Err(error) = connection.read_pushes() {
+            self.on_connection_lost(&error);
+            return Vec::new();
+        }
+        connection.sockets()
     }
 
     fn receive_queued(&mut self) {
@@ -153,7 +182,7 @@ impl Worker {
         let earliest = connection.and_then(|live| live.earliest_reply(requests));
         let takes_shared = self.takes_shared();
         let Some(request) =
-            earliest.and_then(|earliest| self.queue.wait(takes_shared, earliest, false))
+            earliest.and_then(|earliest| self.queue.wait(takes_shared, earliest, false, &[]))
         else {
             return false;
         };
@@ -230,14 +259,17 @@ impl Worker {
             self.wait_for_backoff(now, next);
             return false;
         }
-        let config = &self.shared.options.connect;
-        match Connector::new(config, &self.fence).connect(now + config.timeout) {
+        let config = self.connect_config();
+        match Connector::new(&config, &self.fence).connect(now + config.timeout) {
             Ok(client) => {
                 self.shared.connected(&client, self.connected_before);
                 if let Some(watch) = &self.watch {
                     client.tell(watch);
                 }
-                self.connection = Some(LiveConnection::new(client));
+                if let Some(refusal) = client.tracking_refusal() {
+                    self.shared.report_refusal(refusal);
+                }
+                self.connection = Some(LiveConnection::new(client, self.validity.as_ref()));
                 self.connected_before = true;
                 true
             }
@@ -250,6 +282,19 @@ impl Worker {
                 }
                 false
             }
+        }
+    }
+
+    fn connect_config(&self) -> ConnectConfig {
+        let options = &self.shared.options;
+        let is_cluster = options.layout.is_cluster;
+        let tracking = |validity| Tracking {
+            validity,
+            is_cluster,
+        };
+        ConnectConfig {
+            tracking: self.validity.clone().map(tracking),
+            ..options.connect.clone()
         }
     }
 
@@ -295,6 +340,9 @@ impl Worker {
         if idle {
             return connection.heartbeat(&self.shared);
         }
+        if connection.needs_heartbeat() {
+            connection.heartbeat(&self.shared)?;
+        }
         let round_trip = connection.round_trip();
         if connection.is_accepting() {
             self.pause();
@@ -313,7 +361,7 @@ impl Worker {
     /// Pauses between the rounds of a listing, until another request comes to this worker.
     fn pause(&mut self) {
         if let Some(until) = self.next_round(Instant::now())
-            && let Some(request) = self.queue.wait(false, until, false)
+            && let Some(request) = self.queue.wait(false, until, false, &[])
         {
             self.backlog.push(request);
         }

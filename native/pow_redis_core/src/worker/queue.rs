@@ -6,6 +6,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 
 use super::backlog::Backlog;
 use super::request::Request;
+use super::watcher::Watcher;
+use crate::net::socket::SocketId;
 use crate::spin::WaitStrategy;
 
 /// The queues of a worker, and whether the cache is stopping.
@@ -14,6 +16,8 @@ pub(crate) struct Queue {
     queues: Vec<Receiver<Request>>,
     /// Closed when the cache stops.
     stop: Receiver<()>,
+    /// Tells what arrives on connections that track reads.
+    watcher: Option<Watcher>,
     wait: WaitStrategy,
     /// The queue to start with, so that neither starves the other.
     next: usize,
@@ -25,6 +29,7 @@ impl Queue {
         Self {
             queues: vec![shared],
             stop,
+            watcher: None,
             wait: WaitStrategy::default(),
             next: 0,
         }
@@ -34,6 +39,13 @@ impl Queue {
     #[must_use]
     pub(crate) fn with_own(mut self, own: Receiver<Request>) -> Self {
         self.queues.push(own);
+        self
+    }
+
+    /// A watcher of sockets.
+    #[must_use]
+    pub(crate) fn with_watcher(mut self, watcher: Watcher) -> Self {
+        self.watcher = Some(watcher);
         self
     }
 
@@ -74,8 +86,8 @@ impl Queue {
         self.next = 0;
     }
 
-    /// Waits for a request until a deadline or until the cache stops. With `spins`, may spin before it
-    /// sleeps.
+    /// Waits for a request until a deadline, until the cache stops, or until something arrives on one of the
+    /// sockets. With `spins`, may spin before it sleeps.
     ///
     /// Workers block in `Select::select_deadline`, which wakes exactly one of them per request
     /// (`ready_deadline` would wake all).
@@ -84,6 +96,7 @@ impl Queue {
         takes_shared: bool,
         deadline: Instant,
         spins: bool,
+        sockets: &[SocketId],
     ) -> Option<Request> {
         let skipped = usize::from(!takes_shared);
         let queues = self.queues.get(skipped..).unwrap_or_default();
@@ -92,6 +105,10 @@ impl Queue {
             select.recv(queue);
         }
         select.recv(&self.stop);
+        let watcher = self.watcher.as_ref().filter(|_| !sockets.is_empty());
+        if let Some(watcher) = watcher {
+            select.recv(watcher.arrivals());
+        }
         let start = Instant::now();
         // One worker alone spins: more would compete with Redis and the callers for the processor.
         let polled = if spins && self.queues.len() > 1 {
@@ -99,19 +116,28 @@ impl Queue {
         } else {
             None
         };
-        let ready = polled.or_else(|| select.select_deadline(deadline).ok());
+        let ready = polled.or_else(|| {
+            let _watched = watcher.map(|watcher| watcher.watch(sockets));
+            select.select_deadline(deadline).ok()
+        });
         self.wait.record_wait(start.elapsed());
         let ready = ready?;
         let number = ready.index();
         self.next = number + 1;
-        match queues.get(number) {
-            Some(queue) => {
-                let mut request = ready.recv(queue).ok()?;
-                request.leave_queue();
-                Some(request)
-            }
-            None => ready.recv(&self.stop).err().and(None),
+        if let Some(queue) = queues.get(number) {
+            let mut request = ready.recv(queue).ok()?;
+            request.leave_queue();
+            return Some(request);
         }
+        // Nothing is sent through `stop`. If the watcher's thread has ended, there is no use in waiting for it.
+        let is_closed = match watcher.filter(|_| number > queues.len()) {
+            Some(watcher) => ready.recv(watcher.arrivals()).is_err(),
+            None => ready.recv(&self.stop).is_ok(),
+        };
+        if is_closed {
+            self.watcher = None;
+        }
+        None
     }
 }
 
@@ -121,6 +147,9 @@ mod tests {
     use crate::keyspace::testing::{key, no_index};
     use crate::operation::{Get, Operation};
     use crossbeam_channel::{Sender, bounded};
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
 
     struct Handles {
         any: Sender<Request>,
@@ -186,7 +215,7 @@ mod tests {
     fn starts_with_the_queue_behind_the_one_it_waited_for() {
         let (mut queue, handles) = queue();
         handles.any.send(request(1)).unwrap();
-        let first = queue.wait(true, in_a_minute(), true).unwrap();
+        let first = queue.wait(true, in_a_minute(), true, &[]).unwrap();
         assert_eq!(number(&first), 1);
         handles.any.send(request(2)).unwrap();
         handles.own.send(request(3)).unwrap();
@@ -198,7 +227,7 @@ mod tests {
         let (mut queue, handles) = queue();
         handles.any.send(request(1)).unwrap();
         handles.own.send(request(2)).unwrap();
-        let own = queue.wait(false, in_a_minute(), false).unwrap();
+        let own = queue.wait(false, in_a_minute(), false, &[]).unwrap();
         assert_eq!(number(&own), 2);
         assert!(received(&mut queue, false).is_empty());
         assert_eq!(received(&mut queue, true), [1]);
@@ -208,10 +237,10 @@ mod tests {
     fn a_wait_ends_at_the_deadline_and_when_the_cache_stops() {
         let (mut queue, handles) = queue();
         let soon = Instant::now() + Duration::from_millis(1);
-        assert!(queue.wait(true, soon, true).is_none());
+        assert!(queue.wait(true, soon, true, &[]).is_none());
         assert!(!queue.is_closed() && !queue.closes_within(Duration::from_millis(1)));
         drop(handles.stop);
-        assert!(queue.wait(true, in_a_minute(), true).is_none());
+        assert!(queue.wait(true, in_a_minute(), true, &[]).is_none());
         assert!(queue.is_closed() && queue.closes_within(Duration::from_secs(60)));
     }
 
@@ -220,7 +249,7 @@ mod tests {
         queue.wait = WaitStrategy::default();
         queue.wait.record_wait(Duration::ZERO);
         let start = Instant::now();
-        assert!(queue.wait(true, start, spins).is_none());
+        assert!(queue.wait(true, start, spins, &[]).is_none());
         start.elapsed()
     }
 
@@ -235,5 +264,23 @@ mod tests {
             // Others may have the processor, but not always.
             assert!((0..1_000).any(|_| wait_after_short_one(queue, spins) < SPIN));
         }
+    }
+
+    #[test]
+    fn a_wait_ends_when_something_arrives_on_a_watched_socket() {
+        let (queue, handles) = queue();
+        let mut queue = queue.with_watcher(Watcher::start().unwrap());
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"a").unwrap();
+        let sockets = [ours.as_raw_fd()];
+        assert!(queue.wait(true, in_a_minute(), true, &sockets).is_none());
+        // What was told before it was no longer watched does no harm.
+        handles.any.send(request(1)).unwrap();
+        let any = queue.wait(true, in_a_minute(), true, &[]).unwrap();
+        assert_eq!(number(&any), 1);
+        assert!(queue.watcher.is_some());
+        drop(handles.stop);
+        drop(ours);
+        assert!(queue.wait(true, in_a_minute(), true, &[]).is_none());
     }
 }

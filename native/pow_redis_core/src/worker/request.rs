@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::quota::Share;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Operation, Outcome};
+use crate::validity::{Shard, Validity};
 
 const WAITING: u8 = 0;
 const COMPLETED: u8 = 1;
@@ -57,6 +58,15 @@ pub struct Request {
     place: Option<Share>,
     /// Its bytes.
     bytes: Option<Share>,
+    /// What it makes invalid, if it is a write.
+    changes: Option<Changes>,
+}
+
+/// The shards of the keys that a write changes.
+#[derive(Debug)]
+struct Changes {
+    validity: Arc<Validity>,
+    shards: Vec<Shard>,
 }
 
 impl Request {
@@ -70,7 +80,22 @@ impl Request {
             losses: 0,
             place: None,
             bytes: None,
+            changes: None,
         }
+    }
+
+    /// What was read of the keys that it writes is invalid from now on, and again when it is completed: until
+    /// then, reads may still find the old values.
+    #[must_use]
+    pub(crate) fn invalidating(mut self, validity: &Arc<Validity>) -> Self {
+        let shards = self.operation.written_keys().map(|key| validity.shard(key));
+        let changes = Changes {
+            shards: shards.collect(),
+            validity: Arc::clone(validity),
+        };
+        changes.invalidate();
+        self.changes = Some(changes);
+        self
     }
 
     /// Gives it a place in a queue, and shares of a quota for its bytes until it is completed.
@@ -124,8 +149,19 @@ impl Request {
     fn send(&mut self, outcome: Result<Outcome, Error>) {
         // Before the reply: the caller's next request may need the same bytes.
         self.bytes = None;
+        if let Some(changes) = self.changes.take() {
+            changes.invalidate();
+        }
         if let Some(reply) = self.reply.take().filter(|_| self.cancel_handle.complete()) {
             reply(outcome);
+        }
+    }
+}
+
+impl Changes {
+    fn invalidate(&self) {
+        for &shard in &self.shards {
+            self.validity.invalidate(shard);
         }
     }
 }
@@ -146,8 +182,11 @@ impl fmt::Debug for Request {
 mod tests {
     use super::super::quota::Quota;
     use super::*;
-    use crate::operation::Ping;
+    use crate::keyspace::testing::{key, no_index};
+    use crate::operation::{Delete, Ping};
     use crossbeam_channel::{Receiver, unbounded};
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
 
     fn request() -> (Request, Receiver<Result<Outcome, Error>>) {
         let (sender, receiver) = unbounded();
@@ -210,5 +249,32 @@ mod tests {
         assert!(!request.is_suspect());
         assert_eq!([request.count_loss(), request.count_loss()], [1, 2]);
         assert!(request.is_suspect());
+    }
+
+    #[test]
+    fn a_write_invalidates_its_keys_when_it_is_submitted_and_when_it_is_completed() {
+        let validity = Arc::new(Validity::new(Duration::from_secs(1)));
+        let written = key(&[&[97, 1]]);
+        let shard = validity.shard(written.redis_key().as_bytes());
+        validity.begin();
+        let version = || validity.stamp(shard).unwrap().version;
+        let at_reply = Arc::new(AtomicU64::new(0));
+        let delete = || Operation::Delete(Delete::new(&written, &no_index()));
+        let (seen, watched) = (Arc::clone(&at_reply), Arc::clone(&validity));
+        let reply = Box::new(move |_| {
+            let stamp = watched.stamp(shard).unwrap();
+            seen.store(stamp.version, Ordering::Relaxed);
+        });
+        let request = Request::new(delete(), Instant::now(), reply).invalidating(&validity);
+        assert_eq!(version(), 1);
+        request.complete(Ok(Outcome::Done));
+        assert_eq!((version(), at_reply.load(Ordering::Relaxed)), (2, 2));
+
+        // Redis may run it although nobody waits any more.
+        let request = Request::new(delete(), Instant::now(), Box::new(|_| ()));
+        let request = request.invalidating(&validity);
+        request.cancel_handle().cancel();
+        drop(request);
+        assert_eq!(version(), 4);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::availability::Availability;
@@ -13,6 +13,7 @@ use crate::net::client::Client;
 use crate::net::config::Topology;
 use crate::operation::Outcome;
 use crate::options::Options;
+use crate::validity::{EpochEnd, Validity};
 
 /// How many patterns are reported that no index set covers.
 const MAX_INDEX_MISSES: usize = 100;
@@ -35,6 +36,10 @@ pub enum Event {
     IndexMiss(Shape),
     /// This many invalid values were read from Redis, and ignored.
     Invalid(usize),
+    /// All near values have become invalid.
+    NearValuesEnded(EpochEnd),
+    /// The server does not track reads: no value is kept near.
+    TrackingRefused(Error),
     /// All workers have ended.
     Stopped,
 }
@@ -67,6 +72,19 @@ pub struct Info {
     pub reconnects: u64,
     /// How many requests were retried after a lost connection.
     pub retries: u64,
+    /// What makes near values invalid, if there are any.
+    pub near: Option<NearInfo>,
+}
+
+/// What makes near values invalid, in numbers.
+#[derive(Clone, Debug)]
+pub struct NearInfo {
+    /// Whether a connection tracks reads.
+    pub tracking: bool,
+    /// How many changed keys Redis has told of.
+    pub invalidations: u64,
+    /// How many times all near values have become invalid, by reason.
+    pub ends: Vec<(EpochEnd, u64)>,
 }
 
 /// What the workers share.
@@ -74,6 +92,10 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) stats: Stats,
     pub(crate) availability: Availability,
+    /// What near values are valid by, if there are any.
+    pub(crate) validity: Option<Arc<Validity>>,
+    /// The ends of epochs that were reported, by reason.
+    reported_ends: Mutex<[u64; EpochEnd::ALL.len()]>,
     /// Address and version.
     server: Mutex<(Option<String>, Option<String>)>,
     observer: Observer,
@@ -102,8 +124,11 @@ impl Stats {
 
 impl Shared {
     pub(crate) fn new(options: Options, observer: Observer) -> Self {
+        let validity = options.max_staleness.map(Validity::new);
         Self {
             options,
+            validity: validity.map(Arc::new),
+            reported_ends: Mutex::default(),
             stats: Stats::default(),
             availability: Availability::new(),
             server: Mutex::default(),
@@ -179,6 +204,33 @@ impl Shared {
         }
     }
 
+    /// Reports the epochs that have ended since the last report.
+    pub(crate) fn report_epoch_ends(&self) {
+        let Some(validity) = &self.validity else {
+            return;
+        };
+        let ends = validity.ends();
+        let before = {
+            let reported = self.reported_ends.lock();
+            let mut reported = reported.unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *reported, ends)
+        };
+        for (reason, (ends, before)) in EpochEnd::ALL.iter().zip(ends.iter().zip(before)) {
+            if *ends > before {
+                (self.observer)(Event::NearValuesEnded(*reason));
+            }
+        }
+    }
+
+    /// Reports why the server does not track reads. A server that is no primary, or a node of a cluster that is
+    /// down, may do so later.
+    pub(crate) fn report_refusal(&self, refusal: &Error) {
+        let is_temporary = matches!(refusal.kind(), ErrorKind::Server(_)) && refusal.is_retryable();
+        if !is_temporary {
+            (self.observer)(Event::TrackingRefused(refusal.clone()));
+        }
+    }
+
     pub(crate) fn report_invalid(&self, outcome: &Outcome) {
         let invalid = match outcome {
             Outcome::Invalid(_) => 1,
@@ -232,11 +284,22 @@ impl Shared {
             batches: stats.batches.load(Ordering::Relaxed),
             reconnects: stats.reconnects.load(Ordering::Relaxed),
             retries: stats.retries.load(Ordering::Relaxed),
+            near: self.validity.as_deref().map(NearInfo::of),
         }
     }
 
     fn server(&self) -> MutexGuard<'_, (Option<String>, Option<String>)> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NearInfo {
+    fn of(validity: &Validity) -> Self {
+        Self {
+            tracking: validity.is_tracking(),
+            invalidations: validity.invalidations(),
+            ends: EpochEnd::ALL.into_iter().zip(validity.ends()).collect(),
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub struct All {
     invalid: usize,
     /// What the records take, here and in the VM.
     memory: usize,
+    is_near: bool,
 }
 
 /// Where the keys are found.
@@ -77,12 +78,24 @@ impl All {
             records: BTreeMap::new(),
             invalid: 0,
             memory: 0,
+            is_near: false,
         };
         all.reset();
         if let Scan::Keyspace(_) = all.scan {
             all.miss = Some(all.pattern.shape());
         }
         all
+    }
+
+    /// The same, in order with reads of near values: none that comes later is older than what this returns.
+    #[must_use]
+    pub const fn near(mut self) -> Self {
+        self.is_near = true;
+        self
+    }
+
+    pub(super) const fn is_near(&self) -> bool {
+        self.is_near
     }
 
     /// Starts over: cursors are meaningless to another server.

@@ -1,0 +1,214 @@
+defmodule PowRedisCache.NearCache do
+  @moduledoc false
+  # The records that an instance keeps in memory. ETS has the records, and the native library knows whether
+  # a record is valid. An invalid one is not removed: it takes memory until its table is emptied.
+  #
+  # There are two generations, as in Nebulex (https://hexdocs.pm/nebulex/Nebulex.Adapters.Local.html). New
+  # entries go to the younger, and so do those of the older that are read. When the younger takes half of
+  # `max_bytes`, the owner of the instance swaps: the younger becomes the older, an empty table the younger,
+  # and the table of the older is emptied. Three tables take turns, so that no reader waits for that.
+  #
+  # An entry is {{namespace, key}, value, shard, version, epoch, expires_at, memory}.
+
+  alias PowRedisCache.Native
+
+  @enforce_keys [
+    :handle,
+    :valid?,
+    :owner,
+    :namespaces,
+    :tables,
+    :generations,
+    :counts,
+    :max_table_bytes,
+    :max_entry_bytes
+  ]
+  defstruct @enforce_keys
+
+  # Of `generations`: the number of the younger one, and of the latest that was reported as full.
+  @younger 1
+  @full 2
+
+  # Of `counts`. The bytes that the values of each table take outside of it follow.
+  @hits 1
+  @misses 2
+  @swaps 3
+  @outside 4
+
+  @tables 3
+
+  # The largest entry takes this part of the memory.
+  @entries 64
+
+  @word_bytes :erlang.system_info(:wordsize)
+
+  @doc """
+  Makes an empty cache, which belongs to the calling process. `valid?` is called with `handle` and what an
+  entry is stamped with: a shard, its version, an epoch, and when it expires.
+  """
+  def new(handle, options, valid? \\ &Native.near_valid/5) do
+    generations = :atomics.new(2, signed: false)
+    # So that no number is that of a full one.
+    :atomics.put(generations, @younger, @tables)
+
+    %__MODULE__{
+      handle: handle,
+      valid?: valid?,
+      owner: self(),
+      namespaces: options.namespaces,
+      tables: List.to_tuple(for _ <- 1..@tables, do: new_table()),
+      generations: generations,
+      counts: :counters.new(@outside + @tables, [:write_concurrency]),
+      max_table_bytes: div(options.max_bytes, 2),
+      max_entry_bytes: div(options.max_bytes, @entries)
+    }
+  end
+
+  defp new_table do
+    :ets.new(__MODULE__, [:public, read_concurrency: true, write_concurrency: true])
+  end
+
+  @doc "Whether records of a namespace are kept. `nil` is no cache."
+  def keeps?(nil, _namespace), do: false
+  def keeps?(cache, namespace), do: :lists.member(namespace, cache.namespaces)
+
+  @doc "Returns `{:ok, value}` if there is a valid entry, or `:miss`."
+  def fetch(cache, namespace, key) do
+    generation = :atomics.get(cache.generations, @younger)
+    key = {namespace, key}
+
+    case lookup(cache, generation, key) || promote(cache, generation, key) do
+      nil ->
+        :counters.add(cache.counts, @misses, 1)
+        :miss
+
+      entry ->
+        :counters.add(cache.counts, @hits, 1)
+        {:ok, elem(entry, 1)}
+    end
+  rescue
+    # The tables end with their owner. A request to the native library tells that the instance is stopped.
+    ArgumentError -> :miss
+  end
+
+  # The entry, if it is valid.
+  defp lookup(cache, generation, key) do
+    with [{_key, _value, shard, version, epoch, expires_at, _memory} = entry] <-
+           :ets.lookup(table(cache, generation), key),
+         true <- cache.valid?.(cache.handle, shard, version, epoch, expires_at) do
+      entry
+    else
+      _missing_or_invalid -> nil
+    end
+  end
+
+  defp promote(cache, generation, key) do
+    entry = lookup(cache, generation - 1, key)
+    if entry, do: insert(cache, generation, entry)
+    entry
+  end
+
+  @doc """
+  Keeps a value with what it was stamped with. `memory` is the number of bytes that it takes outside of its
+  process's heap.
+  """
+  def store(cache, namespace, key, value, {shard, version, epoch, expires_at, memory}) do
+    if plain?(key) and fits?(cache, value, memory) do
+      entry = {{namespace, copy(key)}, value, shard, version, epoch, expires_at, memory}
+      insert(cache, :atomics.get(cache.generations, @younger), entry)
+    end
+
+    :ok
+  rescue
+    # As in fetch/3.
+    ArgumentError -> :ok
+  end
+
+  # Whether equal terms are one key in Redis. 0.0 and -0.0 are two, and may be equal in ETS.
+  defp plain?(part) when is_binary(part) or is_atom(part) or is_integer(part), do: true
+  defp plain?([part | parts]), do: plain?(part) and plain?(parts)
+  defp plain?([]), do: true
+  defp plain?(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> plain?()
+  defp plain?(_other), do: false
+
+  # A part may be a reference into a large binary, such as a request, which it would keep in memory.
+  defp copy(key), do: key |> :erlang.term_to_binary() |> :erlang.binary_to_term()
+
+  defp fits?(cache, value, memory),
+    do: memory + :erts_debug.flat_size(value) * @word_bytes <= cache.max_entry_bytes
+
+  defp insert(cache, generation, {key, _, _, _, _, _, memory} = entry) do
+    table = table(cache, generation)
+
+    if bytes(cache, generation) < cache.max_table_bytes do
+      for {_, _, _, _, _, _, replaced} <- :ets.take(table, key),
+          do: add_outside(cache, generation, -replaced)
+
+      add_outside(cache, generation, memory)
+      :ets.insert(table, entry)
+    else
+      report_full(cache, generation)
+    end
+  end
+
+  defp add_outside(_cache, _generation, 0), do: :ok
+
+  defp add_outside(cache, generation, bytes),
+    do: :counters.add(cache.counts, outside(generation), bytes)
+
+  # The first one to notice reports it.
+  defp report_full(cache, generation) do
+    if :atomics.exchange(cache.generations, @full, generation) != generation,
+      do: send(cache.owner, {:near_cache_full, generation})
+  end
+
+  @doc "Swaps, if that generation is the younger one. Only the owner may call it."
+  def swap(cache, full) do
+    if :atomics.get(cache.generations, @younger) == full do
+      :counters.add(cache.counts, @swaps, 1)
+      begin_generation(cache)
+    end
+
+    :ok
+  end
+
+  @doc "Removes all entries. Only the owner may call it."
+  def clear(cache) do
+    begin_generation(cache)
+    begin_generation(cache)
+  end
+
+  defp begin_generation(cache) do
+    generation = :atomics.add_get(cache.generations, @younger, 1)
+    # What was the older generation has the table of the next one.
+    :ets.delete_all_objects(table(cache, generation + 1))
+    :counters.put(cache.counts, outside(generation + 1), 0)
+  end
+
+  @doc "Returns the counters, the number of entries, and the bytes that they take."
+  def info(cache) do
+    generation = :atomics.get(cache.generations, @younger)
+    generations = [generation, generation - 1]
+
+    %{
+      hits: :counters.get(cache.counts, @hits),
+      misses: :counters.get(cache.counts, @misses),
+      swaps: :counters.get(cache.counts, @swaps),
+      entries: generations |> Enum.map(&size(cache, &1, :size)) |> Enum.sum(),
+      bytes: generations |> Enum.map(&bytes(cache, &1)) |> Enum.sum()
+    }
+  end
+
+  defp bytes(cache, generation) do
+    size(cache, generation, :memory) * @word_bytes +
+      :counters.get(cache.counts, outside(generation))
+  end
+
+  # A table that has ended with its owner has no size.
+  defp size(cache, generation, item) do
+    with :undefined <- :ets.info(table(cache, generation), item), do: 0
+  end
+
+  defp table(cache, generation), do: elem(cache.tables, rem(generation, @tables))
+  defp outside(generation), do: @outside + rem(generation, @tables)
+end
