@@ -95,13 +95,22 @@ defmodule PowRedisCache.NearCacheStalenessTest do
     end
   end
 
-  defp usage(names), do: inspect(names)
+  # A check of instances that never read from memory would prove nothing.
+  defp usage(names) do
+    near = for name <- names, do: PowRedisCache.info(name).near_cache
+    counts = for count <- [:hits, :misses, :invalidations], do: {count, sum(near, count)}
+    ends = near |> Enum.map(& &1.ends) |> Enum.reduce(&Map.merge(&1, &2, fn _, a, b -> a + b end))
+    for {count, number} <- counts, do: assert(number > 0, "no #{count}")
+    "#{inspect(counts)}, ends #{inspect(ends)}"
+  end
+
+  defp sum(near, count), do: near |> Enum.map(&Map.fetch!(&1, count)) |> Enum.sum()
 
   defp start(options) do
     name = unique_name()
     {namespace, options} = Keyword.pop!(options, :namespace)
-    _ = namespace
-    options = [name: name, timeout: 2_000, index: true] ++ options
+    near = [namespaces: [namespace], max_staleness: @max_staleness]
+    options = [name: name, timeout: 2_000, index: true, near_cache: near] ++ options
     start_supervised!({PowRedisCache, options}, id: name)
     name
   end
