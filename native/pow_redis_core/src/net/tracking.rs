@@ -165,3 +165,6 @@ impl Tracker {
 pub(crate) fn interval(validity: &Validity) -> Duration {
     validity.max_staleness() / CHECKS
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod trust;
 pub(crate) mod watcher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

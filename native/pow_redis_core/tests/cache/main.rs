@@ -10,6 +10,7 @@ mod calls;
 mod failures;
 mod fake_server;
 mod listing;
+mod near;
 mod order;
 mod outages;
 mod queues;

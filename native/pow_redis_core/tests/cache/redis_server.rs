@@ -111,6 +111,21 @@ impl RedisServer {
         self.command::<u64>("CLIENT KILL TYPE normal");
     }
 
+    /// The server hangs until [`RedisServer::wake`].
+    pub fn suspend(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn wake(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.id().to_string();
+        let status = Command::new("kill").args([signal, &process]).status();
+        assert!(status.unwrap().success());
+    }
+
     pub fn stop(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
