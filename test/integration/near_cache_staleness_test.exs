@@ -20,7 +20,9 @@ defmodule PowRedisCache.NearCacheStalenessTest do
   }
 
   @instances 3
+  # In milliseconds.
   @max_staleness 1_000
+  @at_once 250
 
   setup do
     :rand.seed(:exsss, {ExUnit.configuration()[:seed], 17, 19})
@@ -86,12 +88,17 @@ defmodule PowRedisCache.NearCacheStalenessTest do
     assert verdict.violations == [], Report.describe(verdict.violations, entries)
     assert verdict.reads > 1_000
     assert verdict.replaced > 100
+    # Redis tells at once what has been replaced, unless the machine is busy.
+    slow = verdict |> Report.without_fault(entries) |> Enum.count(&(&1 > @at_once))
+    assert slow <= verdict.replaced / 10
   end
 
+  # For each test.
   defp seconds do
-    case System.get_env("POW_REDIS_CACHE_STALENESS_SECONDS") do
-      nil -> max(Cases.count(20), 5)
-      seconds -> String.to_integer(seconds)
+    cond do
+      seconds = System.get_env("POW_REDIS_CACHE_STALENESS_SECONDS") -> String.to_integer(seconds)
+      System.get_env("POW_REDIS_CACHE_LONG") -> 200
+      true -> max(Cases.count(20), 5)
     end
   end
 

@@ -70,12 +70,11 @@ defmodule PowRedisCache.Staleness do
   @spec judge(map(), pos_integer()) :: map()
   def judge(entries, max_staleness), do: Verdict.judge(entries, max_staleness * 1_000)
 
-  @doc "Records a fault of a kind, that affects instances, while a function is called. Returns its result."
-  def fault(check, kind, numbers, function) do
+  @doc "Records a fault of a kind while a function is called. Returns its result."
+  def fault(check, kind, function) do
     from = History.now()
     result = function.()
-    fault = %{kind: kind, from: from, to: History.now(), instances: numbers}
-    History.record(check.history, :fault, fault)
+    History.record(check.history, :fault, %{kind: kind, from: from, to: History.now()})
     result
   end
 

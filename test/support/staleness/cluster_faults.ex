@@ -15,8 +15,10 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     [
       slot_moved: &move_slot/1,
       slot_claimed: &claim_slot/1,
+      slot_claimed_and_claimed_back: &claim_slot_twice/1,
       failover: &fail_over/1,
       takeover_without_replication: &take_over/1,
+      takeover_and_back: &take_over_twice/1,
       takeover_while_the_primary_hangs: &take_over_hanging/1,
       takeover_after_a_kill: &take_over_killed/1,
       node_hangs: &hang/1,
@@ -37,14 +39,31 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
   defp claim_slot(world) do
     {slot, keys} = any_slot(world)
     {_source, target} = source_and_target(world, slot)
-    id = RedisServer.command!(target, ["CLUSTER", "MYID"])
+    lose(world, keys, fn -> claim(world, slot, target) end)
+  end
 
+  # Afterwards nothing is different, except that the keys are gone.
+  defp claim_slot_twice(world) do
+    {slot, keys} = any_slot(world)
+    {source, target} = source_and_target(world, slot)
+
+    lose(world, keys, fn ->
+      claim(world, slot, target)
+      pause(0..100)
+      claim(world, slot, source)
+    end)
+  end
+
+  defp claim(world, slot, node) do
+    id = RedisServer.command!(node, ["CLUSTER", "MYID"])
+    "OK" = RedisServer.command!(node, ["CLUSTER", "SETSLOT", slot, "NODE", id])
+    RedisServer.command!(node, ["CLUSTER", "BUMPEPOCH"])
+    await_owner(world, [slot], node.port)
+  end
+
+  defp lose(world, keys, function) do
     Staleness.handover(world.check, keys, true, fn ->
-      Staleness.absence(world.check, keys, :unknown, fn ->
-        RedisServer.command!(target, ["CLUSTER", "SETSLOT", slot, "NODE", id])
-        RedisServer.command!(target, ["CLUSTER", "BUMPEPOCH"])
-        await_owner(world, [slot], target.port)
-      end)
+      Staleness.absence(world.check, keys, :unknown, function)
     end)
 
     world
@@ -90,6 +109,22 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     end)
 
     settle(world, primary)
+  end
+
+  # The old primary becomes a replica for a moment.
+  defp take_over_twice(world) do
+    {primary, replica, keys, slots} = pair(world)
+    Replication.await(primary, 1)
+
+    Staleness.handover(world.check, keys, true, fn ->
+      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
+      await_takeover(world, primary, replica, slots)
+      pause(0..300)
+      "OK" = RedisServer.command!(primary, ["CLUSTER", "FAILOVER", "TAKEOVER"])
+      await_takeover(world, replica, primary, slots)
+    end)
+
+    settle(world, replica)
   end
 
   defp take_over_hanging(world) do

@@ -29,9 +29,7 @@ defmodule PowRedisCache.Staleness.Faults do
 
   # Until the instances work again.
   defp cause(world, kind, function) do
-    numbers = Enum.map(world.check.instances, & &1.number)
-
-    Staleness.fault(world.check, kind, numbers, fn ->
+    Staleness.fault(world.check, kind, fn ->
       world = function.(world)
       await_recovery(world)
       world

@@ -43,9 +43,16 @@ defmodule PowRedisCache.Staleness.Report do
   @spec kind(map(), [map()]) :: atom()
   def kind(delay, faults) do
     Enum.find_value(faults, :none, fn fault ->
-      if fault.from <= delay.to and fault.to >= delay.from and delay.instance in fault.instances,
-        do: fault.kind
+      if fault.from <= delay.to and fault.to >= delay.from, do: fault.kind
     end)
+  end
+
+  @doc "The delays of values that were replaced while there was no fault, in milliseconds."
+  @spec without_fault(map(), map()) :: [float()]
+  def without_fault(verdict, entries) do
+    for delay <- verdict.delays,
+        kind(delay, entries.fault) == :none,
+        do: (delay.to - delay.from) / 1_000
   end
 
   defp row(kind, count, delays) do
@@ -54,7 +61,7 @@ defmodule PowRedisCache.Staleness.Report do
     values =
       "#{length(sorted)} values, half #{at(sorted, 0.5)}, 99 % #{at(sorted, 0.99)}, worst #{at(sorted, 1)}"
 
-    "    #{String.pad_trailing("#{kind} (#{count})", 28)} #{values}"
+    "    #{String.pad_trailing("#{kind} (#{count})", 38)} #{values}"
   end
 
   defp at([], _part), do: "-"
@@ -110,8 +117,7 @@ defmodule PowRedisCache.Staleness.Report do
   end
 
   defp fault_line(fault, at),
-    do:
-      "  #{ms(fault.from, at)} to #{ms(fault.to, at)}: #{fault.kind} of #{inspect(fault.instances, charlists: :as_lists)}"
+    do: "  #{ms(fault.from, at)} to #{ms(fault.to, at)}: #{fault.kind}"
 
   defp handover_line(handover, at),
     do: "  #{ms(handover.from, at)} to #{ms(handover.to, at)}: handover, lossy: #{handover.lossy}"

@@ -4,7 +4,7 @@ defmodule PowRedisCache.Staleness.SentinelFaults do
   the instances, and in `:primary`, an `:atomics`, the port of the primary for other clients.
   """
 
-  alias PowRedisCache.{RedisServer, Sentinels, Staleness, Wait}
+  alias PowRedisCache.{Processes, RedisServer, Sentinels, Staleness, Wait}
   alias PowRedisCache.Staleness.{Faults, Replication}
 
   import Faults, only: [pause: 1]
@@ -128,12 +128,12 @@ defmodule PowRedisCache.Staleness.SentinelFaults do
   defp await_settled(world) do
     down_after(world, @down_after)
     primary = Sentinels.primary(world.sentinels)
-    alive = Enum.filter(world.sentinels.nodes, &PowRedisCache.Processes.alive?(&1.process))
+    alive = Enum.filter(world.sentinels.nodes, &Processes.alive?(&1.process))
     if length(alive) == 3, do: Sentinels.await_settled(world.sentinels, primary)
   end
 
   defp start_again(world) do
-    down = Enum.find(world.sentinels.nodes, &(not PowRedisCache.Processes.alive?(&1.process)))
+    down = Enum.find(world.sentinels.nodes, &(not Processes.alive?(&1.process)))
     node = RedisServer.start_again!(down)
     ExUnit.Callbacks.on_exit(fn -> RedisServer.stop(node) end)
     world = %{world | sentinels: Sentinels.replace(world.sentinels, node)}
