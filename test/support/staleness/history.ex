@@ -17,6 +17,7 @@ defmodule PowRedisCache.Staleness.History do
   times of the first of them (`:first_from`, `:first_to`) and the last (`:last_from`, `:last_to`), and
   `:count`.
 
+  A fault: `:kind`, `:from` and `:to`.
 
   A handover of keys from a server to another: `:keys`, `:from`, `:to`, and `:lossy`. Until it is over, the
   old server may not know of writes that the new one took. A lossy one may undo what was written meanwhile.
