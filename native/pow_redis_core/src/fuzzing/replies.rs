@@ -7,8 +7,8 @@ use std::time::Duration;
 use redis::{Parser, Value};
 
 use crate::error::Error;
+use crate::near::Validity;
 use crate::resp::reader::ReplyReader;
-use crate::validity::Validity;
 
 /// How many of the bytes are sizes of chunks.
 const SIZES: usize = 4;

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use super::{Outcome, Step, WriteContext};
-use crate::boot_clock;
 use crate::error::Error;
 use crate::etf;
 use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
+use crate::near::Stamp;
+use crate::near::boot_clock;
 use crate::resp::replies::Replies;
-use crate::validity::Stamp;
 
 /// How long a value may be used without asking Redis again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,9 +160,9 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::keyspace::index::Index;
+    use crate::near::{EpochEnd, Validity};
     use crate::resp::commands::Commands;
     use crate::resp::testing::lines;
-    use crate::validity::{EpochEnd, Validity};
     use redis::Value;
     use std::time::Duration;
 

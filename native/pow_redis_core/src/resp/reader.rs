@@ -11,7 +11,7 @@ use redis::{PushKind, ServerError, Value};
 
 use super::parser::{Protocol, ReplyParser};
 use crate::error::{Error, ErrorKind};
-use crate::validity::{EpochEnd, Validity};
+use crate::near::{EpochEnd, Validity};
 
 /// The least number of bytes to read at once.
 const READ_SIZE: usize = 16 << 10;

@@ -13,6 +13,7 @@ use super::rtt::MinRtt;
 use super::shared::Shared;
 use super::trust::Trust;
 use crate::error::{Error, ErrorKind, ServerCode};
+use crate::near::{EpochEnd, Validity};
 use crate::net::client::Client;
 use crate::net::patience::Patience;
 use crate::net::primary_watch::PrimaryWatch;
@@ -20,7 +21,6 @@ use crate::net::socket::SocketId;
 use crate::operation::Step;
 use crate::resp::commands::Commands;
 use crate::resp::replies::RoundReplies;
-use crate::validity::{EpochEnd, Validity};
 
 /// How long a connection may be idle before a heartbeat is sent.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::quota::Share;
 use crate::error::{Error, ErrorKind};
+use crate::near::{Shard, Validity};
 use crate::operation::{Operation, Outcome};
-use crate::validity::{Shard, Validity};
 
 const WAITING: u8 = 0;
 const COMPLETED: u8 = 1;

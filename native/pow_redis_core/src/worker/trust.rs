@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::near::{EpochEnd, Validity};
 use crate::net::tracking;
-use crate::validity::{EpochEnd, Validity};
 
 /// How long the trust is renewed after a value was last used.
 const MAX_DISUSE: Duration = Duration::from_secs(60);

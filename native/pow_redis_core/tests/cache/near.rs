@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use pow_redis_core::boot_clock;
 use pow_redis_core::cache::{Cache, Event};
 use pow_redis_core::error::Error;
+use pow_redis_core::near::EpochEnd;
+use pow_redis_core::near::boot_clock;
 use pow_redis_core::operation::{Get, Lease, Operation, Outcome};
-use pow_redis_core::validity::EpochEnd;
 use redis::{Value, cmd};
 
 use crate::calls::*;

@@ -2,10 +2,10 @@
 
 use super::super::testing::*;
 use super::*;
-use crate::boot_clock;
+use crate::near::Validity;
+use crate::near::boot_clock;
 use crate::net::testing::{FakeServer, wait_until};
 use crate::operation::{Operation, Ping};
-use crate::validity::Validity;
 use std::sync::Arc;
 
 const INVALIDATED: &str = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
