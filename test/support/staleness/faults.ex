@@ -2,6 +2,9 @@ defmodule PowRedisCache.Staleness.Faults do
   @moduledoc """
   Causes one fault after the other, in random order, while values are written and read. Each kind comes once
   before the first comes again. What faults need and change is a map with the running `:check`.
+
+  With `POW_REDIS_CACHE_STALENESS_FAULTS=server_hangs,flushed`, only these kinds, to search for the cause of
+  a violation.
   """
 
   alias PowRedisCache.{Staleness, Wait}
@@ -11,6 +14,7 @@ defmodule PowRedisCache.Staleness.Faults do
   @doc "Causes faults for a number of seconds. A fault is its kind and a function of the world. Returns the world."
   @spec run(world(), [{atom(), (world() -> world())}], number()) :: world()
   def run(world, faults, seconds) do
+    faults = chosen(faults, System.get_env("POW_REDIS_CACHE_STALENESS_FAULTS"))
     run(world, Enum.shuffle(faults), faults, now() + trunc(seconds * 1_000))
   end
 
@@ -25,6 +29,13 @@ defmodule PowRedisCache.Staleness.Faults do
     else
       world |> cause(kind, function) |> run(others, faults, deadline)
     end
+  end
+
+  defp chosen(faults, nil), do: faults
+
+  defp chosen(faults, kinds) do
+    kinds = String.split(kinds, ",")
+    Enum.filter(faults, fn {kind, _function} -> "#{kind}" in kinds end)
   end
 
   # Until the instances work again.

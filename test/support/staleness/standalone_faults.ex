@@ -20,6 +20,7 @@ defmodule PowRedisCache.Staleness.StandaloneFaults do
       requests_held: &hold(&1, :to_server),
       network_held: &hold(&1, :both),
       network_stutters: &stutter/1,
+      connections_stutter_apart: &stutter_apart/1,
       delivered_after_the_cut: &deliver_late/1,
       packets_dropped: &drop/1,
       connections_refused: &refuse/1,
@@ -61,6 +62,40 @@ defmodule PowRedisCache.Staleness.StandaloneFaults do
       pause(10..150)
       for proxy <- proxies, do: HoldingProxy.pass(proxy)
       pause(1..30)
+    end
+
+    heal(proxies)
+    world
+  end
+
+  # Calls that were made without a connection are served by one, while another has not the same news yet.
+  defp stutter_apart(world) do
+    proxies = some(world)
+    for proxy <- proxies, do: HoldingProxy.new_connections(proxy, :refuse)
+    for proxy <- proxies, do: HoldingProxy.cut(proxy, :both)
+    pause(50..500)
+
+    for _ <- 1..20 do
+      for proxy <- proxies do
+        HoldingProxy.new_connections(proxy, Enum.random([:hold, :pass, :pass]))
+
+        for number <- HoldingProxy.connections(proxy) do
+          options = [connections: [number]]
+
+          case :rand.uniform(3) do
+            1 ->
+              HoldingProxy.hold(
+                proxy,
+                [direction: Enum.random([:to_server, :to_client])] ++ options
+              )
+
+            _ ->
+              HoldingProxy.pass(proxy, options)
+          end
+        end
+      end
+
+      pause(10..100)
     end
 
     heal(proxies)
