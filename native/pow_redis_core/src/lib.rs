@@ -6,7 +6,7 @@
 //! ([`etf`]); no term is ever built here.
 //!
 //! Imports point downwards: [`cache`], `worker`, then [`doctor`], [`operation`] and [`options`], then
-//! [`net`] and [`keyspace`] side by side, then [`resp`], [`error`] and, at the bottom, `spin`,
+//! [`net`] and [`keyspace`] side by side, then [`resp`], [`error`] and, at the bottom, [`secret`], `spin`,
 //! [`near`] and [`etf`]. `tests/architecture.rs` checks every import against that order.
 #![forbid(unsafe_code)]
 
@@ -22,5 +22,6 @@ pub mod net;
 pub mod operation;
 pub mod options;
 pub mod resp;
+pub mod secret;
 mod spin;
 mod worker;

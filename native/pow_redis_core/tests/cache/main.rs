@@ -16,4 +16,5 @@ mod outages;
 mod queues;
 mod records;
 mod redis_server;
+mod secrets;
 mod stopping;

@@ -71,7 +71,7 @@ impl RedisServer {
         format!("unix://{}", self.socket().display())
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.directory.join("redis.sock")
     }
 
