@@ -190,7 +190,6 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     world =
       Staleness.absence(world.check, keys, :done, fn ->
         RedisServer.kill(primary)
-        File.rm_rf!(Path.join(primary.folder, "dump.rdb"))
         start_again(world, primary)
       end)
 
@@ -260,7 +259,9 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     world
   end
 
+  # Empty. With keys of slots that other nodes have got, the node would claim to import these slots.
   defp start_again(world, node) do
+    File.rm_rf!(Path.join(node.folder, "dump.rdb"))
     node = RedisServer.start_again!(node)
     ExUnit.Callbacks.on_exit(fn -> RedisServer.stop(node) end)
     %{world | cluster: Cluster.replace(world.cluster, node)}
