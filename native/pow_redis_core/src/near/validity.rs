@@ -117,10 +117,19 @@ impl Validity {
 
     /// The connection goes on tracking, but nothing that was read before is valid.
     pub fn restart(&self, reason: EpochEnd) {
-        if self.is_tracking() {
-            self.epoch.fetch_add(2, Ordering::AcqRel);
+        if self.overtake() {
             self.count(reason);
         }
+    }
+
+    /// A connection that does not track has answered a read, perhaps with more than Redis has told the one that
+    /// does: nothing that was read before is valid. Returns whether anything was.
+    pub fn overtake(&self) -> bool {
+        let is_tracking = self.is_tracking();
+        if is_tracking {
+            self.epoch.fetch_add(2, Ordering::AcqRel);
+        }
+        is_tracking
     }
 
     fn count(&self, reason: EpochEnd) {

@@ -302,6 +302,13 @@ impl LiveConnection {
             _ => Ok(()),
         };
         if let Some(request) = self.in_flight.pop_front() {
+            // It was submitted while no connection tracked.
+            if let (None, Some(validity)) = (&self.trust, &around.shared.validity)
+                && request.operation.is_ordered()
+                && !request.operation.is_write()
+            {
+                validity.overtake();
+            }
             request.complete(outcome);
         }
         connection

@@ -1,0 +1,269 @@
+defmodule PowRedisCache.Staleness.ClusterFaults do
+  @moduledoc """
+  Faults of a Redis Cluster. The world has the `:cluster`, and the `:names` of the instances.
+  """
+
+  alias PowRedisCache.{Cluster, RedisServer, Staleness, Wait}
+  alias PowRedisCache.Staleness.{Faults, Replication}
+
+  import Faults, only: [pause: 1]
+
+  @outage 50..2_500
+
+  @doc "The faults, by their kind."
+  def all do
+    [
+      slot_moved: &move_slot/1,
+      slot_claimed: &claim_slot/1,
+      slot_claimed_and_claimed_back: &claim_slot_twice/1,
+      failover: &fail_over/1,
+      takeover_without_replication: &take_over/1,
+      takeover_and_back: &take_over_twice/1,
+      takeover_while_the_primary_hangs: &take_over_hanging/1,
+      takeover_after_a_kill: &take_over_killed/1,
+      node_hangs: &hang/1,
+      connections_killed: &kill_connections/1,
+      flushed: &flush/1,
+      node_restarted_empty: &restart_empty/1
+    ]
+  end
+
+  defp move_slot(world) do
+    {slot, _keys} = any_slot(world)
+    {_source, target} = source_and_target(world, slot)
+    Cluster.move_slot(world.cluster, slot, target, fn -> pause(0..800) end)
+    world
+  end
+
+  # Another node takes the slot without its keys. The owner deletes them when it hears of it.
+  defp claim_slot(world) do
+    {slot, keys} = any_slot(world)
+    {_source, target} = source_and_target(world, slot)
+    lose(world, keys, fn -> claim(world, slot, target) end)
+  end
+
+  # Afterwards nothing is different, except that the keys are gone.
+  defp claim_slot_twice(world) do
+    {slot, keys} = any_slot(world)
+    {source, target} = source_and_target(world, slot)
+
+    lose(world, keys, fn ->
+      claim(world, slot, target)
+      pause(0..100)
+      claim(world, slot, source)
+    end)
+  end
+
+  defp claim(world, slot, node) do
+    id = RedisServer.command!(node, ["CLUSTER", "MYID"])
+    "OK" = RedisServer.command!(node, ["CLUSTER", "SETSLOT", slot, "NODE", id])
+    RedisServer.command!(node, ["CLUSTER", "BUMPEPOCH"])
+    await_owner(world, [slot], node.port)
+  end
+
+  defp lose(world, keys, function) do
+    Staleness.handover(world.check, keys, true, fn ->
+      Staleness.absence(world.check, keys, :unknown, function)
+    end)
+
+    world
+  end
+
+  # The primary stops to write until its replica has all keys.
+  defp fail_over(world) do
+    {primary, replica, keys, slots} = pair(world)
+
+    Staleness.handover(world.check, keys, false, fn ->
+      ask_for_failover(replica)
+      await_takeover(world, primary, replica, slots)
+    end)
+
+    settle(world, primary)
+  end
+
+  # An election may fail. Redis gives up a failover after five seconds.
+  defp ask_for_failover(replica) do
+    "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER"])
+    deadline = System.monotonic_time(:millisecond) + 8_000
+
+    replaced =
+      Wait.until(fn ->
+        primary?(replica) || (System.monotonic_time(:millisecond) > deadline && :failed)
+      end)
+
+    if replaced == :failed, do: ask_for_failover(replica)
+  end
+
+  defp primary?(node), do: RedisServer.info(node, "replication", "role") == "master"
+
+  defp take_over(world) do
+    {primary, replica, keys, slots} = pair(world)
+    Replication.await(primary, 1)
+
+    Staleness.handover(world.check, keys, true, fn ->
+      Replication.cut([replica])
+      pause(0..1_500)
+      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
+      Replication.heal([replica])
+      await_takeover(world, primary, replica, slots)
+    end)
+
+    settle(world, primary)
+  end
+
+  # The old primary becomes a replica for a moment.
+  defp take_over_twice(world) do
+    {primary, replica, keys, slots} = pair(world)
+    Replication.await(primary, 1)
+
+    Staleness.handover(world.check, keys, true, fn ->
+      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
+      await_takeover(world, primary, replica, slots)
+      pause(0..300)
+      "OK" = RedisServer.command!(primary, ["CLUSTER", "FAILOVER", "TAKEOVER"])
+      await_takeover(world, replica, primary, slots)
+    end)
+
+    settle(world, replica)
+  end
+
+  defp take_over_hanging(world) do
+    {primary, replica, keys, slots} = pair(world)
+    Replication.await(primary, 1)
+
+    Staleness.handover(world.check, keys, true, fn ->
+      RedisServer.pause(primary)
+      pause(0..1_500)
+      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
+      pause(0..2_500)
+      RedisServer.resume(primary)
+      await_takeover(world, primary, replica, slots)
+    end)
+
+    settle(world, primary)
+  end
+
+  defp take_over_killed(world) do
+    {primary, replica, keys, slots} = pair(world)
+    Replication.await(primary, 1)
+
+    Staleness.handover(world.check, keys, true, fn ->
+      RedisServer.kill(primary)
+      pause(0..500)
+      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
+      await_owner(world, slots, replica.port)
+    end)
+
+    pause(0..1_500)
+    world |> start_again(primary) |> settle(primary)
+  end
+
+  defp hang(world) do
+    node = Enum.random(Cluster.primaries(world.cluster))
+    RedisServer.pause(node)
+    pause(@outage)
+    RedisServer.resume(node)
+    world
+  end
+
+  defp kill_connections(world) do
+    primaries = Cluster.primaries(world.cluster)
+
+    for node <- Enum.take_random(primaries, Enum.random([1, 3])),
+        do: RedisServer.command!(node, ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+
+    world
+  end
+
+  defp flush(world) do
+    Staleness.absence(world.check, Staleness.keys(), :done, fn ->
+      for node <- Cluster.primaries(world.cluster), do: RedisServer.command!(node, ["FLUSHALL"])
+    end)
+
+    world
+  end
+
+  # Without replacement by its replica, which loses the keys with it.
+  defp restart_empty(world) do
+    {primary, _replica, keys, _slots} = pair(world)
+
+    world =
+      Staleness.absence(world.check, keys, :done, fn ->
+        RedisServer.kill(primary)
+        start_again(world, primary)
+      end)
+
+    Wait.until(fn -> RedisServer.info(primary, "replication", "connected_slaves") == "1" end)
+    world
+  end
+
+  # A primary with keys, its replica, these keys, and their slots.
+  defp pair(world) do
+    primary = Enum.random(Cluster.primaries(world.cluster))
+
+    ["master", _offset, [[_host, port, _replicated]]] =
+      Wait.until(fn ->
+        with {:ok, ["master", _offset, [_replica]] = role} <-
+               RedisServer.command(primary, ["ROLE"]),
+             do: role,
+             else: (_ -> nil)
+      end)
+
+    replica = Enum.find(world.cluster.nodes, &(&1.port == String.to_integer(port)))
+
+    owned =
+      for {slot, keys} <- world.slots,
+          Cluster.owner(world.cluster, slot).port == primary.port,
+          do: {slot, keys}
+
+    {primary, replica, Enum.flat_map(owned, &elem(&1, 1)), Enum.map(owned, &elem(&1, 0))}
+  end
+
+  defp any_slot(world), do: Enum.random(world.slots)
+
+  defp source_and_target(world, slot) do
+    source = Cluster.owner(world.cluster, slot)
+    others = Enum.reject(Cluster.primaries(world.cluster), &(&1.port == source.port))
+    {source, Enum.random(others)}
+  end
+
+  # Until the old primary and all others know of the new one.
+  defp await_takeover(world, primary, replica, slots) do
+    Wait.until(fn -> RedisServer.info(primary, "replication", "role") == "slave" end)
+    await_owner(world, slots, replica.port)
+  end
+
+  defp await_owner(world, slots, port) do
+    Wait.until(fn ->
+      Enum.all?(world.cluster.nodes, fn node ->
+        with {:ok, ranges} <- RedisServer.command(node, ["CLUSTER", "SLOTS"]) do
+          Enum.all?(slots, &(owner(ranges, &1) == port))
+        else
+          # A node that is down does not count.
+          {:error, _reason} -> true
+        end
+      end)
+    end)
+  end
+
+  defp owner(ranges, slot) do
+    Enum.find_value(ranges, fn [from, to, [_host, port | _] | _] ->
+      if slot in from..to, do: port
+    end)
+  end
+
+  # Until every primary has its replica again.
+  defp settle(world, old) do
+    Wait.until(fn -> RedisServer.info(old, "replication", "master_link_status") == "up" end)
+    Wait.until(fn -> length(Cluster.primaries(world.cluster)) == 3 end)
+    world
+  end
+
+  # Empty. With keys of slots that other nodes have got, the node would claim to import these slots.
+  defp start_again(world, node) do
+    File.rm_rf!(Path.join(node.folder, "dump.rdb"))
+    node = RedisServer.start_again!(node)
+    ExUnit.Callbacks.on_exit(fn -> RedisServer.stop(node) end)
+    %{world | cluster: Cluster.replace(world.cluster, node)}
+  end
+end
