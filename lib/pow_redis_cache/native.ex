@@ -7,7 +7,7 @@ defmodule PowRedisCache.Native do
   # failures are reported, to the process that started the instance. doctor/4 needs no instance and
   # returns :ok instead of a handle.
   #
-  # `near` of a read is whether its value may be kept in memory. If so, the result is
+  # `near` of a read is whether its value is to be kept in memory. The result may then be
   # {:value, value, {shard, version, epoch, expires_at, memory}}, and near_valid/5 tells whether that is
   # still valid.
   #
