@@ -60,17 +60,18 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :get)
     namespace = namespace(config)
 
-    near? = NearCache.keeps?(instance.near_cache, namespace)
+    number = NearCache.number(instance.near_cache, namespace)
 
-    case near? && NearCache.fetch(instance.near_cache, namespace, key) do
+    case number && NearCache.fetch(instance.near_cache, number, key) do
       {:ok, value} -> value
-      _missing -> get_from_redis(name, instance, namespace, key, near?)
+      _missing -> get_from_redis(name, instance, namespace, key, number)
     end
   end
 
-  # With `near?`, the value may be kept.
-  defp get_from_redis(name, instance, namespace, key, near?) do
+  # `number` is that of the namespace in the near cache.
+  defp get_from_redis(name, instance, namespace, key, number) do
     encoded = encode_key(namespace, key)
+    near? = number != nil
 
     native = fn reference ->
       if byte_size(encoded) <= @max_key_bytes do
@@ -85,7 +86,7 @@ defmodule PowRedisCache.Call do
         value
 
       {:value, value, stamp} ->
-        NearCache.store(instance.near_cache, namespace, key, value, stamp)
+        NearCache.store(instance.near_cache, number, key, value, stamp)
         value
 
       :invalid ->
@@ -100,7 +101,7 @@ defmodule PowRedisCache.Call do
   def all(name, config, match) do
     instance = Instance.fetch!(name, :all)
     namespace = namespace(config)
-    near? = NearCache.keeps?(instance.near_cache, namespace)
+    near? = NearCache.number(instance.near_cache, namespace) != nil
     pattern = encode_key(namespace, match)
 
     native = fn reference ->

@@ -7,6 +7,10 @@ defmodule PowRedisCache.Native do
   # failures are reported, to the process that started the instance. doctor/4 needs no instance and
   # returns :ok instead of a handle.
   #
+  # `near` of a read is whether its value is to be kept in memory. The result may then be
+  # {:value, value, {shard, version, epoch, expires_at, memory}}, and near_valid/5 tells whether that is
+  # still valid.
+  #
   # Those that end in _large run on a dirty scheduler, see PowRedisCache.Call.
 
   @on_load :load

@@ -8,7 +8,8 @@ defmodule PowRedisCache.NearCache do
   # `max_bytes`, the owner of the instance swaps: the younger becomes the older, an empty table the younger,
   # and the table of the older is emptied. Three tables take turns, so that no reader waits for that.
   #
-  # An entry is {{namespace, key}, value, shard, version, epoch, expires_at, memory}.
+  # An entry is {{namespace, key}, value, shard, version, epoch, expires_at, memory}, in which the namespace
+  # is a number: that is shorter, and faster to find.
 
   alias PowRedisCache.Native
 
@@ -55,7 +56,7 @@ defmodule PowRedisCache.NearCache do
       handle: handle,
       valid?: valid?,
       owner: self(),
-      namespaces: options.namespaces,
+      namespaces: options.namespaces |> Enum.with_index() |> Map.new(),
       tables: List.to_tuple(for _ <- 1..@tables, do: new_table()),
       generations: generations,
       counts: :counters.new(@outside + @tables, [:write_concurrency]),
@@ -68,11 +69,17 @@ defmodule PowRedisCache.NearCache do
     :ets.new(__MODULE__, [:public, read_concurrency: true, write_concurrency: true])
   end
 
-  @doc "Whether records of a namespace are kept. `nil` is no cache."
-  def keeps?(nil, _namespace), do: false
-  def keeps?(cache, namespace), do: :lists.member(namespace, cache.namespaces)
+  @doc "Returns the number of a namespace, or `nil` if its records are not kept."
+  def number(%{namespaces: namespaces}, namespace) do
+    case namespaces do
+      %{^namespace => number} -> number
+      _not_kept -> nil
+    end
+  end
 
-  @doc "Returns `{:ok, value}` if there is a valid entry, or `:miss`."
+  def number(nil, _namespace), do: nil
+
+  @doc "Returns `{:ok, value}` if there is a valid entry, or `:miss`. The namespace is given by its number."
   def fetch(cache, namespace, key) do
     generation = :atomics.get(cache.generations, @younger)
     key = {namespace, key}

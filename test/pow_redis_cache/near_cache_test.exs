@@ -17,10 +17,10 @@ defmodule PowRedisCache.NearCacheTest do
     NearCache.new(handle, options, &__MODULE__.valid?/5)
   end
 
-  defp get(cache, key), do: NearCache.fetch(cache, "credentials", key)
+  defp get(cache, key), do: NearCache.fetch(cache, 0, key)
 
   defp store(cache, key, value, stamp \\ @stamp),
-    do: NearCache.store(cache, "credentials", key, value, stamp)
+    do: NearCache.store(cache, 0, key, value, stamp)
 
   # Stores until the younger generation is full, and returns how many were stored.
   defp fill(cache, stored \\ 0) do
@@ -36,19 +36,19 @@ defmodule PowRedisCache.NearCacheTest do
   describe "a namespace" do
     test "is kept if it is named" do
       cache = new(namespaces: ["credentials", :cache])
-      assert NearCache.keeps?(cache, "credentials")
-      assert NearCache.keeps?(cache, :cache)
-      refute NearCache.keeps?(cache, "cache")
-      refute NearCache.keeps?(cache, {self(), "credentials"})
-      refute NearCache.keeps?(nil, "credentials")
+      assert NearCache.number(cache, "credentials") == 0
+      assert NearCache.number(cache, :cache) == 1
+      assert NearCache.number(cache, "cache") == nil
+      assert NearCache.number(cache, {self(), "credentials"}) == nil
+      assert NearCache.number(nil, "credentials") == nil
     end
 
     test "has keys of its own" do
       cache = new()
-      NearCache.store(cache, "a", "key", 1, @stamp)
-      NearCache.store(cache, "b", "key", 2, @stamp)
-      assert NearCache.fetch(cache, "a", "key") == {:ok, 1}
-      assert NearCache.fetch(cache, "b", "key") == {:ok, 2}
+      NearCache.store(cache, 0, "key", 1, @stamp)
+      NearCache.store(cache, 1, "key", 2, @stamp)
+      assert NearCache.fetch(cache, 0, "key") == {:ok, 1}
+      assert NearCache.fetch(cache, 1, "key") == {:ok, 2}
     end
   end
 
@@ -130,8 +130,7 @@ defmodule PowRedisCache.NearCacheTest do
       key = binary_part(request, 5_000, 100)
       store(cache, [key], 1)
 
-      assert [{{"credentials", [stored]}, 1, _, _, _, _, _}] =
-               cache.tables |> elem(0) |> :ets.tab2list()
+      assert [{{0, [stored]}, 1, _, _, _, _, _}] = cache.tables |> elem(0) |> :ets.tab2list()
 
       assert :binary.referenced_byte_size(stored) < 200
       assert get(cache, [key]) == {:ok, 1}

@@ -4,6 +4,15 @@ defmodule PowRedisCache.TelemetryMetricsTest do
   alias PowRedisCache.{Error, RedisServer, Telemetry, TelemetryMetrics}
 
   @statuses [:connected, :queue, :reconnects, :retries]
+  @near_cache_statuses [
+    :near_cache_tracking,
+    :near_cache_hits,
+    :near_cache_misses,
+    :near_cache_invalidations,
+    :near_cache_swaps,
+    :near_cache_entries,
+    :near_cache_bytes
+  ]
 
   setup do
     metrics = Telemetry.metrics()
@@ -20,8 +29,10 @@ defmodule PowRedisCache.TelemetryMetricsTest do
   @tag :integration
   @tag server: [], instance: [name: nil]
   test "every metric has its measurement and tags in the events that calls emit", context do
-    config = start_instance(context, index: false, timeout: 2_000)
+    near_cache = [namespaces: [context.namespace], max_staleness: 60_000]
+    config = start_instance(context, index: false, timeout: 2_000, near_cache: near_cache)
     name = config[:name]
+    Wait.until(fn -> PowRedisCache.info(name).near_cache.tracking end)
     PowRedisCache.put(config, [{"key", 1}, {["a", 1], 1}])
     catch_error(PowRedisCache.put(config, {"key", fn -> 1 end}))
     PowRedisCache.all(config, [:_, 1])
@@ -87,6 +98,34 @@ defmodule PowRedisCache.TelemetryMetricsTest do
     assert %{connected: 1, queue: 0, calls: 1, batches: batches} = measurements
     assert batches > 0
     assert @statuses -- Map.keys(measurements) == []
+  end
+
+  @tag instance: [near_cache: false]
+  test "without a near cache, its measurements are 0", %{name: name} do
+    assert Telemetry.measure(name) == :ok
+    assert_receive {:telemetry, [_, :instance, :status], measurements, %{name: ^name}}, 30_000
+    assert Map.take(measurements, @near_cache_statuses) == Map.new(@near_cache_statuses, &{&1, 0})
+  end
+
+  test "a near cache is measured", context do
+    %{namespace: namespace} = context
+    options = [namespaces: [namespace], max_staleness: 60_000]
+    near = start_instance(context, near_cache: options)
+    name = near[:name]
+    Wait.until(fn -> PowRedisCache.info(name).near_cache.tracking end)
+    PowRedisCache.put(near, {"key", 1})
+
+    Wait.until(fn ->
+      PowRedisCache.get(near, "key")
+      PowRedisCache.info(name).near_cache.hits > 0
+    end)
+
+    assert Telemetry.measure(name) == :ok
+    assert_receive {:telemetry, [_, :instance, :status], measurements, %{name: ^name}}, 30_000
+    assert %{near_cache_tracking: 1, near_cache_hits: 1, near_cache_entries: 1} = measurements
+    assert measurements.near_cache_misses > 0
+    assert measurements.near_cache_bytes > 0
+    assert @near_cache_statuses -- Map.keys(measurements) == []
   end
 
   test "an instance that is not running is not measured, and nothing fails" do

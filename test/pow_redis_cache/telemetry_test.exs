@@ -10,7 +10,8 @@ defmodule PowRedisCache.TelemetryTest do
     [:pow_redis_cache, :connection, :connected],
     [:pow_redis_cache, :connection, :disconnected],
     [:pow_redis_cache, :value, :invalid],
-    [:pow_redis_cache, :write, :failed]
+    [:pow_redis_cache, :write, :failed],
+    [:pow_redis_cache, :near_cache, :ended]
   ]
 
   @secret "s3cret"
@@ -147,6 +148,30 @@ defmodule PowRedisCache.TelemetryTest do
     end
   end
 
+  @tag server: []
+  test "a near cache emits its end with the reason", %{client: client} = context do
+    options = [namespaces: [context.namespace], max_staleness: 60_000]
+    near = start_instance(context, near_cache: options)
+    name = near[:name]
+    PowRedisCache.put(near, {"key", 1})
+
+    # Redis tells only connections that have read something.
+    Wait.until(fn ->
+      PowRedisCache.get(near, "key")
+      PowRedisCache.info(name).near_cache.hits > 0
+    end)
+
+    calls(name)
+    PowRedisCache.get(near, "key")
+    assert calls(name) == []
+    RedisClient.command!(client, ["FLUSHALL"])
+
+    assert_receive {:telemetry, [:near_cache, :ended], measurements, %{name: ^name} = metadata},
+                   30_000
+
+    assert {measurements, metadata} == {%{count: 1}, %{name: name, reason: :flushed}}
+  end
+
   test "invalid values are counted", %{config: config, client: client, pow_store: pow_store} do
     name = config[:name]
     PowRedisCache.put(config, [{["a", 1], 1}, {["a", 2], 2}, {["a", 3], 3}])
@@ -200,6 +225,8 @@ defmodule PowRedisCache.TelemetryTest do
     assert_received {:ran_in, ^own}
   end
 
+  # A hit emits nothing.
+  @tag instance: [near_cache: false]
   test "calls work without :telemetry", %{config: config} do
     name = config[:name]
     instance = PowRedisCache.Instance.fetch!(name, :get)
