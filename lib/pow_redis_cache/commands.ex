@@ -46,7 +46,16 @@ defmodule PowRedisCache.Commands do
     for [name | arguments] <- @used, Enum.any?(arguments, &is_atom/1), do: name
   end
 
-  @doc "ACL rules that permit all commands of a topology."
+  @doc """
+  ACL rules that permit the keys. Each starts with the version byte of the external term format, which is
+  "g" in Base64.
+  """
+  def key_rules, do: ["~g*", "~_index:*"]
+
+  @doc """
+  ACL rules that permit all commands of a topology. A database other than 0 also needs `+select`, which is
+  left out since it permits all databases.
+  """
   def acl_rules(topology) do
     for command <- used(topology), do: "+" <> String.downcase(name(command))
   end

@@ -87,9 +87,13 @@ defmodule PowRedisCache.Endpoint do
 
   defp tls(options) do
     options
-    |> Map.take([:cacertfile, :certfile, :keyfile])
+    |> Map.take([:cacertfile, :certfile, :keyfile, :server_name])
     |> Map.put(:verify, options.verify == :verify_peer)
+    |> Map.put(:tls_versions, options.tls_versions |> Enum.uniq() |> Enum.map(&tls_version/1))
   end
+
+  defp tls_version(:"tlsv1.2"), do: :tls12
+  defp tls_version(:"tlsv1.3"), do: :tls13
 
   defp urls(%{cluster: [_ | _] = urls}), do: {:ok, urls}
 

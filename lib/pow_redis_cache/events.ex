@@ -10,7 +10,7 @@ defmodule PowRedisCache.Events do
   @quiet 1_000
 
   # `quiet` maps a kind of event to the end of its quiet period and the number of suppressed lines.
-  # `refusals` has the codes of the refusals of the near cache that were logged.
+  # `refusals` has the kinds of refusals of the near cache that were logged.
   defstruct [:name, :topology, quiet: %{}, refusals: []]
 
   def new(name, topology), do: %__MODULE__{name: name, topology: topology}
@@ -91,18 +91,19 @@ defmodule PowRedisCache.Events do
     log(events, :near_cache_ended, :info, fn -> "emptied the near cache: #{ended(reason)}" end)
   end
 
-  def handle(events, {:near_cache_refused, reply}) do
-    code = reply |> String.split(" ", parts: 2) |> hd()
+  def handle(events, {:near_cache_refused, reason}) do
+    error = Error.from_native(:connect, reason, events.topology)
+    kind = {error.reason, error.code}
 
-    if code in events.refusals do
+    if kind in events.refusals do
       events
     else
       Logger.warning(
-        "#{inspect(events.name)}: the near cache is off: Redis does not tell what changes, so all reads " <>
-          "go to Redis. #{refusal_advice(code)}. Redis said: \"#{reply}\""
+        "#{inspect(events.name)}: the near cache is off: Redis does not tell what changes, so all " <>
+          "reads go to Redis. #{refusal_advice(error.reason)}#{said(error.reply)}"
       )
 
-      %{events | refusals: [code | events.refusals]}
+      %{events | refusals: [kind | events.refusals]}
     end
   end
 
@@ -126,13 +127,16 @@ defmodule PowRedisCache.Events do
   defp ended(:slots_moved), do: "slots of the cluster moved"
   defp ended(:refused), do: "Redis refused to track reads"
 
-  defp refusal_advice("NOPERM") do
+  defp refusal_advice(:not_permitted) do
     "Permit the commands HELLO and CLIENT TRACKING (`+hello +client|tracking`), or remove :near_cache"
   end
 
-  defp refusal_advice(_code) do
+  defp refusal_advice(_reason) do
     "It needs Redis 6.0 or later, and no proxy without RESP3. Otherwise, remove :near_cache"
   end
+
+  defp said(nil), do: ""
+  defp said(reply), do: ". Redis said: \"#{reply}\""
 
   defp log(events, kind, level, text) do
     now = System.monotonic_time(:millisecond)

@@ -19,10 +19,25 @@ defmodule PowRedisCache.Options do
         "whether to verify the server's certificate. `:verify_none` accepts any certificate, so " <>
           "that a man-in-the-middle can impersonate Redis. Heroku's self-signed certificates need it."
     ],
+    server_name: [
+      type: :server_name,
+      default: nil,
+      doc:
+        "the host name or IP address that the server's certificate has to name, instead of the host " <>
+          "in the URL: for a server that is reached by an IP address, a tunnel or Sentinel. Also sent " <>
+          "as SNI. All nodes of a Cluster have the same name."
+    ],
+    tls_versions: [
+      type: :tls_versions,
+      default: [:"tlsv1.2", :"tlsv1.3"],
+      doc: "the versions of TLS to offer."
+    ],
     cacertfile: [
       type: :path,
       default: nil,
-      doc: "a PEM file with the trusted certificate authorities, instead of the system's."
+      doc:
+        "a PEM file with the trusted certificate authorities, instead of the system's. This file and " <>
+          "the next two are read at each connect, so that renewed ones need no restart."
     ],
     certfile: [
       type: :path,
@@ -31,6 +46,11 @@ defmodule PowRedisCache.Options do
     ],
     keyfile: [type: :path, default: nil, doc: "a PEM file with the private key of `:certfile`."]
   ]
+
+  @tls_versions [:"tlsv1.2", :"tlsv1.3"]
+
+  # Labels of letters, digits, `_` and inner `-`. The last one is no number.
+  @label "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 
   # What Pow asks for: the sessions of a user, and the tokens of persistent sessions.
   @sessions [[:_, :user, :_, :session, :_], [:_, :user, :_, :token, :_]]
@@ -344,6 +364,15 @@ defmodule PowRedisCache.Options do
 
   defp problem(:namespaces, value), do: problem_of_elements(value, &namespace_problem/1)
 
+  defp problem(:tls_versions, value) do
+    if value != [] and Shape.list?(value) do
+      position = Enum.find_index(value, &(&1 not in @tls_versions))
+      if position, do: "a list in which element #{position + 1} is none of them"
+    else
+      Shape.of(value)
+    end
+  end
+
   defp problem(type, value) do
     unless valid?(type, value), do: shown(type, value)
   end
@@ -415,6 +444,10 @@ defmodule PowRedisCache.Options do
     is_nil(value) or (valid?(:string, value) and not String.contains?(value, <<0>>))
   end
 
+  defp valid?(:server_name, value) do
+    is_nil(value) or (valid?(:text, value) and (ip_address?(value) or host_name?(value)))
+  end
+
   defp valid?(:database, value), do: is_nil(value) or (is_integer(value) and value in 0..65_535)
   defp valid?(:sentinel, value), do: is_nil(value) or Keyword.keyword?(value)
   defp valid?(:near_cache, value), do: is_boolean(value) or Keyword.keyword?(value)
@@ -423,6 +456,16 @@ defmodule PowRedisCache.Options do
   defp valid?({:integer, range}, value), do: is_integer(value) and value in range
   defp valid?({:one_of, values}, value), do: value in values
   defp valid?(:ttl, value), do: value in [nil, :infinity] or ttl?(value)
+
+  defp host_name?(text) do
+    text =~ ~r/\A(?=.{1,253}\z)(?:#{@label}\.)*(?!(?:\d+|0x[0-9a-f]*)\z)#{@label}\z/i
+  end
+
+  # Without a zone, which no certificate names.
+  defp ip_address?(text) do
+    not String.contains?(text, ["%", <<0>>]) and
+      match?({:ok, _address}, :inet.parse_strict_address(String.to_charlist(text)))
+  end
 
   defp function?({module, function, arguments}) do
     is_atom(module) and is_atom(function) and Shape.list?(arguments)
@@ -443,6 +486,8 @@ defmodule PowRedisCache.Options do
   defp expected(type) when type in [:string, :text], do: "a string"
   defp expected(:maybe_string), do: "a string"
   defp expected(:path), do: "a file path"
+  defp expected(:server_name), do: "a host name or an IP address"
+  defp expected(:tls_versions), do: ~s(a list with :"tlsv1.2", :"tlsv1.3" or both)
 
   defp expected(:index) do
     ":sessions, true, false or a list of patterns like [:_, :user, :_, :session, :_]"
@@ -465,6 +510,10 @@ defmodule PowRedisCache.Options do
 
   defp shown(:text, value) when is_binary(value) and value != "", do: "a string that is not UTF-8"
 
+  defp shown(:server_name, value) when is_binary(value) and value != "" do
+    "a string that is neither"
+  end
+
   defp shown(:path, value) when is_binary(value) and value != "" do
     "a string with a NUL byte"
   end
@@ -472,7 +521,16 @@ defmodule PowRedisCache.Options do
   # Atoms and numbers where no password is expected.
   defp shown(type, value)
        when (is_atom(value) or is_integer(value)) and
-              type not in [:url, :secret, :sentinel, :text, :path, :maybe_string, :string] do
+              type not in [
+                :url,
+                :secret,
+                :sentinel,
+                :text,
+                :path,
+                :server_name,
+                :maybe_string,
+                :string
+              ] do
     inspect(value)
   end
 

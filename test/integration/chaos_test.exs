@@ -19,7 +19,7 @@ defmodule PowRedisCache.ChaosTest do
     name = unique_name()
 
     start_supervised!(
-      {PowRedisCache, name: name, url: RedisServer.url(node), timeout: @timeout, index: true}
+      {PowRedisCache, name: name, url: RedisServer.app_url(node), timeout: @timeout, index: true}
     )
 
     config = [name: name, namespace: "chaos", ttl: :timer.hours(1)]

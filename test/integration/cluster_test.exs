@@ -168,6 +168,12 @@ defmodule PowRedisCache.ClusterTest do
     assert PowRedisCache.all(config, ["b", :_]) == [{["b", 1], 1}]
     assert %{"MOVED" => _, "ASK" => _} = redirections(cluster)
 
+    # All nodes have the same name.
+    named = [cluster: Cluster.secure_urls(cluster), server_name: "localhost"] ++ trust
+    config = start(cluster, named)
+    assert PowRedisCache.put(config, records) == :ok
+    assert PowRedisCache.all(config, ["a", :_]) == records
+
     config = start(cluster, cluster: Cluster.secure_urls(cluster))
     error = catch_error(PowRedisCache.put(config, {"key", 1}))
     assert %PowRedisCache.Error{reason: :tls, code: "unknown_ca"} = error
@@ -177,7 +183,10 @@ defmodule PowRedisCache.ClusterTest do
     setup context do
       cluster = Cluster.start!(node_timeout: context[:node_timeout])
       on_exit(fn -> Cluster.stop(cluster) end)
-      config = start(cluster, password: nil, timeout: @timeout)
+
+      config =
+        start(cluster, cluster: Cluster.app_urls(cluster), password: nil, timeout: @timeout)
+
       Wait.until(fn -> PowRedisCache.ping(config[:name]) == :ok end)
       [cluster: cluster, config: config, checker: start_checker(config)]
     end

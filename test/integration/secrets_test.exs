@@ -18,6 +18,8 @@ defmodule PowRedisCache.SecretsTest do
     :cacertfile,
     :certfile,
     :keyfile,
+    :server_name,
+    :tls_versions,
     :database,
     :sentinel,
     :cluster,

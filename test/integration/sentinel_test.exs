@@ -76,6 +76,16 @@ defmodule PowRedisCache.SentinelTest do
       assert %{reason: :tls, code: "unknown_ca"} = failure(sentinels, [sentinels: urls], [])
     end
 
+    test "has a TLS server name and versions of its own", %{sentinels: sentinels} do
+      urls = Sentinels.secure_urls(sentinels)
+      trust = [sentinels: urls, cacertfile: Certificates.path(:ca)]
+      config = start(sentinels, [server_name: "localhost", tls_versions: [:"tlsv1.3"]] ++ trust)
+      assert PowRedisCache.put(config, {"key", 1}) == :ok
+
+      assert %{reason: :tls, code: "wrong_host"} =
+               failure(sentinels, [server_name: "redis.example"] ++ trust, [])
+    end
+
     test "that is not discovered returns the reason", %{sentinels: sentinels} do
       assert %{reason: :no_primary} = failure(sentinels, [group: "other"], [])
       assert %{reason: :unauthenticated} = failure(sentinels, [password: "wrong"], [])

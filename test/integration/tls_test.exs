@@ -8,6 +8,10 @@ defmodule PowRedisCache.TlsTest do
 
   alias PowRedisCache.{Certificates, Ports, RedisClient, RedisServer, SchedulerStalls, Wait}
 
+  @no_common_version "Redis supports no version and cipher suite of TLS that this package offers. " <>
+                       "Enable TLS 1.2 or 1.3 (`tls-protocols`, `tls-ciphers`), or correct " <>
+                       "`:tls_versions`"
+
   # For calls that must fail. Others use the default timeout.
   @timeout 400
 
@@ -18,7 +22,9 @@ defmodule PowRedisCache.TlsTest do
     arguments =
       Certificates.server_arguments(port, context[:certificate] || :server, [
         "--tls-auth-clients",
-        clients
+        clients,
+        "--tls-protocols",
+        context[:tls_protocols] || "TLSv1.2 TLSv1.3"
       ])
 
     server = RedisServer.start!(arguments)
@@ -123,7 +129,8 @@ defmodule PowRedisCache.TlsTest do
           {:not_yet_valid, "not_yet_valid",
            "the certificate is not valid yet. Check the clock of this host, or "},
           {:wrong_host, "wrong_host",
-           "the certificate does not match the host name. Use the certificate's host name in `:url`, or "},
+           "the certificate does not match the host name. Use the certificate's host name in `:url` or " <>
+             "`:server_name`, or "},
           {:no_names, "no_names",
            "the certificate names no host: it has no `subjectAltName`. Issue one with the host name of " <>
              "Redis as its `subjectAltName`, or "},
@@ -165,6 +172,78 @@ defmodule PowRedisCache.TlsTest do
       assert output ==
                "ping failed: this host has no certificate authorities. Install its package of them " <>
                  "(`ca-certificates`), or set `:cacertfile`\n"
+    end
+  end
+
+  describe "the :server_name option" do
+    @tag certificate: :wrong_host
+    test "is verified instead of the host", %{url: url, port: port, ca: ca} do
+      by_address = "rediss://127.0.0.1:#{port}"
+
+      for url <- [url, by_address] do
+        config = start(url: url, cacertfile: ca, server_name: "redis.example")
+        assert PowRedisCache.put(config, {"key", 1}) == :ok
+        assert_rejected([url: url, cacertfile: ca], "wrong_host", ~r/`:server_name`/)
+      end
+    end
+
+    test "is the only name that is accepted", %{url: url, ca: ca} do
+      for name <- ["redis.example", "127.0.0.2"] do
+        options = [url: url, cacertfile: ca, server_name: name]
+        assert_rejected(options, "wrong_host", ~r/does not match/)
+      end
+
+      config = start(url: url, cacertfile: ca, server_name: "127.0.0.1")
+      assert PowRedisCache.put(config, {"key", 1}) == :ok
+    end
+
+    test "is told to the server", %{ca: ca} do
+      test = self()
+
+      certificate = [
+        certfile: Certificates.path(:wrong_host),
+        keyfile: Certificates.key(:wrong_host)
+      ]
+
+      options = [
+        ip: {127, 0, 0, 1},
+        sni_fun: fn name ->
+          send(test, {:server_name, name})
+          certificate
+        end
+      ]
+
+      {:ok, listener} = :ssl.listen(0, options)
+      {:ok, {_address, port}} = :ssl.sockname(listener)
+
+      start_supervised!(
+        {Task,
+         fn ->
+           {:ok, socket} = :ssl.transport_accept(listener)
+           :ssl.handshake(socket)
+         end}
+      )
+
+      start(url: "rediss://127.0.0.1:#{port}", cacertfile: ca, server_name: "redis.example")
+      assert_receive {:server_name, ~c"redis.example"}, 60_000
+    end
+  end
+
+  describe "the :tls_versions option" do
+    for {protocol, version, other} <- [
+          {"TLSv1.2", :"tlsv1.2", :"tlsv1.3"},
+          {"TLSv1.3", :"tlsv1.3", :"tlsv1.2"}
+        ] do
+      @tag tls_protocols: protocol
+      test "decides whether #{protocol} is used", %{url: url, ca: ca} do
+        for versions <- [[unquote(version)], [unquote(other), unquote(version)]] do
+          config = start(url: url, cacertfile: ca, tls_versions: versions)
+          assert PowRedisCache.put(config, {"key", 1}) == :ok
+        end
+
+        options = [url: url, cacertfile: ca, tls_versions: [unquote(other)]]
+        assert_problem(options, "no_common_version", @no_common_version)
+      end
     end
   end
 
@@ -213,6 +292,43 @@ defmodule PowRedisCache.TlsTest do
 
       assert PowRedisCache.put(config, {"key", 1}) == :ok
       assert PowRedisCache.get(config, "key") == 1
+    end
+
+    test "is read again at each connect", %{url: url, ca: ca, server: server} do
+      files = [
+        certfile: Path.join(server.folder, "a.pem"),
+        keyfile: Path.join(server.folder, "a.key")
+      ]
+
+      replace = fn certificate, key ->
+        File.cp!(Certificates.path(certificate), files[:certfile])
+        File.cp!(Certificates.key(key), files[:keyfile])
+        client = RedisClient.connect!(server.port)
+        RedisClient.command!(client, ["CLIENT", "KILL", "TYPE", "normal"])
+        RedisClient.close(client)
+      end
+
+      code = fn config ->
+        case PowRedisCache.ping(config[:name]) do
+          :ok -> :ok
+          {:error, error} -> error.code
+        end
+      end
+
+      replace.(:client, :client)
+      config = start([url: url, cacertfile: ca] ++ files)
+      assert code.(config) == :ok
+
+      # Of an authority that Redis does not trust, then a pair of which only one half is new.
+      for {certificate, key, expected} <- [
+            {:other_ca, :other_ca, "client_certificate_rejected"},
+            {:client, :client, :ok},
+            {:server, :client, "key_mismatch"},
+            {:server, :server, :ok}
+          ] do
+        replace.(certificate, key)
+        Wait.until(fn -> code.(config) == expected end)
+      end
     end
 
     test "that is missing returns an error", %{url: url, ca: ca} do
@@ -316,8 +432,7 @@ defmodule PowRedisCache.TlsTest do
       assert_problem(
         [url: "rediss://127.0.0.1:#{port}", cacertfile: ca],
         "no_common_version",
-        "Redis supports no version and cipher suite of TLS that this package does. Enable TLS 1.2 " <>
-          "or 1.3 (`tls-protocols`, `tls-ciphers`)"
+        @no_common_version
       )
     end
   end
@@ -353,7 +468,9 @@ defmodule PowRedisCache.TlsTest do
           {[keyfile: "client.key"], ~r/certfile/},
           {[verify: :none], ~r/:verify/},
           {[tls: "yes"], ~r/:tls/},
-          {[cacertfile: :ca], ~r/:cacertfile/}
+          {[cacertfile: :ca], ~r/:cacertfile/},
+          {[server_name: "https://host"], ~r/:server_name/},
+          {[tls_versions: [:tlsv1]], ~r/:tls_versions/}
         ] do
       assert_raise ArgumentError, message, fn -> PowRedisCache.start_link(options) end
     end

@@ -2,6 +2,8 @@ defmodule PowRedisCache.DocumentsTest do
   # The documents are complete, their code runs, their numbers are current, and their links work.
   use PowRedisCache.Case
 
+  alias PowRedisCache.Commands
+
   @root Path.expand("../..", __DIR__)
   @readme File.read!(Path.join(@root, "README.md"))
   @reliability File.read!(Path.join(@root, "guides/reliability.md"))
@@ -81,6 +83,59 @@ defmodule PowRedisCache.DocumentsTest do
       for file <- files do
         assert file =~ ~r/_test\.exs$|^native.*\.rs$/
         assert File.regular?(Path.join(@root, file)), file
+      end
+    end
+  end
+
+  describe "the security pages" do
+    @pages ["SECURITY.md", "guides/security.md"]
+
+    test "name a test for each row of each table" do
+      for page <- @pages, text = File.read!(Path.join(@root, page)) do
+        tables = Regex.scan(~r/^\|.*?\n\n.*?(?=^\||^#|\z)/ms, text)
+        assert length(tables) == if(page == "SECURITY.md", do: 2, else: 7)
+
+        for [table] <- tables do
+          [rows] = Regex.run(~r/\A(?:\|.*\n)+/, table)
+          [_, tests] = Regex.run(~r/<!-- The tests of these rows:\n(.*?)-->/s, table)
+          tested = for [_, row] <- Regex.scan(~r/^(\d+) \S/m, tests), uniq: true, do: row
+          # Without the head and the line below it.
+          count = length(String.split(rows, "\n", trim: true)) - 2
+          assert tested == for(row <- 1..count, do: "#{row}"), rows
+        end
+      end
+    end
+
+    test "name tests that exist" do
+      for page <- @pages,
+          [_, tests] <-
+            Regex.scan(~r/<!-- The tests of .*?:\n(.*?)-->/s, File.read!(Path.join(@root, page))),
+          line <- String.split(tests, "\n", trim: true) do
+        assert [_, file, name] = Regex.run(~r/^(?:\d+ )?(\S+): (.+)$/, line)
+        text = File.read!(Path.join(@root, file))
+
+        if String.ends_with?(file, ".rs"),
+          do: assert(text =~ ~r/\bfn #{Regex.escape(name)}\(/, line),
+          else: assert(text =~ ~s(test "#{name}), line)
+      end
+    end
+
+    test "show options that are valid" do
+      guide = File.read!(Path.join(@root, "guides/security.md"))
+      [_, code] = Regex.run(~r/```elixir\n(.*?)```/s, guide)
+      {{PowRedisCache, options}, _binding} = Code.eval_string(code)
+      assert %{decode: :safe} = PowRedisCache.Options.validate!(options)
+    end
+
+    test "have the ACL line" do
+      guide = File.read!(Path.join(@root, "guides/security.md"))
+      rules = Commands.key_rules() ++ Commands.acl_rules(:standalone)
+      [line] = Regex.run(~r/^ACL SETUSER app .*?(?=```)/ms, guide)
+      assert String.split(line) == ~w(ACL SETUSER app on >PASSWORD) ++ rules
+
+      for topology <- [:sentinel, :cluster] do
+        more = Commands.acl_rules(topology) -- Commands.acl_rules(:standalone)
+        assert guide =~ "`#{Enum.join(more, " ")}`"
       end
     end
   end

@@ -42,32 +42,38 @@ defmodule PowRedisCache.EventsTest do
 
   describe "a near cache that Redis refuses" do
     test "is logged with the permissions it needs", %{events: events} do
-      reply = "NOPERM User ann has no permissions to run the 'client|tracking' command"
-      log = capture_log(fn -> Events.handle(events, {:near_cache_refused, reply}) end)
-
-      assert log =~
+      assert refused(events, [
+               "NOPERM User ann has no permissions to run the 'client|tracking' command"
+             ]) =~
                "[warning] MyCache: the near cache is off: Redis does not tell what changes, so all " <>
                  "reads go to Redis. Permit the commands HELLO and CLIENT TRACKING " <>
-                 "(`+hello +client|tracking`), or remove :near_cache. Redis said: \"#{reply}\"\n"
+                 "(`+hello +client|tracking`), or remove :near_cache. Redis said: \"NOPERM User ann " <>
+                 "has no permissions to run the 'client|tracking' command\"\n"
     end
 
     test "is logged with the version it needs", %{events: events} do
-      reply = "ERR unknown command `HELLO`"
-      log = capture_log(fn -> Events.handle(events, {:near_cache_refused, reply}) end)
-
-      assert log =~
+      assert refused(events, ["ERR unknown command `HELLO`"]) =~
                "reads go to Redis. It needs Redis 6.0 or later, and no proxy without RESP3. " <>
-                 "Otherwise, remove :near_cache. Redis said: \"#{reply}\"\n"
+                 "Otherwise, remove :near_cache. Redis said: \"ERR unknown command `HELLO`\"\n"
+
+      log = capture_log(fn -> Events.handle(events, {:near_cache_refused, {:protocol, %{}}}) end)
+      assert log =~ "Otherwise, remove :near_cache\n"
     end
 
     test "is logged once for each kind of refusal", %{events: events} do
-      log =
-        capture_log(fn ->
-          for(_ <- 1..3, reply <- ["NOPERM a", "NOPERM b", "ERR c", "NOPROTO d"], do: reply)
-          |> Enum.reduce(events, &Events.handle(&2, {:near_cache_refused, &1}))
-        end)
-
+      replies = ["NOPERM a", "NOPERM b", "ERR c", "NOPROTO d"]
+      log = refused(events, replies ++ replies)
       assert length(String.split(log, "the near cache is off")) - 1 == 3
     end
+  end
+
+  defp refused(events, replies) do
+    capture_log(fn ->
+      Enum.reduce(replies, events, fn reply, events ->
+        [code | _] = String.split(reply)
+        reason = {:server, %{code: code, reply: reply}}
+        Events.handle(events, {:near_cache_refused, reason})
+      end)
+    end)
   end
 end

@@ -60,14 +60,14 @@ defmodule PowRedisCache.NearReadsTest do
     end
 
     test "finds nothing after the TTL", %{near: near} do
+      # Puts again if the record expires before it is kept.
       Wait.until(fn ->
-        written = System.monotonic_time(:millisecond)
         PowRedisCache.put(Keyword.put(near, :ttl, 300), {"key", 1})
+        PowRedisCache.get(near, "key")
         hit? = hit?(near, "key")
-        # Counted from before the put, so that a slow machine cannot fail the test.
         Process.sleep(301)
         assert PowRedisCache.get(near, "key") == :not_found
-        hit? and System.monotonic_time(:millisecond) - written > 300
+        hit?
       end)
     end
 

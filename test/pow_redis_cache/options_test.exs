@@ -19,7 +19,7 @@ defmodule PowRedisCache.OptionsTest do
     {[sentinel: [sentinels: ["redis://h"]]],
      "expected :group of :sentinel to be a string, got: nil"},
     {[sentinel: [sentinels: ["redis://h"], groups: "g"]],
-     "unknown option :groups of :sentinel, expected one of: :sentinels, :group, :username, :password, :tls, :verify, :cacertfile, :certfile, :keyfile"},
+     "unknown option :groups of :sentinel, expected one of: :sentinels, :group, :username, :password, :tls, :verify, :server_name, :tls_versions, :cacertfile, :certfile, :keyfile"},
     {[sentinel: [sentinels: ["redis://h"], group: <<255>>]],
      "expected :group of :sentinel to be a string, got: a string that is not UTF-8"},
     {[cluster: ["unix:///s"]],
@@ -45,6 +45,18 @@ defmodule PowRedisCache.OptionsTest do
     {[database: -1], "expected :database to be a database number, got: -1"},
     {[tls: 1], "expected :tls to be true or false or nil, got: 1"},
     {[verify: false], "expected :verify to be :verify_peer or :verify_none, got: false"},
+    {[server_name: :host],
+     "expected :server_name to be a host name or an IP address, got: an atom"},
+    {[server_name: "https://host"],
+     "expected :server_name to be a host name or an IP address, got: a string that is neither"},
+    {[sentinel: [sentinels: ["redis://h"], group: "g", server_name: ""]],
+     "expected :server_name of :sentinel to be a host name or an IP address, got: an empty string"},
+    {[tls_versions: :"tlsv1.3"],
+     "expected :tls_versions to be a list with :\"tlsv1.2\", :\"tlsv1.3\" or both, got: an atom"},
+    {[tls_versions: []],
+     "expected :tls_versions to be a list with :\"tlsv1.2\", :\"tlsv1.3\" or both, got: an empty list"},
+    {[tls_versions: [:"tlsv1.3", :"tlsv1.1"]],
+     "expected :tls_versions to be a list with :\"tlsv1.2\", :\"tlsv1.3\" or both, got: a list in which element 2 is none of them"},
     {[cacertfile: 1], "expected :cacertfile to be a file path, got: an integer"},
     {[cacertfile: "s3cret\0"],
      "expected :cacertfile to be a file path, got: a string with a NUL byte"},
@@ -99,7 +111,7 @@ defmodule PowRedisCache.OptionsTest do
     {[near_cache: [namespaces: [["credentials", "renewal"]]]],
      "#{@namespaces}, got: a list in which element 1 is a list. Claims have such namespaces, and have to be read from Redis"},
     {[pool: 4],
-     "unknown option :pool, expected one of: :url, :sentinel, :cluster, :username, :password, :database, :tls, :verify, :cacertfile, :certfile, :keyfile, :name, :pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout, :index, :writes, :on_error, :decode, :near_cache, :default_ttl"},
+     "unknown option :pool, expected one of: :url, :sentinel, :cluster, :username, :password, :database, :tls, :verify, :server_name, :tls_versions, :cacertfile, :certfile, :keyfile, :name, :pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout, :index, :writes, :on_error, :decode, :near_cache, :default_ttl"},
     {[:url], "expected the options to be a keyword list, got: a list"}
   ]
 
@@ -127,6 +139,8 @@ defmodule PowRedisCache.OptionsTest do
              database: nil,
              tls: nil,
              verify: :verify_peer,
+             server_name: nil,
+             tls_versions: [:"tlsv1.2", :"tlsv1.3"],
              cacertfile: nil,
              certfile: nil,
              keyfile: nil,
@@ -156,6 +170,37 @@ defmodule PowRedisCache.OptionsTest do
     for {name, default} <- defaults do
       [line] = Regex.run(~r/^    \* `:#{name}` - .+$/m, Options.docs())
       assert line =~ "Defaults to `#{inspect(default)}`."
+    end
+  end
+
+  test "a server name is a host name or an IP address" do
+    label = String.duplicate("a", 63)
+
+    for name <-
+          ["localhost", "Redis-1.example.com", "_redis.a_b", "9.example", label] ++
+            ["127.0.0.1", "::1", Enum.join([label, label, label, "a.b"], ".")] do
+      assert %{server_name: ^name} = Options.validate!(server_name: name)
+    end
+
+    for name <-
+          [
+            "a b",
+            "-a",
+            "a-",
+            "a..b",
+            "a.",
+            ".a",
+            "host:6379",
+            "*.example",
+            "1.2.3",
+            "9",
+            "a.0x7f"
+          ] ++
+            ["[::1]", "fe80::1%eth0", "a\n", "\0", "ö.example", <<255>>, label <> "a"] ++
+            [Enum.join([label, label, label, label], ".")] do
+      assert_raise ArgumentError, ~r/^expected :server_name/, fn ->
+        Options.validate!(server_name: name)
+      end
     end
   end
 

@@ -85,14 +85,17 @@ defmodule PowRedisCache.Case do
       else: []
   end
 
-  @doc "The option with which an instance connects to a server. The shared one may be a node of a cluster."
+  @doc """
+  The option with which an instance connects to a server, as a user with the least permissions. The shared
+  server may be a node of a cluster.
+  """
   def connect_option(server) do
     cluster = :persistent_term.get(Cluster, nil)
     shared = :persistent_term.get(RedisServer)
 
     if cluster && server == shared,
-      do: {:cluster, Cluster.urls(cluster)},
-      else: {:url, RedisServer.url(server)}
+      do: {:cluster, Cluster.app_urls(cluster)},
+      else: {:url, RedisServer.app_url(server)}
   end
 
   defp server(%{server: arguments}) when is_list(arguments) do

@@ -58,6 +58,9 @@ defmodule PowRedisCache.Cluster do
 
   def urls(cluster), do: Enum.map(cluster.nodes, &RedisServer.url/1)
 
+  @doc "The URLs with the login of `RedisServer.app_url/1`."
+  def app_urls(cluster), do: Enum.map(cluster.nodes, &RedisServer.app_url/1)
+
   def secure_urls(cluster),
     do: for(port <- cluster.secure_ports, do: "rediss://127.0.0.1:#{port}")
 

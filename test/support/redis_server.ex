@@ -5,7 +5,7 @@ defmodule PowRedisCache.RedisServer do
   started it, even if that is killed.
   """
 
-  alias PowRedisCache.{Ports, Processes, RedisClient, Wait}
+  alias PowRedisCache.{Commands, Ports, Processes, RedisClient, Wait}
 
   defstruct [:port, :folder, :arguments, :process, options: []]
 
@@ -65,6 +65,12 @@ defmodule PowRedisCache.RedisServer do
   @spec url(t()) :: String.t()
   def url(%__MODULE__{port: port}), do: "redis://127.0.0.1:#{port}"
 
+  @doc """
+  The server's URL with the login of a user who has the permissions that the package needs, and no others.
+  """
+  @spec app_url(t()) :: String.t()
+  def app_url(%__MODULE__{port: port}), do: "redis://app:app@127.0.0.1:#{port}"
+
   @doc "Sends one command over a new connection."
   def command(%__MODULE__{} = server, arguments) do
     with {:ok, client} <- RedisClient.connect(server.port) do
@@ -110,7 +116,7 @@ defmodule PowRedisCache.RedisServer do
     ]
 
     output = Path.join(server.folder, "output")
-    process = Processes.start!(program(), own ++ server.arguments, output)
+    process = Processes.start!(program(), own ++ app_user(server) ++ server.arguments, output)
     server = %{server | process: process}
 
     if Keyword.get(server.options, :wait, true) do
@@ -118,6 +124,15 @@ defmodule PowRedisCache.RedisServer do
     end
 
     server
+  end
+
+  # A server does not start with rules for commands that it does not know.
+  defp app_user(%{arguments: arguments}) do
+    topology = if "--cluster-enabled" in arguments, do: :cluster, else: :standalone
+
+    if "--rename-command" in arguments,
+      do: [],
+      else: ["--user", "app", "on", ">app" | Commands.key_rules() ++ Commands.acl_rules(topology)]
   end
 
   defp died!(server, output) do

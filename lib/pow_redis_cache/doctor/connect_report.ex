@@ -173,11 +173,11 @@ defmodule PowRedisCache.Doctor.ConnectReport do
   def check("login", %{connect: %{login: {:ok, _}, user: user}}), do: {:ok, "as #{user}"}
 
   def check("login", %{
-        connect: %{login: {:error, reason}, database_refused: true},
+        connect: %{login: {:error, reason}, database_refused: true, user: user},
         options: options
       }) do
-    {_cause, advice} = Failure.explain(reason, Options.topology(options))
-    {:error, "username and password are correct, but SELECT of the database failed", advice}
+    {:error, "username and password are correct, but SELECT of the database failed",
+     select_advice(reason, user, options)}
   end
 
   def check("login", %{connect: %{login: {:error, {:disconnected, _}}}}) do
@@ -200,6 +200,15 @@ defmodule PowRedisCache.Doctor.ConnectReport do
 
   @doc "Formats microseconds as milliseconds."
   def milliseconds(microseconds), do: "#{Float.round(microseconds / 1_000, 2)} ms"
+
+  defp select_advice({:server, %{code: "NOPERM"}}, user, _options) do
+    "Run on the server: `ACL SETUSER #{user} +select`, or use database 0."
+  end
+
+  defp select_advice(reason, _user, options) do
+    {_cause, advice} = Failure.explain(reason, Options.topology(options))
+    advice
+  end
 
   # What to do about an address: what `advice` says, unless the sentinels named it.
   defp address_advice(options, advice) do

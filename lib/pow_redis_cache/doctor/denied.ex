@@ -75,10 +75,9 @@ defmodule PowRedisCache.Doctor.Denied do
     ]
   end
 
-  # Every key starts with the version byte of the external term format, which is "g" in Base64. Redis
-  # rejects key patterns for a user with access to all keys. If every command with a key was denied
+  # Redis rejects key patterns for a user with access to all keys. If every command with a key was denied
   # by name, access to keys is unknown, and the line permits all of them.
-  defp patterns(%{keys: [_ | _]}), do: ["~g*", "~_index:*"]
+  defp patterns(%{keys: [_ | _]}), do: Commands.key_rules()
 
   defp patterns(%{commands: denied}) do
     if Commands.with_keys() -- denied == [], do: ["~*"], else: []

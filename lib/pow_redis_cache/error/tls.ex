@@ -32,7 +32,7 @@ defmodule PowRedisCache.Error.Tls do
 
   def explain("wrong_host", detail) do
     "the certificate does not match the host name. Use the certificate's host name in " <>
-      "#{Connection.option(detail)}, or #{@no_verification}"
+      "#{Connection.option(detail)} or `:server_name`, or #{@no_verification}"
   end
 
   def explain("no_names", _detail) do
@@ -56,7 +56,8 @@ defmodule PowRedisCache.Error.Tls do
   end
 
   def explain("invalid_host", detail) do
-    "the host name cannot stand in a certificate. Use another one in #{Connection.option(detail)}"
+    "the host name cannot stand in a certificate. Use another one in #{Connection.option(detail)}, or " <>
+      "set `:server_name` to that of the certificate"
   end
 
   def explain("certificate_file", detail) do
@@ -95,8 +96,8 @@ defmodule PowRedisCache.Error.Tls do
   end
 
   def explain("no_common_version", _detail) do
-    "Redis supports no version and cipher suite of TLS that this package does. Enable TLS 1.2 or " <>
-      "1.3 (`tls-protocols`, `tls-ciphers`)"
+    "Redis supports no version and cipher suite of TLS that this package offers. Enable TLS 1.2 " <>
+      "or 1.3 (`tls-protocols`, `tls-ciphers`), or correct `:tls_versions`"
   end
 
   def explain("client_certificate_required", _detail) do

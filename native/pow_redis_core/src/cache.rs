@@ -9,10 +9,10 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::layout::Layout;
+use crate::near::Validity;
 use crate::net::primary_watch::PrimaryWatch;
 use crate::operation::Operation;
 use crate::options::Options;
-use crate::validity::Validity;
 use crate::worker::Worker;
 use crate::worker::queue::Queue;
 use crate::worker::quota::Quota;

@@ -6,14 +6,10 @@
 //! ([`etf`]); no term is ever built here.
 //!
 //! Imports point downwards: [`cache`], `worker`, then [`doctor`], [`operation`] and [`options`], then
-//! [`net`] and [`keyspace`] side by side, then [`resp`], [`error`] and, at the bottom, `spin`,
-//! [`boot_clock`], [`validity`] and [`etf`]. `tests/architecture.rs` checks every import against that order.
+//! [`net`] and [`keyspace`] side by side, then [`resp`], [`error`] and, at the bottom, [`secret`], `spin`,
+//! [`near`] and [`etf`]. `tests/architecture.rs` checks every import against that order.
 #![forbid(unsafe_code)]
 
-mod atomics {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-}
-pub mod boot_clock;
 pub mod cache;
 pub mod doctor;
 pub mod error;
@@ -21,10 +17,11 @@ pub mod etf;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod keyspace;
+pub mod near;
 pub mod net;
 pub mod operation;
 pub mod options;
 pub mod resp;
+pub mod secret;
 mod spin;
-pub mod validity;
 mod worker;

@@ -22,7 +22,7 @@ const ROOMS: [&[&str]; 7] = [
     &["net", "keyspace"],
     &["resp"],
     &["error"],
-    &["spin", "boot_clock", "validity", "atomics", "etf"],
+    &["secret", "spin", "near", "etf"],
 ];
 
 fn source_folder() -> PathBuf {

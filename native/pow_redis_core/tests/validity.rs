@@ -13,7 +13,7 @@ mod atomics {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 }
 
-#[path = "../src/validity.rs"]
+#[path = "../src/near/validity.rs"]
 mod validity;
 
 use std::time::Duration;

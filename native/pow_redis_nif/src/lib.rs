@@ -25,10 +25,10 @@ use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::keyspace::key::Key;
 use pow_redis_core::keyspace::pattern::Pattern;
 use pow_redis_core::keyspace::ttl::Ttl;
+use pow_redis_core::near::Stamp;
 use pow_redis_core::operation::{
     All, Delete, Get, Operation, Ping, Prune, Put, PutNew, Reindex, ReindexMode, ScanPosition,
 };
-use pow_redis_core::validity::Stamp;
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::error::reason;

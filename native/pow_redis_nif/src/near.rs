@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use pow_redis_core::boot_clock;
+use pow_redis_core::near::boot_clock;
+use pow_redis_core::near::{EpochEnd, Stamp, Validity};
 use pow_redis_core::operation::Lease;
-use pow_redis_core::validity::{EpochEnd, Stamp, Validity};
 use rustler::{Atom, Encoder, Env, Resource, ResourceArc, Term};
 
 use crate::atoms;

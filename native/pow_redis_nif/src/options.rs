@@ -14,11 +14,11 @@ use pow_redis_core::keyspace::layout::Layout;
 use pow_redis_core::net::address::Address;
 use pow_redis_core::net::config::{ConnectConfig, EndpointProvider, Topology};
 use pow_redis_core::net::endpoint::Endpoint;
-use pow_redis_core::net::tls::TlsConfig;
+use pow_redis_core::net::tls::{TlsConfig, TlsVersion};
 use pow_redis_core::options::Options;
 use rustler::{
-    Atom, Binary, Decoder, Encoder, LocalPid, NifMap, NifResult, NifUntaggedEnum, Resource,
-    ResourceArc, Term,
+    Atom, Binary, Decoder, Encoder, LocalPid, NifMap, NifResult, NifUnitEnum, NifUntaggedEnum,
+    Resource, ResourceArc, Term,
 };
 
 use crate::term::Decoding;
@@ -69,6 +69,14 @@ struct TlsConfigMap<'a> {
     cacertfile: Option<Binary<'a>>,
     certfile: Option<Binary<'a>>,
     keyfile: Option<Binary<'a>>,
+    server_name: Option<String>,
+    tls_versions: Vec<TlsVersionAtom>,
+}
+
+#[derive(NifUnitEnum)]
+enum TlsVersionAtom {
+    Tls12,
+    Tls13,
 }
 
 impl StartOptions<'_> {
@@ -142,10 +150,9 @@ fn endpoints(maps: Vec<EndpointMap<'_>>) -> Vec<Endpoint> {
 
 impl From<EndpointMap<'_>> for Endpoint {
     fn from(map: EndpointMap<'_>) -> Self {
-        let bytes = |binary: Binary<'_>| binary.to_vec();
         Self {
-            username: map.username.map(bytes),
-            password: map.password.map(bytes),
+            username: map.username.map(|name| name.to_vec()),
+            password: map.password.map(|password| password.as_slice().into()),
             database: map.database,
             tls: map.tls.map(Into::into),
             ..Self::new(map.address.into())
@@ -176,6 +183,17 @@ impl From<TlsConfigMap<'_>> for TlsConfig {
                 .certfile
                 .zip(map.keyfile)
                 .map(|(certificate, key)| (file(certificate), file(key))),
+            server_name: map.server_name,
+            versions: map.tls_versions.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<TlsVersionAtom> for TlsVersion {
+    fn from(atom: TlsVersionAtom) -> Self {
+        match atom {
+            TlsVersionAtom::Tls12 => Self::Tls12,
+            TlsVersionAtom::Tls13 => Self::Tls13,
         }
     }
 }

@@ -4,7 +4,7 @@ defmodule PowRedisCache.Doctor.ConnectionTest do
 
   import PowRedisCache.Diagnosis
 
-  alias PowRedisCache.{Certificates, Doctor, FakeServer, SchedulerStalls}
+  alias PowRedisCache.{Certificates, Commands, Doctor, FakeServer, SchedulerStalls}
 
   @moduletag server: []
 
@@ -130,6 +130,24 @@ defmodule PowRedisCache.Doctor.ConnectionTest do
 
       assert detail(checks, "login") ==
                "username and password are correct, but SELECT of the database failed"
+    end
+
+    test "fails if the user may not select the database, with the rule that permits it", %{
+      server: server,
+      client: client
+    } do
+      "OK" = RedisClient.command!(client, ["AUTH", @password])
+      rules = Commands.key_rules() ++ Commands.acl_rules(:standalone)
+      "OK" = RedisClient.command!(client, ["ACL", "SETUSER", "ann", "on", ">pw" | rules])
+      url = "redis://ann:pw@127.0.0.1:#{server.port}/3"
+      checks = Doctor.check(url: url)
+      assert failed(checks) == ["login"]
+
+      assert advice(checks, "login") ==
+               "Run on the server: `ACL SETUSER ann +select`, or use database 0."
+
+      "OK" = RedisClient.command!(client, ~w(ACL SETUSER ann +select))
+      assert failed(Doctor.check(url: url)) == []
     end
   end
 

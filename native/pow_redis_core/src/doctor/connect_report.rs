@@ -172,7 +172,8 @@ fn rejected_certificate(
     addresses: &[SocketAddr],
     deadline: Instant,
 ) -> Option<Vec<u8>> {
-    let unverified = endpoint.clone().with_tls(Some(TlsConfig::unverified()));
+    let tls = endpoint.tls.as_ref().map(TlsConfig::unverified);
+    let unverified = endpoint.clone().with_tls(tls);
     let socket = Socket::connect(addresses, deadline).ok()?;
     Stream::over(&unverified, socket).ok()?.certificate()
 }

@@ -293,7 +293,7 @@ mod tests {
         let server = server(&Arc::default());
         let endpoint = Endpoint {
             username: Some(b"h".to_vec()),
-            password: Some(b"pw".to_vec()),
+            password: Some(b"pw"[..].into()),
             ..server.endpoint()
         };
         for config in configs(&server, &endpoint) {

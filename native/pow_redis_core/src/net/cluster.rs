@@ -21,8 +21,8 @@ use super::server_clock::ServerClock;
 use super::slot_map::SlotMap;
 use super::socket::SocketId;
 use crate::error::{Error, ErrorKind, ServerCode};
+use crate::near::EpochEnd;
 use crate::resp::commands::{Commands, Destination};
-use crate::validity::EpochEnd;
 
 /// How many redirections a command follows.
 const MAX_REDIRECTIONS: usize = 8;

@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, TlsProblem};
 use crate::resp::commands::Commands;
 use crate::resp::reader::ReplyReader;
 use crate::resp::replies::Replies;
+use crate::secret::Secret;
 
 /// How many connections may fail at the commands of [`Connection::fence`].
 const FENCE_TRIES: usize = 2;
@@ -113,8 +114,8 @@ impl Connection {
             self.user_is_ignored = login.has_dummy_user();
             Ok(())
         });
-        let password = endpoint.password.as_deref().unwrap_or_default();
-        outcome.map_err(|error| error.without(password))
+        let password = endpoint.password.as_ref().map(Secret::as_bytes);
+        outcome.map_err(|error| error.without(password.unwrap_or_default()))
     }
 
     fn log_in_as(&mut self, login: &Login<'_>, deadline: Instant) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use std::fmt;
 use super::address::Address;
 use super::tls::TlsConfig;
 use super::tracking::Tracking;
+use crate::secret::Secret;
 
 /// A Redis server and how to log in. `Debug` shows only the address.
 #[derive(Clone)]
@@ -14,7 +15,7 @@ pub struct Endpoint {
     /// The user. Redis takes any bytes.
     pub username: Option<Vec<u8>>,
     /// The password. Redis takes any bytes.
-    pub password: Option<Vec<u8>>,
+    pub password: Option<Secret>,
     /// The number of the database.
     pub database: i64,
     /// How TLS verifies the server, if it is used.
@@ -66,7 +67,7 @@ mod tests {
         };
         let endpoint = Endpoint {
             username: Some(b"ann".to_vec()),
-            password: Some(b"s3cret".to_vec()),
+            password: Some(b"s3cret"[..].into()),
             ..Endpoint::new(address)
         };
         assert_eq!(format!("{endpoint:?}"), "Endpoint(cache.example.com:6380)");

@@ -8,6 +8,7 @@ use super::server_info::{run_id, version};
 use crate::error::{Error, ErrorKind};
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
+use crate::secret::Secret;
 
 /// The user in old URLs of Heroku. It does not exist.
 const DUMMY_USER: &[u8] = b"h";
@@ -31,7 +32,7 @@ impl<'e> Login<'e> {
     pub(super) fn at(endpoint: &'e Endpoint) -> Self {
         Self {
             username: endpoint.username.as_deref(),
-            password: endpoint.password.as_deref(),
+            password: endpoint.password.as_ref().map(Secret::as_bytes),
             database: endpoint.database,
         }
     }
@@ -53,9 +54,8 @@ impl<'e> Login<'e> {
     /// Appends the commands.
     pub(super) fn write(&self, commands: &mut Commands) {
         if let Some(password) = self.auth_password() {
-            commands.push_keyless("AUTH", |command| {
-                command.arg(self.username).arg(password);
-            });
+            let words: Vec<_> = self.username.into_iter().chain([password]).collect();
+            commands.push_secret("AUTH", &words);
         }
         if self.database != 0 {
             commands.push_keyless("SELECT", |command| {
@@ -123,10 +123,10 @@ mod tests {
             .map(|&reply| reply.to_owned())
             .collect();
         let server = FakeServer::start(move |_| replies.pop());
-        let [username, password] = login.map(|text| text.map(|text| text.as_bytes().to_vec()));
+        let [username, password] = login.map(|text| text.map(str::as_bytes));
         let endpoint = Endpoint {
-            username,
-            password,
+            username: username.map(<[u8]>::to_vec),
+            password: password.map(Secret::from),
             ..server.endpoint()
         };
         let mut connection = Connection::over(Stream::open(&endpoint, soon()).unwrap());

@@ -120,7 +120,7 @@ mod tests {
     use std::time::Duration;
 
     fn tls_pair() -> (Stream, Peer) {
-        let (stream, peer) = connect(TlsConfig::unverified());
+        let (stream, peer) = connect(TlsConfig::default().unverified());
         (stream.unwrap(), peer.unwrap())
     }
 

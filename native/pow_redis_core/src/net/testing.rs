@@ -1,7 +1,7 @@
 //! Test support: servers whose replies are written by hand.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -16,7 +16,7 @@ pub(super) fn soon() -> Instant {
 }
 
 /// Waits until something is so.
-pub(super) fn wait_until(mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool) {
     let deadline = soon();
     while !is_so() {
         assert!(Instant::now() < deadline);
@@ -32,6 +32,7 @@ pub(crate) struct FakeServer {
     pub(crate) port: u16,
     received: Received,
     stopped: Arc<AtomicBool>,
+    streams: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 /// The words of all commands received.
@@ -72,10 +73,12 @@ impl FakeServer {
         let port = listener.local_addr().unwrap().port();
         let respond: Arc<Mutex<Respond>> = Arc::new(Mutex::new(respond));
         let (received, stopped) = (Received::default(), Arc::new(AtomicBool::new(false)));
+        let streams = Arc::<Mutex<Vec<TcpStream>>>::default();
         let server = Self {
             port,
             received: Arc::clone(&received),
             stopped: Arc::clone(&stopped),
+            streams: Arc::clone(&streams),
         };
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -83,14 +86,33 @@ impl FakeServer {
                     return;
                 }
                 let (respond, received) = (Arc::clone(&respond), Arc::clone(&received));
+                let stream = stream.unwrap();
+                streams.lock().unwrap().push(stream.try_clone().unwrap());
                 thread::spawn(move || {
                     let reply =
                         |words: &_| greeting(words).or_else(|| respond.lock().unwrap()(words));
-                    serve(&stream.unwrap(), reply, &received);
+                    serve(&stream, reply, &received);
+                    let _ = stream.shutdown(Shutdown::Both);
                 });
             }
         });
         server
+    }
+
+    /// A server that tracks what is read, and leaves commands on keys to `respond`.
+    pub(crate) fn tracking(
+        respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::behind(listener, tracking_greeting, respond)
+    }
+
+    /// Sends this on all connections, though nobody has asked.
+    pub(crate) fn say(&self, words: &str) {
+        for mut stream in self.streams.lock().unwrap().iter() {
+            // Those that were closed do not matter.
+            let _ = stream.write_all(words.as_bytes());
+        }
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
@@ -146,6 +168,17 @@ pub(super) fn greeting(words: &[String]) -> Option<String> {
         "CLIENT" => Some("-ERR unknown command\r\n".to_owned()),
         "ECHO" => Some(bulk(&words[1])),
         _ => None,
+    }
+}
+
+/// The same of a server that tracks what is read.
+fn tracking_greeting(words: &[String]) -> Option<String> {
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["HELLO", "3"] => Some("%1\r\n$5\r\nproto\r\n:3\r\n".to_owned()),
+        ["CLIENT", "TRACKING", "ON"] => Some("+OK\r\n".to_owned()),
+        ["INFO", "server"] => Some(bulk("redis_version:7.0.15\r\nrun_id:abc\r\n")),
+        ["INFO", "replication"] => Some(bulk("role:master\r\n")),
+        _ => greeting(words),
     }
 }
 

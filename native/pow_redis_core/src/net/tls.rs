@@ -10,9 +10,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    StreamOwned,
+    StreamOwned, SupportedProtocolVersion,
 };
 
 use super::socket::Socket;
@@ -34,6 +35,28 @@ pub struct TlsConfig {
     pub cacertfile: Option<PathBuf>,
     /// The client certificate and its key, PEM files.
     pub client: Option<(PathBuf, PathBuf)>,
+    /// The host name or IP address that the server's certificate has to name, if not that of its address.
+    pub server_name: Option<String>,
+    /// The versions of TLS to offer.
+    pub versions: Vec<TlsVersion>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+impl TlsVersion {
+    const fn supported(self) -> &'static SupportedProtocolVersion {
+        match self {
+            Self::Tls12 => &TLS12,
+            Self::Tls13 => &TLS13,
+        }
+    }
 }
 
 impl Default for TlsConfig {
@@ -42,6 +65,8 @@ impl Default for TlsConfig {
             verify: true,
             cacertfile: None,
             client: None,
+            server_name: None,
+            versions: vec![TlsVersion::Tls12, TlsVersion::Tls13],
         }
     }
 }
@@ -49,17 +74,20 @@ impl Default for TlsConfig {
 pub(crate) type TlsStream = StreamOwned<ClientConnection, Socket>;
 
 impl TlsConfig {
-    /// Accepts any server certificate and presents none.
-    pub(crate) fn unverified() -> Self {
+    /// The same, but accepts any server certificate and presents none.
+    pub(crate) fn unverified(&self) -> Self {
         Self {
             verify: false,
-            ..Self::default()
+            cacertfile: None,
+            client: None,
+            ..self.clone()
         }
     }
 
     /// Performs the handshake. Reads the files again, so that renewed certificates are used.
     pub(crate) fn connect(&self, host: &str, mut socket: Socket) -> Result<TlsStream, Error> {
-        let name = ServerName::try_from(host.to_owned())
+        let name = self.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned())
             .map_err(|_| ErrorKind::Tls(TlsProblem::InvalidHost))?;
         let config = Arc::new(self.config()?);
         let mut connection = ClientConnection::new(config, name).map_err(|_| handshake_failed())?;
@@ -70,8 +98,13 @@ impl TlsConfig {
     }
 
     fn config(&self) -> Result<ClientConfig, Error> {
+        let versions: Vec<_> = self
+            .versions
+            .iter()
+            .map(|version| version.supported())
+            .collect();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&versions)
             .map_err(|_| handshake_failed())?;
         let builder = if self.verify {
             builder.with_root_certificates(self.roots()?)
@@ -222,6 +255,7 @@ mod tests {
     use super::super::stream::Stream;
     use super::testing::{CERTIFICATE, KEY, OTHER_KEY, TemporaryFile, connect};
     use super::*;
+    use rustls::ProtocolVersion;
 
     /// What is wrong with the files of this configuration.
     fn problem(config: &TlsConfig) -> TlsProblem {
@@ -248,9 +282,46 @@ mod tests {
 
     #[test]
     fn any_certificate_is_accepted_without_verification() {
-        let (stream, peer) = connect(TlsConfig::unverified());
+        let (stream, peer) = connect(TlsConfig::default().unverified());
         assert!(matches!(stream.unwrap(), Stream::Tls(_)));
         peer.unwrap();
+    }
+
+    #[test]
+    fn the_server_name_replaces_the_host() {
+        let authorities = TemporaryFile::with(CERTIFICATE);
+        let named = |name: &str| {
+            let tls = TlsConfig {
+                server_name: Some(name.to_owned()),
+                ..with_authorities(&authorities)
+            };
+            connect(tls).0.map(drop)
+        };
+        assert_eq!(named("localhost"), Ok(()));
+        for (name, problem) in [
+            ("redis.example", TlsProblem::WrongHost),
+            ("127.0.0.2", TlsProblem::WrongHost),
+            ("no host", TlsProblem::InvalidHost),
+        ] {
+            assert_eq!(named(name), Err(ErrorKind::Tls(problem).into()), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_versions_that_are_listed_are_used() {
+        for (version, expected) in [
+            (TlsVersion::Tls12, ProtocolVersion::TLSv1_2),
+            (TlsVersion::Tls13, ProtocolVersion::TLSv1_3),
+        ] {
+            let (stream, _peer) = connect(TlsConfig {
+                versions: vec![version],
+                ..TlsConfig::default().unverified()
+            });
+            let Stream::Tls(stream) = stream.unwrap() else {
+                panic!("no TLS");
+            };
+            assert_eq!(stream.conn.protocol_version(), Some(expected));
+        }
     }
 
     #[test]
@@ -273,7 +344,7 @@ mod tests {
         let certificate = TemporaryFile::with(CERTIFICATE);
         let client = |key: &TemporaryFile| TlsConfig {
             client: Some((certificate.0.clone(), key.0.clone())),
-            ..TlsConfig::unverified()
+            ..TlsConfig::default().unverified()
         };
         let key = TemporaryFile::with(KEY);
         assert!(client(&key).config().is_ok());

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::cluster_view::ClusterView;
 use super::server_info::{is_primary, run_id};
-use crate::boot_clock;
 use crate::error::{Error, ErrorKind, ServerCode};
+use crate::near::boot_clock;
+use crate::near::{EpochEnd, Validity};
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
-use crate::validity::{EpochEnd, Validity};
 
 /// How many times the server is asked within the maximum staleness, so that slow answers do not end the trust.
 const CHECKS: u32 = 3;
@@ -165,3 +165,6 @@ impl Tracker {
 pub(crate) fn interval(validity: &Validity) -> Duration {
     validity.max_staleness() / CHECKS
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use super::{Outcome, Step, WriteContext};
-use crate::boot_clock;
 use crate::error::Error;
 use crate::etf;
 use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
+use crate::near::Stamp;
+use crate::near::boot_clock;
 use crate::resp::replies::Replies;
-use crate::validity::Stamp;
 
 /// How long a value may be used without asking Redis again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,11 @@ impl Get {
             found = replies.next_bytes()?.or(found);
         }
         let lease = match self.sent {
-            Some(sent) => sent.lease(replies.next_integer()?),
+            // Without the time to live, the value is not used again.
+            Some(sent) => replies
+                .next_integer()
+                .ok()
+                .and_then(|ttl_ms| sent.lease(ttl_ms)),
             None => None,
         };
         if let Some(value) = found {
@@ -156,7 +160,11 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::keyspace::index::Index;
+    use crate::near::{EpochEnd, Validity};
+    use crate::resp::commands::Commands;
+    use crate::resp::testing::lines;
     use redis::Value;
+    use std::time::Duration;
 
     fn get(parts: &[&[u8]]) -> Driver {
         Driver::new(Operation::Get(Get::new(key(parts), &no_index())))
@@ -246,5 +254,103 @@ mod tests {
             assert_eq!(get(&[INT_1]).fails_with(vec![reply]), message);
         }
         assert_eq!(get(&[INT_1]).fails_with(vec![]), "unexpected reply");
+    }
+
+    /// A read whose value may be used again, and what stamps it.
+    struct Near {
+        get: Get,
+        validity: Validity,
+    }
+
+    impl Near {
+        fn new(parts: &[&[u8]]) -> Self {
+            let validity = Validity::new(Duration::from_secs(1));
+            validity.begin();
+            let get = Get::new(key(parts), &no_index()).near();
+            Self { get, validity }
+        }
+
+        fn write(&mut self) -> Vec<String> {
+            let mut commands = Commands::new();
+            self.get.write(&mut WriteContext {
+                commands: &mut commands,
+                now_ms: 0,
+                round_trip: Duration::ZERO,
+                validity: Some(&self.validity),
+            });
+            lines(commands.as_bytes())
+        }
+
+        fn read(&mut self, replies: Vec<Value>) -> Step {
+            self.get.read(Replies::new(replies)).unwrap()
+        }
+
+        /// How long the value may be used that was read with this reply to `PTTL`.
+        fn lease(&mut self, ttl: Value) -> Option<Lease> {
+            match self.read(vec![bulk(VALUE), ttl]) {
+                Step::Done(Outcome::NearValue(value, lease)) if value == VALUE => Some(lease),
+                Step::Done(Outcome::Value(value)) if value == VALUE => None,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_near_value_has_the_stamp_of_when_it_was_sent() {
+        let mut near = Near::new(&[ATOM_A]);
+        near.write();
+        let shard = near.validity.shard(key(&[ATOM_A]).redis_key().as_bytes());
+        near.validity.invalidate(shard);
+        let before = boot_clock::now_ms();
+        let commands = [format!("GET {N}:{A}"), format!("PTTL {N}:{A}")];
+        assert_eq!(near.write(), commands);
+        let sent = before..=boot_clock::now_ms();
+        let stamp = near.validity.stamp(shard).unwrap();
+        near.validity.invalidate(shard);
+        let lease = near.lease(Value::Int(5_000)).unwrap();
+        assert_eq!((lease.stamp, lease.stamp.version), (stamp, 1));
+        assert!(sent.contains(&(lease.expires_at - 5_000)));
+    }
+
+    #[test]
+    fn a_near_value_ends_with_its_key() {
+        for (ttl, expires) in [
+            (Value::Int(-1), Some(u64::MAX)),
+            (Value::Int(-2), None),
+            (error("NOPERM no permission"), None),
+        ] {
+            let mut near = Near::new(&[INT_1]);
+            near.write();
+            let expires_at = near.lease(ttl).map(|lease| lease.expires_at);
+            assert_eq!(expires_at, expires);
+        }
+    }
+
+    #[test]
+    fn a_value_is_not_near_unless_a_connection_tracks() {
+        let mut near = Near::new(&[INT_1]);
+        near.validity.end(EpochEnd::ConnectionLost);
+        assert_eq!(near.write(), [format!("GET {N}:{ONE}")]);
+        let outcome = near.read(vec![bulk(VALUE)]);
+        assert!(matches!(outcome, Step::Done(Outcome::Value(_))));
+    }
+
+    #[test]
+    fn nothing_but_the_value_of_a_canonical_key_is_near() {
+        let mut near = Near::new(&[ATOM_A]);
+        near.write();
+        let outcome = near.read(vec![bulk(FUNCTION), Value::Int(1)]);
+        assert!(matches!(outcome, Step::Done(Outcome::Invalid(_))));
+
+        near.write();
+        let outcome = near.read(vec![Value::Nil, Value::Int(-2)]);
+        assert!(matches!(outcome, Step::Again));
+        assert_eq!(
+            near.write().len(),
+            2,
+            "the legacy key, and again the canonical one"
+        );
+        let outcome = near.read(vec![bulk(VALUE), Value::Nil]);
+        assert!(matches!(outcome, Step::Done(Outcome::Value(_))));
     }
 }

@@ -37,9 +37,9 @@ use self::records::Records;
 use crate::error::Error;
 use crate::etf;
 use crate::keyspace::pattern::Shape;
+use crate::near::Validity;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
-use crate::validity::Validity;
 
 /// What an operation needs to write its commands.
 #[derive(Debug)]

@@ -1,8 +1,10 @@
 //! Commands packed for sending.
 
+use std::io::Write;
 use std::ops::Range;
 
 use redis::Cmd;
+use zeroize::Zeroize;
 
 /// The most memory that [`Commands::clear`] keeps.
 const MAX_RETAINED_BYTES: usize = 1 << 20;
@@ -13,6 +15,8 @@ pub struct Commands {
     bytes: Vec<u8>,
     packed: Vec<Packed>,
     command: Cmd,
+    /// Whether `bytes` has to be wiped before its memory is freed.
+    has_secret: bool,
 }
 
 /// The end of a packed command, and where it is to be sent.
@@ -84,18 +88,66 @@ impl Commands {
 
     /// Appends a command that is packed already, without its key.
     pub(crate) fn push_packed(&mut self, command: &[u8]) {
-        self.bytes.extend_from_slice(command);
+        self.append(command);
         self.packed.push(Packed {
             end: self.bytes.len(),
             destination: PackedDestination::AnyNode,
         });
     }
 
+    /// Appends a keyless command with secret arguments. They are wiped when the commands are cleared or
+    /// dropped. `Cmd` would leave copies of them behind.
+    pub(crate) fn push_secret(&mut self, name: &str, arguments: &[&[u8]]) {
+        let words = || std::iter::once(name.as_bytes()).chain(arguments.iter().copied());
+        let packed_words = words().map(|word| header_len(word.len()) + word.len() + 2);
+        self.has_secret = true;
+        self.reserve(header_len(arguments.len() + 1) + packed_words.sum::<usize>());
+        self.append_header(b'*', arguments.len() + 1);
+        for word in words() {
+            self.append_header(b'$', word.len());
+            self.bytes.extend_from_slice(word);
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+        self.packed.push(Packed {
+            end: self.bytes.len(),
+            destination: PackedDestination::AnyNode,
+        });
+    }
+
+    /// Appends a line that announces a count or length.
+    fn append_header(&mut self, sign: u8, number: usize) {
+        self.bytes.push(sign);
+        // Writing to memory does not fail.
+        let _ = write!(self.bytes, "{number}\r\n");
+    }
+
     /// Packs the command. Returns its position.
     fn pack(&mut self) -> usize {
         let start = self.bytes.len();
-        self.command.write_packed_command(&mut self.bytes);
+        if self.has_secret {
+            self.append(&self.command.get_packed_command());
+        } else {
+            self.command.write_packed_command(&mut self.bytes);
+        }
         start
+    }
+
+    fn append(&mut self, packed: &[u8]) {
+        if self.has_secret {
+            self.reserve(packed.len());
+        }
+        self.bytes.extend_from_slice(packed);
+    }
+
+    /// Makes room for more bytes, and wipes the memory that is given up for it.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes.capacity() {
+            let mut roomy = Vec::with_capacity(needed * 2);
+            roomy.extend_from_slice(&self.bytes);
+            self.bytes.zeroize();
+            self.bytes = roomy;
+        }
     }
 
     /// The bytes to send.
@@ -128,10 +180,24 @@ impl Commands {
 
     /// Removes all commands.
     pub fn clear(&mut self) {
+        self.wipe();
         self.bytes.clear();
         // One huge value must not keep its memory.
         self.bytes.shrink_to(MAX_RETAINED_BYTES);
         self.packed.clear();
+    }
+
+    fn wipe(&mut self) {
+        if self.has_secret {
+            self.bytes.zeroize();
+            self.has_secret = false;
+        }
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 
@@ -167,6 +233,39 @@ mod tests {
         );
         commands.clear();
         assert!(commands.is_empty() && commands.as_bytes().is_empty());
+    }
+
+    #[test]
+    fn packs_secrets_like_other_commands() {
+        for secret in [&b""[..], b"pw", &[b'x'; 1_000]] {
+            let mut commands = Commands::new();
+            let mut expected = Commands::new();
+            commands.push_keyless("PING", |_| ());
+            expected.push_keyless("PING", |_| ());
+            for user in [&b"ann"[..], b"\r\n"] {
+                commands.push_secret("AUTH", &[user, secret]);
+                expected.push_keyless("AUTH", |command| {
+                    command.arg(user).arg(secret);
+                });
+                commands.push("GET", b"k", |_| ());
+                expected.push("GET", b"k", |_| ());
+            }
+            commands.push_packed(b"*1\r\n$4\r\nTIME\r\n");
+            expected.push_keyless("TIME", |_| ());
+            assert_eq!(commands.as_bytes(), expected.as_bytes());
+            let packed: Vec<_> = commands.iter().collect();
+            assert_eq!(packed, expected.iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn commands_without_secrets_follow_cleared_ones() {
+        let mut commands = Commands::new();
+        commands.push_secret("AUTH", &[b"pw"]);
+        commands.clear();
+        assert!(commands.is_empty() && !commands.has_secret);
+        commands.push_keyless("TIME", |_| ());
+        assert_eq!(commands.as_bytes(), b"*1\r\n$4\r\nTIME\r\n");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use redis::{PushKind, ServerError, Value};
 
 use super::parser::{Protocol, ReplyParser};
 use crate::error::{Error, ErrorKind};
-use crate::validity::{EpochEnd, Validity};
+use crate::near::{EpochEnd, Validity};
 
 /// The least number of bytes to read at once.
 const READ_SIZE: usize = 16 << 10;
@@ -318,5 +318,101 @@ mod tests {
             assert_eq!(error.details().reply.as_deref(), Some(line));
         }
         assert!(matches!(read(b"-ERR other\r\n"), Ok(Value::ServerError(_))));
+    }
+
+    /// Tells that these keys have changed.
+    fn invalidation(keys: &[&str]) -> String {
+        let keys: String = keys
+            .iter()
+            .map(|key| format!("${}\r\n{key}\r\n", key.len()))
+            .collect();
+        format!(
+            ">2\r\n$10\r\ninvalidate\r\n*{}\r\n{keys}",
+            keys.matches('$').count()
+        )
+    }
+
+    const FLUSHED: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+
+    /// A reader of RESP3, and what it tells of changed keys.
+    fn tracking_reader() -> (ReplyReader, Arc<Validity>) {
+        let validity = Arc::new(Validity::new(std::time::Duration::from_secs(1)));
+        validity.begin();
+        let mut reader = ReplyReader::default();
+        reader.expect_pushes(&validity);
+        (reader, validity)
+    }
+
+    #[test]
+    fn takes_pushes_between_replies_before_the_reply_behind_them() {
+        let stream = [
+            invalidation(&["a"]),
+            ":1\r\n".to_owned(),
+            invalidation(&["b", "c"]),
+            FLUSHED.to_owned(),
+            ":2\r\n".to_owned(),
+            invalidation(&["d"]),
+        ]
+        .concat();
+        for chunk in [1, 2, 3, 7, 1_000] {
+            let (mut reader, validity) = tracking_reader();
+            let stamp = |key: &str| validity.stamp(validity.shard(key.as_bytes())).unwrap();
+            let before = stamp("c");
+            let mut trickle = Trickle(stream.as_bytes(), chunk);
+            assert_eq!(reader.next_reply(&mut trickle), Ok(Value::Int(1)));
+            assert_eq!(validity.invalidations(), 1);
+            assert_eq!(reader.next_reply(&mut trickle), Ok(Value::Int(2)));
+            assert_eq!(validity.invalidations(), 3);
+            assert_ne!(stamp("c").version, before.version);
+            assert_ne!(stamp("c").epoch, before.epoch);
+            let end = reader.next_reply(&mut trickle);
+            assert_eq!(end, Err(ErrorKind::Disconnected.into()));
+            assert_eq!(validity.invalidations(), 4);
+        }
+    }
+
+    #[test]
+    fn pushes_may_come_while_no_reply_is_expected() {
+        let (mut reader, validity) = tracking_reader();
+        let push = invalidation(&["a"]);
+        for (chunk, invalidations) in [(push.as_str(), 1), (&push[..1], 1), (&push[1..9], 1)] {
+            reader.read_pushes(&mut chunk.as_bytes()).unwrap();
+            assert_eq!(validity.invalidations(), invalidations);
+        }
+        reader.read_pushes(&mut &push.as_bytes()[9..]).unwrap();
+        assert_eq!(validity.invalidations(), 2);
+        assert!(!reader.has_buffered());
+        reader.take_pushes().unwrap();
+    }
+
+    #[test]
+    fn replies_that_nobody_expects_are_no_pushes() {
+        for bytes in [
+            ":1\r\n",
+            "$9\r\nabc",
+            "*2\r\n:1\r\n",
+            "+O",
+            "-ERR x\r\n",
+            "HTTP",
+        ] {
+            let (mut reader, _validity) = tracking_reader();
+            let unexpected = [&invalidation(&["a"]), bytes].concat();
+            let outcome = reader.read_pushes(&mut unexpected.as_bytes());
+            assert_eq!(outcome, Err(ErrorKind::Protocol.into()), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn other_pushes_are_refused() {
+        let invalidate = ">2\r\n$10\r\ninvalidate\r\n";
+        for end in [":1\r\n", "*1\r\n:1\r\n", "$1\r\na\r\n"] {
+            let (mut reader, _validity) = tracking_reader();
+            let bytes = [invalidate, end].concat();
+            let outcome = reader.read_pushes(&mut bytes.as_bytes());
+            assert_eq!(outcome, Err(ErrorKind::Protocol.into()), "{end}");
+        }
+        let mut reader = ReplyReader::default();
+        let outcome = reader.next_reply(&mut FLUSHED.as_bytes());
+        assert_eq!(outcome, Err(ErrorKind::Protocol.into()), "not in RESP2");
     }
 }

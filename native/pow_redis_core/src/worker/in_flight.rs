@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::backlog::{Backlog, NumberedRequest};
 use super::request::Request;
+use crate::near::Validity;
 use crate::net::server_clock::ServerClock;
 use crate::operation::WriteContext;
 use crate::resp::commands::Commands;
-use crate::validity::Validity;
 
 /// Nothing is sent while commands of this many bytes are in flight.
 const MAX_BYTES: usize = 1 << 20;

@@ -16,6 +16,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod trust;
 pub(crate) mod watcher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,12 +33,12 @@ use self::request::Request;
 use self::shared::Shared;
 use self::throttle::Throttle;
 use crate::error::{Error, ErrorKind};
+use crate::near::Validity;
 use crate::net::config::ConnectConfig;
 use crate::net::fence::Fence;
 use crate::net::primary_watch::PrimaryWatch;
 use crate::net::socket::SocketId;
 use crate::net::tracking::Tracking;
-use crate::validity::Validity;
 
 /// The most requests that a worker holds.
 const MAX_REQUESTS: usize = 4_096;

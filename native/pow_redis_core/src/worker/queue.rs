@@ -147,6 +147,9 @@ mod tests {
     use crate::keyspace::testing::{key, no_index};
     use crate::operation::{Get, Operation};
     use crossbeam_channel::{Sender, bounded};
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
 
     struct Handles {
         any: Sender<Request>,
@@ -261,5 +264,23 @@ mod tests {
             // Others may have the processor, but not always.
             assert!((0..1_000).any(|_| wait_after_short_one(queue, spins) < SPIN));
         }
+    }
+
+    #[test]
+    fn a_wait_ends_when_something_arrives_on_a_watched_socket() {
+        let (queue, handles) = queue();
+        let mut queue = queue.with_watcher(Watcher::start().unwrap());
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"a").unwrap();
+        let sockets = [ours.as_raw_fd()];
+        assert!(queue.wait(true, in_a_minute(), true, &sockets).is_none());
+        // What was told before it was no longer watched does no harm.
+        handles.any.send(request(1)).unwrap();
+        let any = queue.wait(true, in_a_minute(), true, &[]).unwrap();
+        assert_eq!(number(&any), 1);
+        assert!(queue.watcher.is_some());
+        drop(handles.stop);
+        drop(ours);
+        assert!(queue.wait(true, in_a_minute(), true, &[]).is_none());
     }
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::quota::Share;
 use crate::error::{Error, ErrorKind};
+use crate::near::{Shard, Validity};
 use crate::operation::{Operation, Outcome};
-use crate::validity::{Shard, Validity};
 
 const WAITING: u8 = 0;
 const COMPLETED: u8 = 1;
@@ -182,8 +182,11 @@ impl fmt::Debug for Request {
 mod tests {
     use super::super::quota::Quota;
     use super::*;
-    use crate::operation::Ping;
+    use crate::keyspace::testing::{key, no_index};
+    use crate::operation::{Delete, Ping};
     use crossbeam_channel::{Receiver, unbounded};
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
 
     fn request() -> (Request, Receiver<Result<Outcome, Error>>) {
         let (sender, receiver) = unbounded();
@@ -246,5 +249,32 @@ mod tests {
         assert!(!request.is_suspect());
         assert_eq!([request.count_loss(), request.count_loss()], [1, 2]);
         assert!(request.is_suspect());
+    }
+
+    #[test]
+    fn a_write_invalidates_its_keys_when_it_is_submitted_and_when_it_is_completed() {
+        let validity = Arc::new(Validity::new(Duration::from_secs(1)));
+        let written = key(&[&[97, 1]]);
+        let shard = validity.shard(written.redis_key().as_bytes());
+        validity.begin();
+        let version = || validity.stamp(shard).unwrap().version;
+        let at_reply = Arc::new(AtomicU64::new(0));
+        let delete = || Operation::Delete(Delete::new(&written, &no_index()));
+        let (seen, watched) = (Arc::clone(&at_reply), Arc::clone(&validity));
+        let reply = Box::new(move |_| {
+            let stamp = watched.stamp(shard).unwrap();
+            seen.store(stamp.version, Ordering::Relaxed);
+        });
+        let request = Request::new(delete(), Instant::now(), reply).invalidating(&validity);
+        assert_eq!(version(), 1);
+        request.complete(Ok(Outcome::Done));
+        assert_eq!((version(), at_reply.load(Ordering::Relaxed)), (2, 2));
+
+        // Redis may run it although nobody waits any more.
+        let request = Request::new(delete(), Instant::now(), Box::new(|_| ()));
+        let request = request.invalidating(&validity);
+        request.cancel_handle().cancel();
+        drop(request);
+        assert_eq!(version(), 4);
     }
 }

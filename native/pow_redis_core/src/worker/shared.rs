@@ -9,11 +9,11 @@ use std::time::Instant;
 use super::availability::Availability;
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::pattern::Shape;
+use crate::near::{EpochEnd, Validity};
 use crate::net::client::Client;
 use crate::net::config::Topology;
 use crate::operation::Outcome;
 use crate::options::Options;
-use crate::validity::{EpochEnd, Validity};
 
 /// How many patterns are reported that no index set covers.
 const MAX_INDEX_MISSES: usize = 100;

@@ -11,10 +11,11 @@ use super::shared::{Event, Shared};
 use crate::error::Error;
 use crate::keyspace::testing::{key, no_index};
 use crate::net::client::Client;
-use crate::net::config::Topology;
+use crate::net::config::{ConnectConfig, Topology};
 use crate::net::fence::Fence;
 use crate::net::primary_watch::PrimaryWatch;
 use crate::net::testing::{FakeServer, array};
+use crate::net::tracking::Tracking;
 use crate::operation::{Delete, Get, Operation, Outcome};
 use crate::options::Options;
 
@@ -70,6 +71,19 @@ pub(super) fn shared(options: Options) -> (Arc<Shared>, Receiver<Event>) {
 pub(super) fn connect(shared: &Shared) -> Client {
     let deadline = Instant::now() + LONG;
     Client::connect(&shared.options.connect, &Fence::default(), deadline).unwrap()
+}
+
+/// A connection that tracks what is read.
+pub(super) fn connect_tracking(shared: &Shared) -> Client {
+    let tracking = shared.validity.clone().map(|validity| Tracking {
+        validity,
+        is_cluster: false,
+    });
+    let config = ConnectConfig {
+        tracking,
+        ..shared.options.connect.clone()
+    };
+    Client::connect(&config, &Fence::default(), Instant::now() + LONG).unwrap()
 }
 
 /// A sentinel that names a primary.

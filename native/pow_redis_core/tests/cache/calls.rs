@@ -50,7 +50,7 @@ fn endpoint(url: &str) -> Endpoint {
     let bytes = |text: &str| text.as_bytes().to_vec();
     Endpoint {
         username: settings.username().map(bytes),
-        password: settings.password().map(bytes),
+        password: settings.password().map(|text| text.as_bytes().into()),
         database: settings.db(),
         ..Endpoint::new(address)
     }

@@ -71,7 +71,7 @@ impl RedisServer {
         format!("unix://{}", self.socket().display())
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.directory.join("redis.sock")
     }
 
@@ -109,6 +109,21 @@ impl RedisServer {
     /// Closes the connections of all other clients.
     pub fn kill_connections(&self) {
         self.command::<u64>("CLIENT KILL TYPE normal");
+    }
+
+    /// The server hangs until [`RedisServer::wake`].
+    pub fn suspend(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn wake(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.id().to_string();
+        let status = Command::new("kill").args([signal, &process]).status();
+        assert!(status.unwrap().success());
     }
 
     pub fn stop(&mut self) {

@@ -8,7 +8,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-// `tests/validity.rs` compiles this file with the atomics of loom instead.
+// `tests/validity.rs` compiles this file with those of loom.
 use super::atomics::{AtomicBool, AtomicU64, Ordering};
 
 /// The number of shards of keys. An invalidation makes all values of its shard invalid.

@@ -1,0 +1,3 @@
+//! The atomics of [`super::validity`]. `tests/validity.rs` has those of loom instead.
+
+pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
