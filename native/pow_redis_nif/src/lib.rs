@@ -178,7 +178,7 @@ fn submit_get<'a>(
 /// Whether a near value may be used now.
 #[rustler::nif]
 fn near_valid(
-    near: ResourceArc<Near>,
+    near: &Near,
     shard: u32,
     version: u64,
     epoch: u64,

@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn gives_up_at_the_deadline_with_the_last_failure() {
-        let deadline = Instant::now() + INTERVAL * 3 / 2;
+        let deadline = Instant::now() + INTERVAL * 4;
         let (outcome, attempts) = connect(deadline, |number| {
             if number == 0 {
                 hang();
@@ -178,7 +178,7 @@ mod tests {
             Err(timeout().at(Address::Unix("silent".into())))
         });
         assert!(Instant::now() >= deadline);
-        assert_eq!(attempts, [deadline, deadline]);
+        assert!(attempts.len() > 1 && attempts.iter().all(|end| *end == deadline));
         let unreachable = outcome.err().map(Error::or_unreachable);
         assert_eq!(unreachable, Some(ErrorKind::Disconnected.into()));
     }
