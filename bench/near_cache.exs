@@ -5,6 +5,7 @@
 
 alias PowRedisCache.Bench.NearCache
 
+Logger.configure(level: :warning)
 sessions = System.argv() |> List.first("1000000") |> String.to_integer()
 
 IO.puts("record   callers  reader        median ns    reads a second")
@@ -24,6 +25,6 @@ result = NearCache.memory(sessions)
 IO.puts("""
 
 #{sessions} sessions and users read:
-resident memory  #{result.bytes} bytes, #{Float.round(result.bytes / result.max_bytes, 2)} of :max_bytes
+resident memory  at most #{result.bytes} bytes more, #{Float.round(result.bytes / result.max_bytes, 2)} of :max_bytes
 near cache       #{inspect(result.near_cache)}\
 """)

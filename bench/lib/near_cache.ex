@@ -4,7 +4,7 @@ defmodule PowRedisCache.Bench.NearCache do
   cache takes after many sessions and users were read.
   """
 
-  alias PowRedisCache.{RedisServer, Wait}
+  alias PowRedisCache.{Options, RedisServer, Wait}
   alias PowRedisCache.Bench.{Counters, Dataset, LoadGenerator}
   alias PowRedisCache.Bench.App.User
 
@@ -12,6 +12,7 @@ defmodule PowRedisCache.Bench.NearCache do
   @config [ttl: :timer.hours(2), namespace: "credentials", name: @name]
   @chunk 1_000
   @callers 64
+  @sample_ms 100
 
   # About 750 bytes when encoded.
   @about String.duplicate("a", 100)
@@ -64,42 +65,43 @@ defmodule PowRedisCache.Bench.NearCache do
   end
 
   @doc """
-  Reads the sessions and users of so many users. Returns the bytes by which the resident memory of the VM is
-  larger with a near cache than without, `:max_bytes`, and the near cache's counters.
+  Reads the sessions and users of so many users. Returns by how many bytes the resident memory of the VM has
+  grown at most, `:max_bytes`, and the near cache's counters.
   """
   def memory(users) do
     with_redis(users, fn server ->
-      # Twice, so that the memory of the reads themselves is not counted.
-      [_first, without] = for _ <- 1..2, do: read_all(server, users, near_cache: false)
-      with_cache = read_all(server, users, near_cache: true)
+      # So that the memory of the reads themselves is not counted.
+      start(server, near_cache: false)
+      read_all(div(users, 10))
+      stop()
 
-      %{
-        bytes: with_cache.resident - without.resident,
-        max_bytes: PowRedisCache.Options.validate!(near_cache: true).near_cache.max_bytes,
-        near_cache: with_cache.near_cache
-      }
+      start(server, near_cache: true)
+      before = Counters.resident_bytes()
+      reading = Task.async(fn -> read_all(users) end)
+      most = most_resident_bytes(reading, before)
+      near_cache = near_cache()
+      stop()
+      max_bytes = Options.validate!(near_cache: true).near_cache.max_bytes
+      %{bytes: most - before, max_bytes: max_bytes, near_cache: near_cache}
     end)
   end
 
-  defp read_all(server, users, options) do
-    start(server, options)
+  defp read_all(users) do
+    1..@callers
+    |> Enum.map(fn caller -> Task.async(fn -> read(caller, users) end) end)
+    |> Task.await_many(:infinity)
+  end
 
-    LoadGenerator.run(
-      @callers,
-      {:times, div(users, @callers)},
-      fn _caller -> nil end,
-      fn caller, number, nil ->
-        user = (caller - 1) * div(users, @callers) + number
-        {user_key, _metadata} = get(session(user))
-        %{id: ^user} = get(user_key)
-      end,
-      fn -> %{} end
-    )
+  defp read(caller, users) do
+    Enum.each(caller..users//@callers, fn user ->
+      {user_key, _metadata} = get(session(user))
+      %{id: ^user} = get(user_key)
+    end)
+  end
 
-    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
-    result = %{resident: Counters.resident_bytes(), near_cache: near_cache()}
-    stop()
-    result
+  defp most_resident_bytes(reading, most) do
+    most = max(most, Counters.resident_bytes())
+    if Task.yield(reading, @sample_ms), do: most, else: most_resident_bytes(reading, most)
   end
 
   defp with_redis(users, function) do

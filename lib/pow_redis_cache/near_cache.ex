@@ -38,8 +38,8 @@ defmodule PowRedisCache.NearCache do
 
   @tables 3
 
-  # The largest entry takes this part of the memory.
-  @entries 64
+  # How many entries of the largest size fit.
+  @min_entries 64
 
   @word_bytes :erlang.system_info(:wordsize)
 
@@ -61,7 +61,7 @@ defmodule PowRedisCache.NearCache do
       generations: generations,
       counts: :counters.new(@outside + @tables, [:write_concurrency]),
       max_table_bytes: div(options.max_bytes, 2),
-      max_entry_bytes: div(options.max_bytes, @entries)
+      max_entry_bytes: div(options.max_bytes, @min_entries)
     }
   end
 

@@ -103,6 +103,23 @@ defmodule PowRedisCache.NearReadsTest do
     end
   end
 
+  test "its memory stays within :max_bytes", context do
+    near_cache = [namespaces: [context.namespace], max_bytes: 1_048_576, max_staleness: 60_000]
+    near = start_instance(context, near_cache: near_cache)
+    Wait.until(fn -> info(near).tracking end)
+    keys = for i <- 1..3_000, do: ["key", i]
+    PowRedisCache.put(near, Enum.map(keys, &{&1, String.duplicate("x", 300)}))
+
+    Wait.until(fn ->
+      for key <- keys, do: assert(byte_size(PowRedisCache.get(near, key)) == 300)
+      assert info(near).bytes <= 1_048_576
+      info(near).swaps > 1
+    end)
+
+    assert info(near).entries < 3_000
+    keep(near, ["key", 3_000])
+  end
+
   test "listings find what was written", %{near: near} do
     for i <- 1..50 do
       PowRedisCache.put(near, {["a", i], i})
