@@ -98,8 +98,8 @@ defmodule PowRedisCache.MixProject do
   # In the order of reading.
   defp guides do
     names =
-      ~w(pow several_tabs devices testing heroku containers migrating logged_out reliability) ++
-        ~w(security sealing performance capacity data_model)
+      ~w(pow several_tabs devices testing near_cache heroku containers migrating logged_out) ++
+        ~w(reliability security sealing performance capacity data_model)
 
     for name <- names, do: "guides/#{name}.md"
   end

@@ -67,7 +67,7 @@ def table(run):
         lines.append("")
     lines += costs(run, [name for name in everyone if name not in ("redis-benchmark", "ets")])
     metrics = run.get("other_metrics", {})
-    for name, of in [("footprint", footprint), ("cluster_load", cluster_load)]:
+    for name, of in [("footprint", footprint), ("cluster_load", cluster_load), ("near_cache", near_cache)]:
         if name in metrics:
             lines += [of(metrics), ""]
     lines += other_metrics(metrics)
@@ -133,6 +133,40 @@ def costs(run, names):
             for r in (results.get(name) for name in names)
         ]
         lines.append(f"| {scenario} | {callers:,} | " + " | ".join(cells) + " |")
+    return lines + [""]
+
+
+NEAR = "pow_redis_cache, near_cache: true"
+
+
+def near_cache(metrics):
+    """Reads from memory, calls that go to Redis, how long deleted sessions are read, and memory."""
+    near = metrics["near_cache"]
+    hits, calls = near["hits"], near["calls"]
+    lines = near_table("reads from memory, loopback", hits, [NEAR, "ets", "Pow backend v2 on Redix"], lambda row: row["record"])
+    for network, title in [("loopback", "loopback"), ("1 ms", "1 ms round trip")]:
+        rows = [row for row in calls if row["network"] == network]
+        lines += near_table(title, rows, [NEAR, OURS, "Pow backend v2 on Redix"], lambda row: row["call"])
+    deletion, memory = near["deletion"], near["memory"]
+    begun, ended = (f"{duration(deletion[of]['p50_us'])}, p99 {duration(deletion[of]['p99_us'])}" for of in ("from_begin", "from_end"))
+    lines += [
+        f"- A session that another instance deletes, while 64 callers read ({deletion['sessions']} sessions): from the "
+        f"beginning of the delete to the beginning of the last read that returned it, p50 {begun}; from its end, p50 {ended}.",
+        f"- The VM's memory after {memory['users']:,} sessions and users were read: {memory['bytes'] / memory['max_bytes']:.2f} "
+        "of `:max_bytes` more than without a near cache.",
+    ]
+    return "\n".join(lines)
+
+
+def near_table(title, rows, names, of):
+    names = [name for name in names if any(row["client"] == name for row in rows)]
+    lines = [
+        f"| near cache, {title}: calls per second (p50) | callers | " + " | ".join(map(label, names)) + " |",
+        "|---|---|" + "---|" * len(names),
+    ]
+    for key in dict.fromkeys((of(row), row["callers"]) for row in rows):
+        found = {row["client"]: row for row in rows if (of(row), row["callers"]) == key}
+        lines.append(f"| {key[0]} | {key[1]} | " + " | ".join(brief(found.get(name)) for name in names) + " |")
     return lines + [""]
 
 

@@ -6,7 +6,10 @@ defmodule PowRedisCache.Bench.NearCalls do
   alias PowRedisCache.Bench.{Client, LoadGenerator, NearData, Network, Runner}
 
   @v2 "Pow backend v2 on Redix"
-  @variants [near: [near_cache: true], far: [near_cache: false]]
+  @variants [
+    "pow_redis_cache, near_cache: true": [near_cache: true],
+    pow_redis_cache: [near_cache: false]
+  ]
   # Each caller has its own: many by one, fewer by one of many.
   @users 10_000
   @times %{
@@ -24,7 +27,6 @@ defmodule PowRedisCache.Bench.NearCalls do
       results =
         for network <- networks,
             {call, measured} <- calls(),
-            String.contains?(call, Map.get(settings, :call, "")),
             callers <- [1, 64],
             result <- measure(network, measured, callers, settings.rounds),
             do: Map.merge(result, %{call: call, network: network.name, callers: callers})

@@ -10,7 +10,7 @@ defmodule PowRedisCache.Bench.NearDeletion do
 
   @doc """
   Returns percentiles of the time from the beginning of a delete, and from its end, to the beginning of the
-  last read that returned the session. `ms` is about how many sessions are deleted.
+  last read that returned the session.
   """
   def run(settings) do
     sessions = max(100, div(settings.rounds * settings.ms, 3))

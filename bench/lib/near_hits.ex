@@ -6,6 +6,7 @@ defmodule PowRedisCache.Bench.NearHits do
   alias PowRedisCache.Bench.{Client, Dataset, LoadGenerator, NearData, Runner}
 
   @users 5_000
+  @near :"pow_redis_cache, near_cache: true"
   @v2 "Pow backend v2 on Redix"
   @callers [1, 64]
   # How many hits may be misses: no request was answered in time, on a busy machine.
@@ -14,11 +15,11 @@ defmodule PowRedisCache.Bench.NearHits do
   @doc "Returns the rates and medians of each record, number of callers and client."
   def run(settings) do
     NearData.with_redis(@users, fn server ->
-      near = NearData.start_ours(:near, server.port, near_cache: true)
+      near = NearData.start_ours(@near, server.port, near_cache: true)
       others = Client.start(Enum.filter([@v2], &(&1 in Client.names())), server.port, 0, [])
       clients = [near, ets() | others]
       for user <- 1..@users, do: NearData.view_page(near, user)
-      before = NearData.near_cache(:near)
+      before = NearData.near_cache(@near)
 
       results =
         for {record, key} <- [session: &NearData.session/1, user: &Dataset.user_key/1],
@@ -26,7 +27,7 @@ defmodule PowRedisCache.Bench.NearHits do
             result <- measure(clients, key, callers, settings),
             do: Map.put(result, :record, record)
 
-      later = NearData.near_cache(:near)
+      later = NearData.near_cache(@near)
       true = later.misses - before.misses < @missed * (later.hits - before.hits)
       Enum.each([near | others], & &1.stop.())
       results
@@ -72,7 +73,7 @@ defmodule PowRedisCache.Bench.NearHits do
     for user <- 1..@users, do: :ets.insert(table, NearData.records(user))
 
     %Client{
-      name: :ets,
+      name: "ets",
       get: fn key ->
         [{_key, value}] = :ets.lookup(table, key)
         value

@@ -1,7 +1,7 @@
 defmodule PowRedisCache.Bench.OtherMetrics do
   @moduledoc """
   Metrics other than the scenarios: scheduler time, a mixed workload, what sign-ins take of Redis, the load
-  of a Cluster's nodes, cold start, memory and the build.
+  of a Cluster's nodes, the near cache, cold start, memory and the build.
   """
 
   alias PowRedisCache.Bench.{
@@ -11,6 +11,7 @@ defmodule PowRedisCache.Bench.OtherMetrics do
     Footprint,
     Memory,
     MixedWorkload,
+    NearCache,
     SchedulerTime
   }
 
@@ -31,6 +32,7 @@ defmodule PowRedisCache.Bench.OtherMetrics do
       mixed_workload: &MixedWorkload.run/1,
       footprint: &Footprint.run/1,
       cluster_load: &ClusterLoad.run/1,
+      near_cache: &NearCache.run/1,
       cold_start_ms: &ColdStart.run/1,
       memory: fn _settings -> Memory.run() end,
       build: fn _settings -> Build.run() end

@@ -35,11 +35,20 @@ defmodule PowRedisCache.Commands do
     cluster: [["CLUSTER", "SLOTS"], ["CLUSTER", "NODES"], ["ASKING"]]
   }
 
+  # More commands for a near cache, by topology. Without them, or without INFO, all reads go to Redis. It also
+  # needs HELLO, which Redis permits to everyone.
+  @tracking ["CLIENT", "TRACKING", "OFF"]
+  @near_cache %{
+    standalone: [@tracking],
+    sentinel: [@tracking],
+    cluster: [@tracking, ["CLUSTER", "INFO"]]
+  }
+
   @doc "Names of the commands that every instance uses."
   def names, do: Enum.map(@used, &hd/1)
 
   @doc "Names of the commands without which calls work."
-  def optional, do: ["TIME" | Enum.map(@optional, &name/1)]
+  def optional, do: ["TIME" | Enum.map(@optional ++ @near_cache.cluster, &name/1)]
 
   @doc "Names of the commands that take a key."
   def with_keys do
@@ -53,23 +62,26 @@ defmodule PowRedisCache.Commands do
   def key_rules, do: ["~g*", "~_index:*"]
 
   @doc """
-  ACL rules that permit all commands of a topology. A database other than 0 also needs `+select`, which is
-  left out since it permits all databases.
+  ACL rules that permit all commands of a topology, with or without a near cache. A database other than 0
+  also needs `+select`, which is left out since it permits all databases.
   """
-  def acl_rules(topology) do
-    for command <- used(topology), do: "+" <> String.downcase(name(command))
+  def acl_rules(topology, near_cache? \\ false) do
+    for command <- used(topology, near_cache?), do: "+" <> String.downcase(name(command))
   end
 
-  @doc "All commands of a topology with their names, on a key and an index set that do not exist."
-  def probes(topology) do
-    parts = ["pow_redis_cache", :crypto.strong_rand_bytes(16)]
+  @doc "A key that does not exist."
+  def unused_key do
+    Enum.map_join(["pow_redis_cache", :crypto.strong_rand_bytes(16)], ":", fn part ->
+      part |> :erlang.term_to_binary() |> Base.url_encode64(padding: false)
+    end)
+  end
 
-    key =
-      Enum.map_join(parts, ":", fn part ->
-        part |> :erlang.term_to_binary() |> Base.url_encode64(padding: false)
-      end)
-
-    for command <- used(topology) do
+  @doc """
+  All commands of a topology with their names, with or without a near cache, on a key and an index set that
+  do not exist.
+  """
+  def probes(topology, near_cache?, key \\ unused_key()) do
+    for command <- used(topology, near_cache?) do
       {name(command),
        Enum.map(command, fn
          :key -> key
@@ -79,7 +91,10 @@ defmodule PowRedisCache.Commands do
     end
   end
 
-  defp used(topology), do: @used ++ @optional ++ Map.fetch!(@topology, topology)
+  defp used(topology, near_cache?) do
+    near_cache = if near_cache?, do: Map.fetch!(@near_cache, topology), else: []
+    @used ++ @optional ++ Map.fetch!(@topology, topology) ++ near_cache
+  end
 
   # As rules permit it: with the subcommand, if there is one.
   defp name([command, subcommand | _]) when command in ["CLIENT", "CLUSTER"],

@@ -2,15 +2,16 @@ defmodule PowRedisCache.Doctor do
   @moduledoc """
   Checks everything between an app and its sessions in Redis, and reports how to fix problems: the
   native library, options, endpoint, DNS, connection, TLS, login, server version, role, latency,
-  memory, eviction, persistence, clients, permissions, clock, keys and index. In an app with Pow, it
+  memory, eviction, persistence, clients, permissions, clock, keys, index and near cache. In an app with Pow, it
   also checks the configuration of Pow, the supervision tree and the endpoint.
 
   In a project, run `mix pow_redis_cache.doctor`. In a release:
 
       bin/my_app rpc "PowRedisCache.Doctor.run()"
 
-  The doctor writes nothing to Redis and prints no key, value or password. It uses its own connection
-  and its own thread.
+  The doctor prints no key, value or password, and writes nothing to Redis, with one exception: if the
+  target has a `:near_cache`, it writes a key of its own, to see how soon Redis reports the change, and
+  deletes it again. It uses its own connections and its own thread.
   """
 
   alias PowRedisCache.{Commands, Endpoint, Instance, Native, Options, Server}
@@ -129,12 +130,14 @@ defmodule PowRedisCache.Doctor do
     task =
       Task.async(fn ->
         reference = make_ref()
-        probes = Commands.probes(Options.topology(options))
+        near_key = if options.near_cache, do: Commands.unused_key()
+        probes = Commands.probes(Options.topology(options), near_key != nil)
 
         with :ok <-
                Native.doctor(
                  Options.to_native(options),
                  probes,
+                 near_key,
                  KeyspaceStats.timeout(),
                  reference
                ) do

@@ -4,7 +4,7 @@ defmodule PowRedisCache.Native do
   #
   # A function that takes a reference returns {:ok, cancel_handle} and sends {reference, result} to the
   # caller, or returns {:error, {reason, details}} and sends nothing. With :async as the reference, only
-  # failures are reported, to the process that started the instance. doctor/4 needs no instance and
+  # failures are reported, to the process that started the instance. doctor/5 needs no instance and
   # returns :ok instead of a handle.
   #
   # `near` of a read is whether its value is to be kept in memory. The result may then be
@@ -70,7 +70,7 @@ defmodule PowRedisCache.Native do
   def reindex(_instance, _reference, _position, _dry_run), do: not_loaded()
   def prune(_instance, _reference, _position, _dry_run), do: not_loaded()
   def reseal(_instance, _reference, _position, _dry_run), do: not_loaded()
-  def doctor(_options, _probes, _count_timeout, _reference), do: not_loaded()
+  def doctor(_options, _probes, _near_key, _count_timeout, _reference), do: not_loaded()
   def built, do: not_loaded()
   def cancel(_instance, _handle), do: not_loaded()
 

@@ -101,13 +101,15 @@ defmodule PowRedisCache.PermissionsTest do
     assert PowRedisCache.all(config, ["a", :_]) == [{["a", 2], 2}, {["a", :b], 1}]
     assert PowRedisCache.delete(config, ["a", 2]) == :ok
     assert PowRedisCache.ping(config[:name]) == :ok
+    near = start_instance(context, near_cache: true)
+    Wait.until(fn -> PowRedisCache.info(near[:name]).near_cache.tracking end)
 
     # A write that Redis holds back: the next connection ends the one on which it was sent.
     hasty = start_instance(context, timeout: 500)
     assert PowRedisCache.ping(hasty[:name]) == :ok
     "OK" = RedisClient.command!(client, ~w(CLIENT PAUSE 600000 WRITE))
     assert_raise PowRedisCache.Error, fn -> PowRedisCache.put(hasty, {"key", 1}) end
-    Wait.until(fn -> Commands.acl_rules(:standalone) -- used(client) == [] end)
+    Wait.until(fn -> Commands.acl_rules(:standalone, true) -- used(client) == [] end)
     "OK" = RedisClient.command!(client, ~w(CLIENT UNPAUSE))
   end
 

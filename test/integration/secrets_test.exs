@@ -80,7 +80,7 @@ defmodule PowRedisCache.SecretsTest do
   test "is not shown if the native library refuses the options" do
     for function <- [
           &PowRedisCache.Native.start/1,
-          &PowRedisCache.Native.doctor(&1, [], 1, make_ref())
+          &PowRedisCache.Native.doctor(&1, [], nil, 1, make_ref())
         ] do
       assert {:error, _reason} = function.(%{password: text()})
     end

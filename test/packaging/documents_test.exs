@@ -138,6 +138,15 @@ defmodule PowRedisCache.DocumentsTest do
         assert guide =~ "`#{Enum.join(more, " ")}`"
       end
     end
+
+    test "have the rules of a near cache, as its guide has" do
+      for topology <- [:standalone, :sentinel, :cluster],
+          more = Commands.acl_rules(topology, true) -- Commands.acl_rules(topology),
+          page <- ["guides/security.md", "guides/near_cache.md"] do
+        text = @root |> Path.join(page) |> File.read!() |> String.replace("\\|", "|")
+        assert text =~ "`#{Enum.join(more, " ")}`", page
+      end
+    end
   end
 
   test "the performance guide has the numbers and the chart of the newest run" do

@@ -132,8 +132,11 @@ defmodule PowRedisCache.RedisServer do
 
     if "--rename-command" in arguments,
       do: [],
-      else: ["--user", "app", "on", ">app" | Commands.key_rules() ++ Commands.acl_rules(topology)]
+      else: ["--user", "app", "on", ">app" | Commands.key_rules() ++ commands(topology)]
   end
+
+  # Tests may set `:near_cache`.
+  defp commands(topology), do: Commands.acl_rules(topology, true)
 
   defp died!(server, output) do
     if not Processes.alive?(server.process),

@@ -5,7 +5,16 @@ defmodule PowRedisCache.Doctor.Checks do
   import PowRedisCache.Doctor.Failure, only: [failure: 3, unknown: 2]
 
   alias PowRedisCache.{Native, Options}
-  alias PowRedisCache.Doctor.{Check, ConnectReport, Denied, Failure, KeyspaceStats, ServerInfo}
+
+  alias PowRedisCache.Doctor.{
+    Check,
+    ConnectReport,
+    Denied,
+    Failure,
+    KeyspaceStats,
+    NearCache,
+    ServerInfo
+  }
 
   # In order: each check depends on the previous ones. Checks that need INFO are skipped if the user
   # may not run it.
@@ -31,6 +40,9 @@ defmodule PowRedisCache.Doctor.Checks do
     "index"
   ]
 
+  # Of an instance with a near cache.
+  @near_cache "near cache"
+
   # Thresholds of warnings: microseconds of latency, milliseconds of clock skew.
   @high_latency 10_000
   @clock_skew 2_000
@@ -40,7 +52,7 @@ defmodule PowRedisCache.Doctor.Checks do
     report = Map.put(report, :options, options)
 
     {checks, _blocker} =
-      Enum.map_reduce(@names, nil, fn name, blocker ->
+      Enum.map_reduce(names(options), nil, fn name, blocker ->
         check = check(name, report) |> to_check(name, blocker || "server")
         {check, blocker || if(check.status == :error, do: name)}
       end)
@@ -52,6 +64,9 @@ defmodule PowRedisCache.Doctor.Checks do
     {detail, advice} = Failure.explain(reason, Options.topology(options))
     failed_at("configuration", detail, advice)
   end
+
+  defp names(%{near_cache: false}), do: @names
+  defp names(_options), do: @names ++ [@near_cache]
 
   @doc "Returns all checks if one failed before the native library ran. Later checks are skipped."
   def failed_at(failed, detail, advice) do
@@ -126,7 +141,7 @@ defmodule PowRedisCache.Doctor.Checks do
   defp check("latency", %{latency: {:error, reason}} = report), do: unknown(reason, report)
 
   defp check("permissions", %{denied: {:ok, denied}} = report) do
-    Denied.check(denied, report.connect.user, Options.topology(report.options))
+    Denied.check(denied, report.connect.user, report.options)
   end
 
   defp check("permissions", %{denied: {:error, reason}} = report),
@@ -144,6 +159,10 @@ defmodule PowRedisCache.Doctor.Checks do
   defp check(name, %{keyspace_stats: %{} = keyspace_stats})
        when name in ["keys", "legacy keys", "index"] do
     KeyspaceStats.check(name, keyspace_stats)
+  end
+
+  defp check(@near_cache, %{near_cache: near_cache} = report) when near_cache != nil do
+    NearCache.check(near_cache, report)
   end
 
   defp check(_name, _report), do: nil

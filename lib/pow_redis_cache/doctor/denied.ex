@@ -2,22 +2,22 @@ defmodule PowRedisCache.Doctor.Denied do
   @moduledoc false
   # The commands and keys that the server refuses to the Redis user, and what permits them.
 
-  alias PowRedisCache.Commands
+  alias PowRedisCache.{Commands, Options}
   alias PowRedisCache.Doctor.Failure
 
   @doc "Returns the result of the check, given the refused commands and keys."
-  def check(%{writes: reason}, _user, topology) when reason != nil do
-    {cause, advice} = Failure.explain(reason, topology)
+  def check(%{writes: reason}, _user, options) when reason != nil do
+    {cause, advice} = Failure.explain(reason, Options.topology(options))
     {:error, cause, advice}
   end
 
-  def check(%{commands: [], keys: [], missing: []}, user, _topology) do
+  def check(%{commands: [], keys: [], missing: []}, user, _options) do
     {:ok, "#{user} may run all required commands"}
   end
 
-  def check(refused, user, topology) do
+  def check(refused, user, options) do
     status = if required?(refused), do: :error, else: :warning
-    {status, detail(refused, user), Enum.join(advice(refused, user, topology, status), " ")}
+    {status, detail(refused, user), Enum.join(advice(refused, user, options, status), " ")}
   end
 
   defp required?(refused) do
@@ -39,8 +39,8 @@ defmodule PowRedisCache.Doctor.Denied do
   defp denied([]), do: []
   defp denied(names), do: ["run #{Enum.join(names, ", ")}"]
 
-  defp advice(refused, user, topology, status) do
-    weaker(refused, status) ++ permit(refused, user, topology) ++ rename(refused.missing)
+  defp advice(refused, user, options, status) do
+    weaker(refused, status) ++ permit(refused, user, options) ++ rename(refused.missing)
   end
 
   defp weaker(_refused, :error), do: []
@@ -53,16 +53,19 @@ defmodule PowRedisCache.Doctor.Denied do
           {["ECHO"], "Without ECHO, a reply too many or too few may go unnoticed."},
           {["INFO", "CLIENT|INFO", "CLIENT|KILL"],
            "Without INFO, CLIENT|INFO and CLIENT|KILL, a write of a lost connection may be " <>
-             "executed late: a deleted session may come back."}
+             "executed late: a deleted session may come back."},
+          {["CLIENT|TRACKING"], "Without CLIENT|TRACKING, the near cache is off."},
+          {["CLUSTER|INFO"], "Without CLUSTER|INFO, the near cache is off."}
         ],
         Enum.any?(names, &(&1 in refused)),
         do: consequence
   end
 
-  defp permit(%{commands: [], keys: []}, _user, _topology), do: []
+  defp permit(%{commands: [], keys: []}, _user, _options), do: []
 
-  defp permit(denied, user, topology) do
-    rules = ["ACL SETUSER", user] ++ patterns(denied) ++ Commands.acl_rules(topology)
+  defp permit(denied, user, options) do
+    commands = Commands.acl_rules(Options.topology(options), options.near_cache != false)
+    rules = ["ACL SETUSER", user] ++ patterns(denied) ++ commands
     ["Run on the server: `#{Enum.join(rules, " ")}`"]
   end
 

@@ -5,7 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use pow_redis_core::doctor::keyspace_stats::{KeyspaceStats, ScanEnd};
-use pow_redis_core::doctor::{ConnectReport, Denied, Doctor, Latency, Probe, Report, StepResult};
+use pow_redis_core::doctor::{
+    ConnectReport, Denied, Doctor, Latency, NearCache, Probe, Report, StepResult,
+};
 use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::net::server_info::ServerInfo;
 use pow_redis_core::options::Options;
@@ -23,6 +25,7 @@ pub(crate) fn examine(
     reference: Term<'_>,
     options: Options,
     probes: Vec<(String, Vec<String>)>,
+    near_key: Option<String>,
     count_timeout: Duration,
 ) -> std::io::Result<()> {
     let mut message = OwnedEnv::new();
@@ -38,6 +41,7 @@ pub(crate) fn examine(
                 config: &options.connect,
                 layout: &options.layout,
                 probes: &probes,
+                near_key: near_key.as_deref(),
                 count_timeout,
             };
             let report = catch_unwind(AssertUnwindSafe(|| doctor.examine()))
@@ -62,6 +66,7 @@ struct ReportMap<'a> {
     snapshots: Term<'a>,
     primaries: Term<'a>,
     unreachable_primaries: Vec<(String, Term<'a>)>,
+    near_cache: Term<'a>,
     keyspace_stats: Option<KeyspaceStatsMap<'a>>,
 }
 
@@ -103,6 +108,13 @@ struct LatencyMap {
     pings: usize,
     median: u128,
     slowest: u128,
+}
+
+#[derive(NifMap)]
+struct NearCacheMap {
+    delay: Option<u128>,
+    tracked_keys: Option<u64>,
+    max_tracked_keys: Option<u64>,
 }
 
 #[derive(NifMap)]
@@ -156,6 +168,7 @@ fn report_map<'a>(env: Env<'a>, report: &Report) -> Term<'a> {
         snapshots: step(env, &report.snapshots, |snapshots| *snapshots),
         primaries: step(env, &report.primaries, |primaries| *primaries),
         unreachable_primaries: failures(env, &report.unreachable_primaries),
+        near_cache: step(env, &report.near_cache, near_cache_map),
         keyspace_stats: keyspace_stats.map(|(stats, end)| keyspace_stats_map(env, stats, end)),
     }
     .encode(env)
@@ -201,6 +214,14 @@ fn latency_map(latency: &Latency) -> LatencyMap {
         pings: latency.pings,
         median: latency.median.as_micros(),
         slowest: latency.slowest.as_micros(),
+    }
+}
+
+fn near_cache_map(near: &NearCache) -> NearCacheMap {
+    NearCacheMap {
+        delay: near.delay.as_ref().map(Duration::as_micros),
+        tracked_keys: near.tracked_keys,
+        max_tracked_keys: near.max_tracked_keys,
     }
 }
 

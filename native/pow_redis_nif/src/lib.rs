@@ -411,13 +411,15 @@ fn run_doctor<'a>(
     env: Env<'a>,
     options: Term<'a>,
     probes: Vec<(String, Vec<String>)>,
+    near_key: Option<String>,
     count_timeout: u64,
     reference: Term<'a>,
 ) -> Term<'a> {
     let count_timeout = Duration::from_millis(count_timeout);
     let started = start_options(options).is_some_and(|options| {
         let options = options.into_options(env.pid());
-        doctor::examine(env.pid(), reference, options, probes, count_timeout).is_ok()
+        let caller = env.pid();
+        doctor::examine(caller, reference, options, probes, near_key, count_timeout).is_ok()
     });
     if started {
         atoms::ok().encode(env)

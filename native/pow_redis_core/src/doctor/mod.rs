@@ -1,17 +1,20 @@
 //! The doctor: examines a connection step by step, and what Redis holds.
 //!
-//! It uses connections of its own and writes nothing. Each step may take the connect timeout; counting
-//! keys has a timeout of its own. A step that fails ends the examination.
+//! It uses connections of its own. Each step may take the connect timeout; counting keys has a timeout of its
+//! own. A step that fails ends the examination. It writes nothing, unless it examines a near cache: then one
+//! key of its own, which it deletes again.
 
 mod connect_report;
 pub mod keyspace_stats;
 mod measure;
+mod near_cache;
 
 use std::time::{Duration, Instant};
 
 pub use self::connect_report::ConnectReport;
 use self::keyspace_stats::{KeyspaceStats, ScanEnd};
 pub use self::measure::{Denied, Latency, Probe};
+pub use self::near_cache::NearCache;
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::layout::Layout;
 use crate::net::address::Address;
@@ -55,6 +58,8 @@ pub struct Report {
     pub primaries: StepResult<usize>,
     /// The primaries of a cluster that cannot be reached at the addresses that it names.
     pub unreachable_primaries: Vec<(String, Error)>,
+    /// Whether a near cache works, if there is one.
+    pub near_cache: StepResult<NearCache>,
     /// The keys of the database, and how counting them ended.
     pub keyspace_stats: Option<(KeyspaceStats, ScanEnd)>,
 }
@@ -68,6 +73,8 @@ pub struct Doctor<'c> {
     pub layout: &'c Layout,
     /// The commands to try.
     pub probes: &'c [Probe],
+    /// If there is a near cache, a key that does not exist, to see whether the server tells of its changes.
+    pub near_key: Option<&'c str>,
     /// How long counting keys may take.
     pub count_timeout: Duration,
 }
@@ -89,6 +96,7 @@ impl Doctor<'_> {
         if let Some((endpoint, mut connection)) = self.find_server(&mut report)
             && self.measure(&mut connection, &mut report).is_some()
         {
+            report.near_cache = self.examine_near_cache(&endpoint);
             report.keyspace_stats = self.count_keys(endpoint, connection, &mut report);
         }
         report
@@ -169,6 +177,14 @@ impl Doctor<'_> {
         store(&mut report.denied, denied)?;
         let snapshots = measure::saves_snapshots(connection, self.deadline());
         store(&mut report.snapshots, snapshots)
+    }
+
+    fn examine_near_cache(&self, endpoint: &Endpoint) -> StepResult<NearCache> {
+        let key = self.near_key?.as_bytes();
+        let is_cluster = self.layout.is_cluster;
+        Some(NearCache::examine(endpoint, is_cluster, key, || {
+            self.deadline()
+        }))
     }
 
     fn count_keys(

@@ -12,7 +12,7 @@ const MAX_DIGITS: usize = 7;
 const CUT: &str = "...";
 
 /// The commands that this crate sends, and their subcommands.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 30] = [
     "acl",
     "asking",
     "auth",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 28] = [
     "del",
     "echo",
     "get",
+    "hello",
     "info",
     "kill",
     "nodes",
@@ -36,6 +37,7 @@ const COMMANDS: [&str; 28] = [
     "set",
     "slots",
     "time",
+    "tracking",
     "zadd",
     "zrem",
     "zremrangebyscore",

@@ -71,6 +71,11 @@ pub(crate) fn is_primary(info: &[u8]) -> bool {
     field(info, "role") == Some("master")
 }
 
+/// How many keys the server tracks for its clients.
+pub(crate) fn tracked_keys(info: &[u8]) -> Option<u64> {
+    field(info, "tracking_total_keys")?.parse().ok()
+}
+
 fn field<'i>(info: &'i [u8], name: &str) -> Option<&'i str> {
     let info = std::str::from_utf8(info).ok()?;
     info.lines()
@@ -112,6 +117,13 @@ mod tests {
     fn identifies_the_process() {
         assert_eq!(run_id(b"os:Linux\r\nrun_id:abc\r\n"), Some("abc"));
         assert_eq!(run_id(b"os:Linux\r\n"), None);
+    }
+
+    #[test]
+    fn counts_tracked_keys() {
+        let info = b"# Stats\r\ntracking_total_keys:12\r\ntracking_total_items:30\r\n";
+        assert_eq!(tracked_keys(info), Some(12));
+        assert_eq!(tracked_keys(b"tracking_total_keys:\r\n"), None);
     }
 
     #[test]
