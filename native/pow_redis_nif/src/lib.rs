@@ -177,13 +177,7 @@ fn submit_get<'a>(
 
 /// Whether a near value may be used now.
 #[rustler::nif]
-fn near_valid(
-    near: &Near,
-    shard: u32,
-    version: u64,
-    epoch: u64,
-    expires_at: u64,
-) -> bool {
+fn near_valid(near: &Near, shard: u32, version: u64, epoch: u64, expires_at: u64) -> bool {
     let stamp = Stamp {
         shard,
         version,

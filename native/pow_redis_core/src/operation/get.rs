@@ -1,5 +1,6 @@
 //! Reading the value of a key.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -126,9 +127,7 @@ impl Get {
 
     fn outcome(&self, stored: Vec<u8>, ttl_ms: Option<i64>) -> Outcome {
         let form = self.keyring.form_of(&stored);
-        // Under a legacy key, too, a value is sealed for the canonical one.
-        let redis_key = || self.key.redis_key().into_bytes();
-        let value = match self.keyring.open(redis_key, self.now_ms, stored) {
+        let value = match self.keyring.open(|| self.canonical(), self.now_ms, stored) {
             Ok(value) => value,
             Err(reason) => return Outcome::Unopened(reason),
         };
@@ -159,6 +158,15 @@ impl Get {
             expires_at: sent.at.saturating_add(left),
             off_heap: etf::off_heap_bytes(value),
         })
+    }
+
+    /// The canonical Redis key, for which a value under a legacy key is sealed too.
+    fn canonical(&self) -> Cow<'_, [u8]> {
+        match (&self.later, self.redis_keys.as_slice()) {
+            // The first round.
+            (None, [canonical]) => Cow::Borrowed(canonical.as_bytes()),
+            _ => Cow::Owned(self.key.redis_key().into_bytes()),
+        }
     }
 }
 
