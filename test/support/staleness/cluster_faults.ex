@@ -69,32 +69,32 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     world
   end
 
-  # The primary stops to write until its replica has all keys.
+  # The primary stops to write until its replica has all keys. Redis may give up a failover, or undo it.
   defp fail_over(world) do
     {primary, replica, keys, slots} = pair(world)
 
-    Staleness.handover(world.check, keys, false, fn ->
-      ask_for_failover(replica)
+    Staleness.handover(world.check, keys, &(&1 > 1), fn ->
+      tries = fail_over(world, primary, replica, 1)
       await_takeover(world, primary, replica, slots)
+      tries
     end)
 
     settle(world, primary)
   end
 
-  # An election may fail. Redis gives up a failover after five seconds.
-  defp ask_for_failover(replica) do
-    "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER"])
-    deadline = System.monotonic_time(:millisecond) + 8_000
+  # Returns the number of tries.
+  defp fail_over(world, primary, replica, try_number) do
+    await_epoch(world)
+    RedisServer.command!(replica, ["CLUSTER", "FAILOVER"])
+    # Redis gives up after five seconds.
+    deadline = System.monotonic_time(:millisecond) + 10_000
+    replaced? = fn -> role(replica) == "master" and role(primary) == "slave" end
+    Wait.until(fn -> replaced?.() or System.monotonic_time(:millisecond) > deadline end)
 
-    replaced =
-      Wait.until(fn ->
-        primary?(replica) || (System.monotonic_time(:millisecond) > deadline && :failed)
-      end)
-
-    if replaced == :failed, do: ask_for_failover(replica)
+    if replaced?.(),
+      do: try_number,
+      else: fail_over(world, primary, replica, try_number + 1)
   end
-
-  defp primary?(node), do: RedisServer.info(node, "replication", "role") == "master"
 
   defp take_over(world) do
     {primary, replica, keys, slots} = pair(world)
@@ -199,6 +199,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
 
   # A primary with keys, its replica, these keys, and their slots.
   defp pair(world) do
+    await_epoch(world)
     primary = Enum.random(Cluster.primaries(world.cluster))
 
     ["master", _offset, [[_host, port, _replicated]]] =
@@ -222,14 +223,28 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
   defp any_slot(world), do: Enum.random(world.slots)
 
   defp source_and_target(world, slot) do
+    await_epoch(world)
     source = Cluster.owner(world.cluster, slot)
     others = Enum.reject(Cluster.primaries(world.cluster), &(&1.port == source.port))
     {source, Enum.random(others)}
   end
 
+  # Until all nodes know the last epoch. Otherwise two may begin the same one, and one loses what it took over.
+  defp await_epoch(world) do
+    Wait.until(fn ->
+      epochs =
+        for node <- world.cluster.nodes,
+            do: RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_current_epoch")
+
+      match?([epoch] when epoch != nil, Enum.uniq(epochs))
+    end)
+  end
+
+  defp role(node), do: RedisServer.info(node, "replication", "role")
+
   # Until the old primary and all others know of the new one.
   defp await_takeover(world, primary, replica, slots) do
-    Wait.until(fn -> RedisServer.info(primary, "replication", "role") == "slave" end)
+    Wait.until(fn -> role(primary) == "slave" end)
     await_owner(world, slots, replica.port)
   end
 
