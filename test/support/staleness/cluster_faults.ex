@@ -69,7 +69,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     world
   end
 
-  # The primary stops to write until its replica has all keys. Redis may give up a failover, or undo it.
+  # The primary pauses writes until its replica has all keys. Redis may give up a failover, or undo it.
   defp fail_over(world) do
     {primary, replica, keys, slots} = pair(world)
 
