@@ -159,8 +159,8 @@ defmodule PowRedisCache.Staleness.StandaloneFaults do
   # What arrived last was sent long before.
   defp silence_slow(world) do
     proxies = some(world)
-    for proxy <- proxies, do: HoldingProxy.delay(proxy, Enum.random(200..450))
-    pause(1_000..2_000)
+    for proxy <- proxies, do: HoldingProxy.delay(proxy, Enum.random(300..900))
+    pause(2_000..3_000)
     for proxy <- proxies, do: HoldingProxy.hold(proxy, direction: :to_client)
     pause(1_500..2_000)
     heal(proxies)
