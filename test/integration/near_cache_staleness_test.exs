@@ -4,7 +4,7 @@ defmodule PowRedisCache.NearCacheStalenessTest do
   use ExUnit.Case, async: false
 
   @moduletag :integration
-  @moduletag timeout: :infinity
+  @moduletag timeout: 3_600_000
 
   import PowRedisCache.Case, only: [unique_name: 0]
 
@@ -19,7 +19,9 @@ defmodule PowRedisCache.NearCacheStalenessTest do
     StandaloneFaults
   }
 
-  @instances 3
+  # Of the instances, in milliseconds. One that hears nothing for half of it reconnects: for some, before
+  # values are not trusted any more, for others, later.
+  @timeouts [2_000, 5_000, 10_000]
   # In milliseconds.
   @max_staleness 1_000
   @at_once 250
@@ -32,8 +34,8 @@ defmodule PowRedisCache.NearCacheStalenessTest do
   test "with a single server", %{namespace: namespace} do
     server = RedisServer.start!(RedisServer.durable())
     on_exit(fn -> RedisServer.stop(server) end)
-    proxies = for _ <- 1..@instances, do: HoldingProxy.start!(server.port)
-    names = for proxy <- proxies, do: start(url: HoldingProxy.url(proxy), namespace: namespace)
+    proxies = for _ <- @timeouts, do: HoldingProxy.start!(server.port)
+    names = start(namespace, for(proxy <- proxies, do: [url: HoldingProxy.url(proxy)]))
     raw = Raw.new(fn -> [server.port] end)
 
     check(names, namespace, raw, "single server", fn check, seconds ->
@@ -46,7 +48,7 @@ defmodule PowRedisCache.NearCacheStalenessTest do
     sentinels = Sentinels.start!()
     on_exit(fn -> Sentinels.stop(sentinels) end)
     options = [sentinels: Sentinels.urls(sentinels), group: sentinels.group]
-    names = for _ <- 1..@instances, do: start(sentinel: options, namespace: namespace)
+    names = start(namespace, for(_ <- @timeouts, do: [sentinel: options]))
     primary = :atomics.new(1, [])
     :atomics.put(primary, 1, Sentinels.primary(sentinels).port)
     raw = Raw.new(fn -> [:atomics.get(primary, 1)] end)
@@ -61,14 +63,16 @@ defmodule PowRedisCache.NearCacheStalenessTest do
     cluster = Cluster.start!()
     on_exit(fn -> Cluster.stop(cluster) end)
     urls = Cluster.urls(cluster)
-    names = for _ <- 1..@instances, do: start(cluster: urls, namespace: namespace)
-    raw = Raw.new(fn -> for node <- cluster.nodes, do: node.port end)
+    names = start(namespace, for(_ <- @timeouts, do: [cluster: urls]))
+    hanging = :atomics.new(1, [])
+    ports = for node <- cluster.nodes, do: node.port
+    raw = Raw.new(fn -> ports -- [:atomics.get(hanging, 1)] end)
 
     check(names, namespace, raw, "cluster", fn check, seconds ->
       slots =
         Enum.group_by(Staleness.keys(), &Cluster.slot(cluster, Staleness.redis_key(check, &1)))
 
-      world = %{check: check, names: names, cluster: cluster, slots: slots}
+      world = %{check: check, names: names, cluster: cluster, slots: slots, hanging: hanging}
       Faults.run(world, ClusterFaults.all(), seconds)
     end)
   end
@@ -86,8 +90,8 @@ defmodule PowRedisCache.NearCacheStalenessTest do
     verdict = Staleness.judge(entries, @max_staleness)
     Report.print(verdict, entries, title, usage(names))
     assert verdict.violations == [], Report.describe(verdict.violations, entries)
-    assert verdict.reads > 1_000
-    assert verdict.replaced > 100
+    assert verdict.reads > 100
+    assert verdict.replaced > 10
     # Redis tells at once what has been replaced, unless the machine is busy.
     slow = verdict |> Report.without_fault(entries) |> Enum.count(&(&1 > @at_once))
     assert slow <= verdict.replaced / 10
@@ -113,12 +117,14 @@ defmodule PowRedisCache.NearCacheStalenessTest do
 
   defp sum(near, count), do: near |> Enum.map(&Map.fetch!(&1, count)) |> Enum.sum()
 
-  defp start(options) do
-    name = unique_name()
-    {namespace, options} = Keyword.pop!(options, :namespace)
+  defp start(namespace, instances) do
     near = [namespaces: [namespace], max_staleness: @max_staleness]
-    options = [name: name, timeout: 2_000, index: true, near_cache: near] ++ options
-    start_supervised!({PowRedisCache, options}, id: name)
-    name
+
+    for {options, timeout} <- Enum.zip(instances, @timeouts) do
+      name = unique_name()
+      options = [name: name, timeout: timeout, index: true, near_cache: near] ++ options
+      start_supervised!({PowRedisCache, options}, id: name)
+      name
+    end
   end
 end

@@ -80,11 +80,13 @@ defmodule PowRedisCache.Staleness do
 
   @doc """
   Records that keys were handed over from a server to another, while a function was called, and what the
-  keys are then on the responsible servers. Returns the function's result.
+  keys are then on the responsible servers. `lossy` is a boolean, or a function that tells from the result.
+  Returns the function's result.
   """
   def handover(check, keys, lossy, function) do
     from = History.now()
     result = function.()
+    lossy = if is_function(lossy), do: lossy.(result), else: lossy
     handover = %{keys: keys, from: from, to: History.now(), lossy: lossy}
     History.record(check.history, :handover, handover)
     if lossy, do: observe(check, if(keys == :all, do: keys(), else: keys))

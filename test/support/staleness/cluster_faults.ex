@@ -1,6 +1,7 @@
 defmodule PowRedisCache.Staleness.ClusterFaults do
   @moduledoc """
-  Faults of a Redis Cluster. The world has the `:cluster`, and the `:names` of the instances.
+  Faults of a Redis Cluster. The world has the `:cluster`, the `:names` of the instances, and in `:hanging`,
+  an `:atomics`, the port of a node that other clients do not ask.
   """
 
   alias PowRedisCache.{Cluster, RedisServer, Staleness, Wait}
@@ -20,6 +21,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
       takeover_without_replication: &take_over/1,
       takeover_and_back: &take_over_twice/1,
       takeover_while_the_primary_hangs: &take_over_hanging/1,
+      takeover_before_the_primary_ends: &take_over_hung/1,
       takeover_after_a_kill: &take_over_killed/1,
       node_hangs: &hang/1,
       connections_killed: &kill_connections/1,
@@ -58,7 +60,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     id = RedisServer.command!(node, ["CLUSTER", "MYID"])
     "OK" = RedisServer.command!(node, ["CLUSTER", "SETSLOT", slot, "NODE", id])
     RedisServer.command!(node, ["CLUSTER", "BUMPEPOCH"])
-    await_owner(world, [slot], node.port)
+    await_owner(world.cluster.nodes, [slot], node.port)
   end
 
   defp lose(world, keys, function) do
@@ -69,32 +71,32 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     world
   end
 
-  # The primary stops to write until its replica has all keys.
+  # The primary pauses writes until its replica has all keys. Redis may give up a failover, or undo it.
   defp fail_over(world) do
     {primary, replica, keys, slots} = pair(world)
 
-    Staleness.handover(world.check, keys, false, fn ->
-      ask_for_failover(replica)
+    Staleness.handover(world.check, keys, &(&1 > 1), fn ->
+      tries = fail_over(world, primary, replica, 1)
       await_takeover(world, primary, replica, slots)
+      tries
     end)
 
     settle(world, primary)
   end
 
-  # An election may fail. Redis gives up a failover after five seconds.
-  defp ask_for_failover(replica) do
-    "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER"])
-    deadline = System.monotonic_time(:millisecond) + 8_000
+  # Returns the number of tries.
+  defp fail_over(world, primary, replica, try_number) do
+    await_epoch(world)
+    RedisServer.command!(replica, ["CLUSTER", "FAILOVER"])
+    # Redis gives up after five seconds.
+    deadline = System.monotonic_time(:millisecond) + 10_000
+    replaced? = fn -> role(replica) == "master" and role(primary) == "slave" end
+    Wait.until(fn -> replaced?.() or System.monotonic_time(:millisecond) > deadline end)
 
-    replaced =
-      Wait.until(fn ->
-        primary?(replica) || (System.monotonic_time(:millisecond) > deadline && :failed)
-      end)
-
-    if replaced == :failed, do: ask_for_failover(replica)
+    if replaced?.(),
+      do: try_number,
+      else: fail_over(world, primary, replica, try_number + 1)
   end
-
-  defp primary?(node), do: RedisServer.info(node, "replication", "role") == "master"
 
   defp take_over(world) do
     {primary, replica, keys, slots} = pair(world)
@@ -143,6 +145,26 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     settle(world, primary)
   end
 
+  # The old primary tells nothing of what the new one takes. Other clients do not wait for it.
+  defp take_over_hung(world) do
+    {primary, replica, keys, slots} = pair(world)
+    Replication.await(primary, 1)
+    others = Enum.reject(world.cluster.nodes, &(&1.port == primary.port))
+
+    Staleness.handover(world.check, keys, true, fn ->
+      :atomics.put(world.hanging, 1, primary.port)
+      RedisServer.pause(primary)
+      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
+      await_owner(others, slots, replica.port)
+    end)
+
+    pause(1_000..4_000)
+    RedisServer.kill(primary)
+    world = start_again(world, primary)
+    :atomics.put(world.hanging, 1, 0)
+    settle(world, primary)
+  end
+
   defp take_over_killed(world) do
     {primary, replica, keys, slots} = pair(world)
     Replication.await(primary, 1)
@@ -151,7 +173,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
       RedisServer.kill(primary)
       pause(0..500)
       "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
-      await_owner(world, slots, replica.port)
+      await_owner(world.cluster.nodes, slots, replica.port)
     end)
 
     pause(0..1_500)
@@ -199,6 +221,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
 
   # A primary with keys, its replica, these keys, and their slots.
   defp pair(world) do
+    await_epoch(world)
     primary = Enum.random(Cluster.primaries(world.cluster))
 
     ["master", _offset, [[_host, port, _replicated]]] =
@@ -222,20 +245,34 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
   defp any_slot(world), do: Enum.random(world.slots)
 
   defp source_and_target(world, slot) do
+    await_epoch(world)
     source = Cluster.owner(world.cluster, slot)
     others = Enum.reject(Cluster.primaries(world.cluster), &(&1.port == source.port))
     {source, Enum.random(others)}
   end
 
-  # Until the old primary and all others know of the new one.
-  defp await_takeover(world, primary, replica, slots) do
-    Wait.until(fn -> RedisServer.info(primary, "replication", "role") == "slave" end)
-    await_owner(world, slots, replica.port)
+  # Until all nodes know the last epoch. Otherwise two may begin the same one, and one loses what it took over.
+  defp await_epoch(world) do
+    Wait.until(fn ->
+      epochs =
+        for node <- world.cluster.nodes,
+            do: RedisServer.info_of(node, ["CLUSTER", "INFO"], "cluster_current_epoch")
+
+      match?([epoch] when epoch != nil, Enum.uniq(epochs))
+    end)
   end
 
-  defp await_owner(world, slots, port) do
+  defp role(node), do: RedisServer.info(node, "replication", "role")
+
+  # Until the old primary and all others know of the new one.
+  defp await_takeover(world, primary, replica, slots) do
+    Wait.until(fn -> role(primary) == "slave" end)
+    await_owner(world.cluster.nodes, slots, replica.port)
+  end
+
+  defp await_owner(nodes, slots, port) do
     Wait.until(fn ->
-      Enum.all?(world.cluster.nodes, fn node ->
+      Enum.all?(nodes, fn node ->
         with {:ok, ranges} <- RedisServer.command(node, ["CLUSTER", "SLOTS"]) do
           Enum.all?(slots, &(owner(ranges, &1) == port))
         else

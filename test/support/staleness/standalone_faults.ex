@@ -25,6 +25,7 @@ defmodule PowRedisCache.Staleness.StandaloneFaults do
       packets_dropped: &drop/1,
       connections_refused: &refuse/1,
       network_slow: &slow/1,
+      network_slow_and_silent: &silence_slow/1,
       server_hangs: &hang/1,
       server_pauses_clients: &pause_clients/1,
       connections_killed: &kill_connections(&1, nil),
@@ -151,6 +152,17 @@ defmodule PowRedisCache.Staleness.StandaloneFaults do
     proxies = some(world)
     for proxy <- proxies, do: HoldingProxy.delay(proxy, Enum.random([5, 50, 200, 400, 600]))
     pause(1_000..3_000)
+    heal(proxies)
+    world
+  end
+
+  # What arrived last was sent long before.
+  defp silence_slow(world) do
+    proxies = some(world)
+    for proxy <- proxies, do: HoldingProxy.delay(proxy, Enum.random(300..900))
+    pause(2_000..3_000)
+    for proxy <- proxies, do: HoldingProxy.hold(proxy, direction: :to_client)
+    pause(1_500..2_000)
     heal(proxies)
     world
   end

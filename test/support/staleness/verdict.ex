@@ -12,7 +12,7 @@ defmodule PowRedisCache.Staleness.Verdict do
     * `:own_write` - no synchronous write of the same instance had replaced the value;
     * `:expired` - the value's time to live was not over;
     * `:backwards` - no earlier read of the same instance had returned a newer value;
-    * `:unknown` - somebody has written the value to this key, and before the read was over.
+    * `:unknown` - the value was written to this key, and its write began before the first read was over.
 
   A failed write may still be applied, until a later one of the same instance to the same key succeeds.
 

@@ -166,7 +166,7 @@ defmodule PowRedisCache.Staleness.Writer do
     end)
   end
 
-  # Shortens the time to live. Nobody else writes the key until it has expired.
+  # Shortens the time to live. No other process writes the key, so it is absent afterwards.
   defp expire(writer, key, path, ttl) do
     raw(writer, key, [["PEXPIRE", path, ttl, "LT"]], fn
       # There is no record, or it expires earlier.

@@ -2,10 +2,11 @@
 
 use super::super::testing::*;
 use super::*;
+use crate::keyspace::testing::{key, no_index};
 use crate::near::Validity;
 use crate::near::boot_clock;
 use crate::net::testing::{FakeServer, wait_until};
-use crate::operation::{Operation, Ping};
+use crate::operation::{Get, Operation, Ping};
 use std::sync::Arc;
 
 const INVALIDATED: &str = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
@@ -22,14 +23,12 @@ struct Tracking {
 impl Tracking {
     fn new(max_staleness: Duration) -> Self {
         let server = FakeServer::tracking(|words| {
-            Some(
-                if words[0] == "DEL" {
-                    READ_ONLY
-                } else {
-                    ":1\r\n"
-                }
-                .to_owned(),
-            )
+            let reply = match words[0].as_str() {
+                "DEL" => READ_ONLY,
+                "GET" => "$-1\r\n",
+                _ => ":1\r\n",
+            };
+            Some(reply.to_owned())
         });
         let mut options = options(&server);
         options.max_staleness = Some(max_staleness);
@@ -111,4 +110,18 @@ fn a_connection_that_does_not_track_has_nothing_to_watch() {
     let mut tracking = Tracking::new(LONG);
     tracking.live = LiveConnection::new(connect(&tracking.shared), Some(&tracking.validity));
     assert!(tracking.live.sockets().is_empty() && !tracking.validity.is_tracking());
+}
+
+#[test]
+fn what_another_connection_may_have_overtaken_is_invalid() {
+    let mut tracking = Tracking::new(LONG);
+    let stamp = tracking.validity.stamp(0).unwrap();
+    let other = LiveConnection::new(connect(&tracking.shared), None);
+    let _tracks = std::mem::replace(&mut tracking.live, other);
+    let get = || Get::new(key(&[&[97, 1]]), &no_index());
+    tracking.call(Operation::Get(get())).unwrap();
+    assert_eq!(tracking.validity.stamp(0), Some(stamp));
+    tracking.call(Operation::Get(get().near())).unwrap();
+    assert!(tracking.validity.stamp(0).unwrap() != stamp);
+    assert_eq!(tracking.validity.ends(), [0; 6]);
 }
