@@ -80,17 +80,17 @@ defmodule PowRedisCache.NearCache do
   def number(nil, _namespace), do: nil
 
   @doc "Returns `{:ok, value}` if there is a valid entry, or `:miss`. The namespace is given by its number."
-  def fetch(cache, namespace, key) do
-    generation = :atomics.get(cache.generations, @younger)
+  def fetch(%{generations: generations, counts: counts} = cache, namespace, key) do
+    generation = :atomics.get(generations, @younger)
     key = {namespace, key}
 
     case lookup(cache, generation, key) || promote(cache, generation, key) do
       nil ->
-        :counters.add(cache.counts, @misses, 1)
+        :counters.add(counts, @misses, 1)
         :miss
 
       entry ->
-        :counters.add(cache.counts, @hits, 1)
+        :counters.add(counts, @hits, 1)
         {:ok, elem(entry, 1)}
     end
   rescue
@@ -99,13 +99,13 @@ defmodule PowRedisCache.NearCache do
   end
 
   # The entry, if it is valid.
-  defp lookup(cache, generation, key) do
-    with [{_key, _value, shard, version, epoch, expires_at, _memory} = entry] <-
-           :ets.lookup(table(cache, generation), key),
-         true <- cache.valid?.(cache.handle, shard, version, epoch, expires_at) do
-      entry
-    else
-      _missing_or_invalid -> nil
+  defp lookup(%{tables: tables, valid?: valid?, handle: handle}, generation, key) do
+    case :ets.lookup(elem(tables, rem(generation, @tables)), key) do
+      [{_key, _value, shard, version, epoch, expires_at, _memory} = entry] ->
+        if valid?.(handle, shard, version, epoch, expires_at), do: entry
+
+      [] ->
+        nil
     end
   end
 
