@@ -7,6 +7,7 @@ defmodule PowRedisCache.Doctor.TopologyTest do
   alias PowRedisCache.{
     Certificates,
     Cluster,
+    Commands,
     Doctor,
     Ports,
     RedisClient,
@@ -34,6 +35,12 @@ defmodule PowRedisCache.Doctor.TopologyTest do
       assert detail(checks, "endpoint") == "#{address}, the primary of mymaster"
 
       assert detail(checks, "role") == "primary"
+    end
+
+    test "checks the near cache at the primary", %{sentinels: sentinels} do
+      checks = Doctor.check(options(sentinels) ++ [near_cache: true])
+      assert not_ok(checks) == []
+      assert detail(checks, "near cache") =~ "Redis reports a change after "
     end
 
     test "fails at the endpoint if the group is unknown or no sentinel is running", %{
@@ -123,6 +130,23 @@ defmodule PowRedisCache.Doctor.TopologyTest do
       secure = [cluster: Cluster.secure_urls(cluster), cacertfile: Certificates.path(:ca)]
       # The certificates of the tests are valid for ten days.
       assert not_ok(Doctor.check(secure)) == [{"TLS", :warning}]
+    end
+
+    test "checks the near cache at the node of its key, and deletes that", %{cluster: cluster} do
+      for urls <- [Cluster.urls(cluster), Cluster.secure_urls(cluster)] do
+        options = [cluster: urls, cacertfile: Certificates.path(:ca), near_cache: true]
+        checks = Doctor.check(options)
+        assert check(checks, "near cache").status == :ok, inspect(checks)
+        assert detail(checks, "near cache") =~ "Redis reports a change after "
+      end
+
+      [namespace, _random] = String.split(Commands.unused_key(), ":")
+
+      for node <- cluster.nodes do
+        client = RedisClient.connect!(node.port)
+        assert RedisClient.command!(client, ["KEYS", namespace <> ":*"]) == []
+        RedisClient.close(client)
+      end
     end
 
     test "fails if the cluster names addresses that cannot be reached", %{cluster: cluster} do
