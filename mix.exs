@@ -99,7 +99,7 @@ defmodule PowRedisCache.MixProject do
   defp guides do
     names =
       ~w(pow several_tabs devices testing heroku containers migrating logged_out reliability) ++
-        ~w(security performance capacity data_model)
+        ~w(security sealing performance capacity data_model)
 
     for name <- names, do: "guides/#{name}.md"
   end

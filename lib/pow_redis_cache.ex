@@ -12,7 +12,7 @@ defmodule PowRedisCache do
   #{PowRedisCache.Options.docs()}
   """
 
-  alias PowRedisCache.{Call, Error, Instance, Native, Options, Reindex, Server}
+  alias PowRedisCache.{Call, Error, Instance, Native, Options, Reindex, Reseal, Server}
 
   if Code.ensure_loaded?(Pow.Store.Backend.Base) do
     @behaviour Pow.Store.Backend.Base
@@ -138,6 +138,7 @@ defmodule PowRedisCache do
     * `:queue` - number of queued calls.
     * `:calls`, `:batches` - number of calls, and of the pipelines that carried them.
     * `:reconnects`, `:retries` - number of reconnects, and of calls retried after a lost connection.
+    * `:unopened` - number of values that were read but did not open, see `:seal`.
 
   Raises `PowRedisCache.Error` with reason `:not_started`.
   """
@@ -195,6 +196,42 @@ defmodule PowRedisCache do
   def reindex(options \\ []), do: Reindex.run(options)
 
   @doc """
+  Scans all keys in Redis, and writes the values again that are not in the form in which the instance
+  writes them: sealed with the first key of `:seal`, or with `write: :plain`, not sealed.
+
+  It is safe to run on a live system and to run repeatedly: the next run completes an interrupted
+  one. A value that is put or deleted meanwhile is left as it is, and the remaining time is kept.
+  Values that do not open are left too, and so are plain ones with `plain: :refuse`.
+
+  It needs the permission for the Redis command `EVAL` (`+eval`), which calls do not need.
+  `mix pow_redis_cache.reseal` runs it from a shell. In a release:
+
+      bin/my_app rpc "PowRedisCache.reseal(progress: PowRedisCache.Progress.new()) |> inspect() |> IO.puts()"
+
+  Options:
+
+    * `:name` - the name of the instance. Defaults to `PowRedisCache`.
+    * `:dry_run` - with `true`, counts what a run would change, and writes nothing.
+    * `:progress` - a function that is called after each page of keys, as for `reindex/1`.
+
+  Returns `%{keys: scanned, resealed: written_again, changed: changed_meanwhile, unopened: unopened,
+  skipped: skipped}`. `:resealed` includes `:changed`: if that is not 0, a server may still write the
+  former form. Keys of other applications are not counted, but Redis keys with more than 64 parts or
+  16 kB are counted as skipped. The scan may return a key twice, and then counts it twice.
+
+  Raises `ArgumentError` if an option is invalid or the instance has no `:seal`, and
+  `PowRedisCache.Error`. After an error, run it again.
+  """
+  @spec reseal(keyword()) :: %{
+          keys: non_neg_integer(),
+          resealed: non_neg_integer(),
+          changed: non_neg_integer(),
+          unopened: non_neg_integer(),
+          skipped: non_neg_integer()
+        }
+  def reseal(options \\ []), do: Reseal.run(options)
+
+  @doc """
   Defines a cache store backend with its own instance, for apps with more than one Redis server.
 
       defmodule MyApp.AdminSessions do
@@ -236,6 +273,8 @@ defmodule PowRedisCache do
       def info, do: PowRedisCache.info(__MODULE__)
       @doc false
       def reindex(options \\ []), do: options |> named() |> PowRedisCache.reindex()
+      @doc false
+      def reseal(options \\ []), do: options |> named() |> PowRedisCache.reseal()
 
       defp named(options), do: Keyword.put(options, :name, __MODULE__)
     end

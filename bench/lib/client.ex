@@ -7,7 +7,7 @@ defmodule PowRedisCache.Bench.Client do
   the same data.
   """
 
-  alias PowRedisCache.PowGuideStore
+  alias PowRedisCache.{PowGuideStore, SealKeys}
   alias PowRedisCache.Bench.{Eredis, Redix}
 
   @enforce_keys [:name, :put, :get, :delete, :all, :stop]
@@ -25,11 +25,14 @@ defmodule PowRedisCache.Bench.Client do
     "pow_redis_cache, index: false" => false
   }
 
+  @plain "pow_redis_cache"
+  @sealed "pow_redis_cache, sealed"
+
   @doc "The names of all available clients."
   def names do
     drivers = Enum.filter([Redix, Eredis], & &1.available?())
 
-    ["pow_redis_cache"] ++
+    [@plain] ++
       for(driver <- drivers, version <- [2, 1], do: backend_name(version, driver)) ++
       ["ets"]
   end
@@ -39,6 +42,12 @@ defmodule PowRedisCache.Bench.Client do
 
   @doc "The name of this package's client with an index of every prefix, as Pow's backend v2 has."
   def every_prefix, do: @every_prefix
+
+  @doc "The name of this package's client with `:seal`."
+  def sealed, do: @sealed
+
+  @doc "The names of all clients but this package's."
+  def others, do: names() -- [@plain]
 
   @doc "Starts the clients with these names on a database of a Redis server. `records` are preloaded into ETS."
   def start(names, port, database, records) do
@@ -67,6 +76,12 @@ defmodule PowRedisCache.Bench.Client do
 
   defp start_one(name, port, database, _records) when is_map_key(@indexes, name) do
     start_ours(name, url: "redis://127.0.0.1:#{port}/#{database}")
+  end
+
+  defp start_one(@sealed, port, database, _records) do
+    url = "redis://127.0.0.1:#{port}/#{database}"
+    seal = [keys: SealKeys.generate("bench"), plain: :refuse]
+    %{start_ours(@plain, url: url, seal: seal) | name: @sealed}
   end
 
   defp start_one("ets", _port, _database, records) do

@@ -33,7 +33,7 @@ defmodule PowRedisCache.Bench.Scenario do
 
   @doc "All scenarios."
   def all do
-    gets() ++ writes() ++ sessions() ++ [all_users()] ++ big() ++ [at_once()]
+    gets() ++ writes() ++ sealed() ++ sessions() ++ [all_users()] ++ big() ++ [at_once()]
   end
 
   defp gets do
@@ -91,6 +91,44 @@ defmodule PowRedisCache.Bench.Scenario do
     :ok = client.delete.(Dataset.session(caller, number))
   end
 
+  # Beside the same without `:seal`, on values that the client has written.
+  defp sealed do
+    scenario = %__MODULE__{
+      name: nil,
+      callers: 64,
+      call: nil,
+      writes: true,
+      users: 0,
+      with: [Client.sealed()],
+      without: Client.others()
+    }
+
+    [
+      %{scenario | name: "get, sealed", call: &get_own/4, prepare: &put_own/3},
+      %{scenario | name: "put, sealed", call: &put_one/4},
+      %{scenario | name: "get of 10 kB, sealed", call: &get_big/4, prepare: &put_big/3},
+      %{scenario | name: "put of 10 kB, sealed", call: &put_big/4}
+    ]
+  end
+
+  @own 100
+
+  defp put_own(scenario, client, caller) do
+    for number <- 1..@own, do: put_one(scenario, client, caller, number)
+  end
+
+  defp get_own(_scenario, client, caller, number) do
+    user = Dataset.user_key(caller)
+    {^user, []} = client.get.(Dataset.session(caller, 1 + rem(number, @own)))
+  end
+
+  defp put_big(scenario, client, caller), do: put_big(scenario, client, caller, 1)
+
+  defp put_big(_scenario, client, caller, _number),
+    do: :ok = client.put.([{"big#{caller}", @big}])
+
+  defp get_big(_scenario, client, caller, _number), do: @big = client.get.("big#{caller}")
+
   defp sessions do
     for keys <- [1_000, 100_000, 1_000_000] do
       %__MODULE__{
@@ -142,15 +180,13 @@ defmodule PowRedisCache.Bench.Scenario do
       %{
         scenario
         | name: "get of 10 kB",
-          prepare: fn _scenario, client, caller -> client.put.([{"big#{caller}", @big}]) end,
-          call: fn _scenario, client, caller, _number -> @big = client.get.("big#{caller}") end
+          prepare: &put_big/3,
+          call: &get_big/4
       },
       %{
         scenario
         | name: "put of 10 kB",
-          call: fn _scenario, client, caller, _number ->
-            :ok = client.put.([{"big#{caller}", @big}])
-          end
+          call: &put_big/4
       }
     ]
   end

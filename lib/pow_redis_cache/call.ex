@@ -126,12 +126,13 @@ defmodule PowRedisCache.Call do
 
   defp strict?, do: Process.get(__MODULE__) == :strict
 
-  @doc "Reindexes or prunes the page at a position."
+  @doc "Reindexes, prunes or reseals the page at a position."
   def page(name, scan, position, dry_run) do
-    instance = Instance.fetch!(name, :reindex)
+    operation = if scan == :reseal, do: :reseal, else: :reindex
+    instance = Instance.fetch!(name, operation)
 
     {:page, page} =
-      submit(name, instance, :reindex, :sync, native(scan, instance, position, dry_run))
+      submit(name, instance, operation, :sync, native(scan, instance, position, dry_run))
 
     page
   end
@@ -141,6 +142,9 @@ defmodule PowRedisCache.Call do
 
   defp native(:prune, instance, position, dry_run),
     do: &Native.prune(instance.native, &1, position, dry_run)
+
+  defp native(:reseal, instance, position, dry_run),
+    do: &Native.reseal(instance.native, &1, position, dry_run)
 
   # Whether the records have at most so many bytes. Looks at no more of them than necessary.
   defp small?([], _bytes), do: true

@@ -2,7 +2,8 @@ defmodule PowRedisCache.Error do
   @moduledoc """
   Raised when a call fails. It never contains a key, value or password.
 
-  `:operation` is `:put`, `:put_new`, `:delete`, `:get`, `:all`, `:ping`, `:info`, `:reindex` or `:start`.
+  `:operation` is `:put`, `:put_new`, `:delete`, `:get`, `:all`, `:ping`, `:info`, `:reindex`,
+  `:reseal` or `:start`.
   If Redis returned an error, `:code` is the first word of its reply, and `:reply` is the reply: one
   line of printable ASCII, shortened before anything that may be an argument of a command. `:address`
   is the address of the server if connecting to it failed. `:plug_status` is 503: Plug and Phoenix

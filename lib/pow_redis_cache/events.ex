@@ -74,6 +74,30 @@ defmodule PowRedisCache.Events do
     end)
   end
 
+  def handle(events, {:unopened_values, reason, number}) do
+    metadata = %{name: events.name, reason: reason}
+    Telemetry.execute([:value, :unopened], %{count: number}, metadata)
+
+    log(events, {:unopened_values, reason}, :warning, fn ->
+      "ignored #{number} values read from Redis that #{why(reason)}"
+    end)
+  end
+
+  def handle(events, {:plain_values, plain, keys}) do
+    measurements = %{count: plain, keys: keys}
+    Telemetry.execute([:value, :plain], measurements, %{name: events.name})
+
+    if plain > 0 do
+      Logger.warning(
+        "#{inspect(events.name)}: #{plain} of the first #{keys} values in Redis are not sealed, and " <>
+          "plain: :refuse ignores them. Set plain: :accept, run mix pow_redis_cache.reseal, and then " <>
+          "set plain: :refuse"
+      )
+    end
+
+    events
+  end
+
   def handle(events, {:write_failed, operation, reason}) do
     error = Error.from_native(operation, reason, events.topology)
     metadata = %{name: events.name, operation: operation, reason: error.reason}
@@ -86,6 +110,17 @@ defmodule PowRedisCache.Events do
   end
 
   def handle(events, :stopped), do: events
+
+  defp why(:unknown_key),
+    do: "are sealed with an unknown key. Add it to the keys of :seal, unless it was removed"
+
+  defp why(:tampered),
+    do: "do not open: they were changed, moved, or sealed with another key of the same id"
+
+  defp why(:expired), do: "have expired, but were restored. Delete them"
+
+  defp why(:plain_refused),
+    do: "are not sealed. If this package wrote them, run mix pow_redis_cache.reseal"
 
   # All records of a namespace: Pow's tokens are listed so.
   defp index_advice([:_], _can_be_indexed) do

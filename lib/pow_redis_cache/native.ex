@@ -64,6 +64,7 @@ defmodule PowRedisCache.Native do
   def ping(_instance, _reference), do: not_loaded()
   def reindex(_instance, _reference, _position, _dry_run), do: not_loaded()
   def prune(_instance, _reference, _position, _dry_run), do: not_loaded()
+  def reseal(_instance, _reference, _position, _dry_run), do: not_loaded()
   def doctor(_options, _probes, _count_timeout, _reference), do: not_loaded()
   def built, do: not_loaded()
   def cancel(_instance, _handle), do: not_loaded()

@@ -2,7 +2,7 @@ defmodule PowRedisCache.Options do
   @moduledoc false
   # The options of an instance, declared once: validation, defaults and docs are derived from here.
 
-  alias PowRedisCache.{Endpoint, Shape, Url}
+  alias PowRedisCache.{Endpoint, SealKeys, Shape, Url}
 
   # The TLS options, which apply to servers and, separately, to sentinels.
   @tls [
@@ -75,6 +75,20 @@ defmodule PowRedisCache.Options do
                 doc: "the password for the sentinels."
               ]
             ] ++ @tls
+
+  @seal [
+    keys: [type: :seal_keys, default: nil, doc: "the keys, see the guide on sealing."],
+    write: [
+      type: {:one_of, [:seal, :plain]},
+      default: :seal,
+      doc: "whether values are written sealed, with the first key."
+    ],
+    plain: [
+      type: {:one_of, [:accept, :refuse]},
+      default: :accept,
+      doc: "whether values that are not sealed are returned, or ignored."
+    ]
+  ]
 
   @declaration [
                  url: [
@@ -195,6 +209,19 @@ defmodule PowRedisCache.Options do
                          "releases only: `mix` loads modules lazily, so that atoms of your app may " <>
                          "not exist yet."
                    ],
+                   seal: [
+                     type: :seal,
+                     default: nil,
+                     doc:
+                       "encrypts values, so that who reads or writes Redis can neither read nor " <>
+                         "make sessions: one or more keys as `mix pow_redis_cache.gen.key` prints " <>
+                         "them, such as `\"2026-12:…,2026-11:…\"`. The first one seals, all of them " <>
+                         "open. Or `[keys: keys, write: :seal, plain: :accept]`: `write: :plain` " <>
+                         "only opens sealed values, `plain: :refuse` ignores others. Keys may also " <>
+                         "be a list of `{id, key}`, each key 32 bytes or base64. Keys, and each key " <>
+                         "in a list, may be a function, like `:url`, which is called at the start. " <>
+                         "Follow the steps in the guide [Sealed values](guides/sealing.md)."
+                   ],
                    default_ttl: [
                      type: :ttl,
                      default: nil,
@@ -217,6 +244,7 @@ defmodule PowRedisCache.Options do
         :ok
     end
 
+    writes_what_it_reads!(valid.seal)
     both_or_none!(valid)
     if valid.sentinel, do: both_or_none!(valid.sentinel)
     valid
@@ -258,7 +286,22 @@ defmodule PowRedisCache.Options do
     validate!(options, @sentinel, :sentinel)
   end
 
+  defp expand(:seal, nil), do: nil
+
+  defp expand(:seal, value) do
+    options = if Keyword.keyword?(value), do: value, else: [keys: value]
+    validate!(options, @seal, :seal)
+  end
+
   defp expand(_type, value), do: value
+
+  defp writes_what_it_reads!(%{write: :plain, plain: :refuse}) do
+    raise ArgumentError,
+          "expected :plain of :seal to be :accept with write: :plain, got: :refuse, which would " <>
+            "ignore what it writes"
+  end
+
+  defp writes_what_it_reads!(_seal), do: :ok
 
   defp both_or_none!(%{certfile: certificate, keyfile: key}) do
     if is_nil(certificate) != is_nil(key) do
@@ -282,12 +325,26 @@ defmodule PowRedisCache.Options do
     |> Map.take([:pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout])
     |> Map.merge(%{
       decode: options.decode,
+      seal: nil,
       index: index(options.index),
       endpoints: Endpoint.fixed(options),
       topology: topology(options),
       sentinels: Endpoint.sentinels(options.sentinel),
       group: options.sentinel && options.sentinel.group
     })
+  end
+
+  @doc "Computes the keys of `:seal` for the native library: `{:ok, seal}` or `{:error, message}`."
+  def resolve_seal(nil), do: {:ok, nil}
+
+  def resolve_seal(%{keys: keys} = seal) do
+    case SealKeys.resolve(keys) do
+      {:ok, keys} ->
+        {:ok, %{seal | keys: keys}}
+
+      {:error, problem} ->
+        {:error, "expected :keys of :seal to be #{expected(:seal_keys)}, got: #{problem}"}
+    end
   end
 
   defp index(:sessions), do: index(@sessions)
@@ -338,6 +395,8 @@ defmodule PowRedisCache.Options do
     end
   end
 
+  defp problem(:seal_keys, value), do: SealKeys.problem(value)
+
   defp problem(type, value) do
     unless valid?(type, value), do: shown(type, value)
   end
@@ -372,8 +431,8 @@ defmodule PowRedisCache.Options do
   defp part_problem(part),
     do: "a list with #{Shape.of(part)} instead of an atom, a string or a number"
 
-  defp valid?(:url, value), do: function?(value)
-  defp valid?(:secret, value), do: valid?(:maybe_string, value) or function?(value)
+  defp valid?(:url, value), do: Shape.callable?(value)
+  defp valid?(:secret, value), do: valid?(:maybe_string, value) or Shape.callable?(value)
   defp valid?(:maybe_string, value), do: is_nil(value) or valid?(:string, value)
   defp valid?(:string, value), do: is_binary(value) and value != ""
   defp valid?(:text, value), do: valid?(:string, value) and String.valid?(value)
@@ -388,6 +447,9 @@ defmodule PowRedisCache.Options do
 
   defp valid?(:database, value), do: is_nil(value) or (is_integer(value) and value in 0..65_535)
   defp valid?(:sentinel, value), do: is_nil(value) or Keyword.keyword?(value)
+
+  # Whatever is no keyword list is taken for keys.
+  defp valid?(:seal, _value), do: true
   defp valid?(:name, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:positive, value), do: is_integer(value) and value in 1..1_000_000_000
   defp valid?({:one_of, values}, value), do: value in values
@@ -402,12 +464,6 @@ defmodule PowRedisCache.Options do
     not String.contains?(text, ["%", <<0>>]) and
       match?({:ok, _address}, :inet.parse_strict_address(String.to_charlist(text)))
   end
-
-  defp function?({module, function, arguments}) do
-    is_atom(module) and is_atom(function) and Shape.list?(arguments)
-  end
-
-  defp function?(value), do: is_function(value, 0)
 
   @doc "Whether a value is a TTL in milliseconds."
   def ttl?(value), do: is_integer(value) and value in 1..1_000_000_000_000_000
@@ -427,6 +483,10 @@ defmodule PowRedisCache.Options do
 
   defp expected(:index) do
     ":sessions, true, false or a list of patterns like [:_, :user, :_, :session, :_]"
+  end
+
+  defp expected(:seal_keys) do
+    "keys as mix pow_redis_cache.gen.key prints them, a list of {id, key}, or a function"
   end
 
   defp expected(:database), do: "a database number"

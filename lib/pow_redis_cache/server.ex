@@ -9,7 +9,7 @@ defmodule PowRedisCache.Server do
 
   require Logger
 
-  alias PowRedisCache.{Endpoint, Error, Events, Instance, Native, Options}
+  alias PowRedisCache.{Endpoint, Error, Events, Instance, Native, Options, Reseal}
 
   def start_link(options) do
     if error = Native.load_error() do
@@ -30,8 +30,10 @@ defmodule PowRedisCache.Server do
     # In interactive mode, :telemetry is not loaded before its first use.
     Code.ensure_loaded?(:telemetry)
 
-    case Native.start(Options.to_native(options)) do
+    case start_native(options) do
       {:ok, handle, instance} ->
+        # The keys of :seal are left in the native library only.
+        :erlang.garbage_collect()
         Instance.put(options.name, instance, options)
         warn_if_unverified(options)
 
@@ -41,11 +43,19 @@ defmodule PowRedisCache.Server do
            timeout: options.timeout,
            options: wrapped,
            provider: Endpoint.provider(options),
+           counts_plain?: match?(%{plain: :refuse}, options.seal),
            events: Events.new(options.name, Options.topology(options))
          }}
 
       {:error, reason} ->
         {:stop, reason}
+    end
+  end
+
+  defp start_native(options) do
+    case Options.resolve_seal(options.seal) do
+      {:ok, seal} -> options |> Options.to_native() |> Map.put(:seal, seal) |> Native.start()
+      {:error, message} -> {:error, ArgumentError.exception(message)}
     end
   end
 
@@ -56,6 +66,15 @@ defmodule PowRedisCache.Server do
   def handle_info({:pow_redis_cache, {:resolve, request}}, state) do
     Endpoint.resolve(state.events.name, state.provider, request)
     {:noreply, state}
+  end
+
+  # Once, in another process, so that nothing waits for it.
+  def handle_info(
+        {:pow_redis_cache, {:connected, _version} = event},
+        %{counts_plain?: true} = state
+      ) do
+    Reseal.report_plain(state.events.name)
+    handle_info({:pow_redis_cache, event}, %{state | counts_plain?: false})
   end
 
   def handle_info({:pow_redis_cache, event}, state) do

@@ -27,6 +27,13 @@ defmodule PowRedisCache.Shape do
   @doc "Whether a term is a list with a proper end."
   def list?(value), do: is_list(value) and not List.improper?(value)
 
+  @doc "Whether a term is a function without arguments or `{module, function, arguments}`."
+  def callable?({module, function, arguments}) do
+    is_atom(module) and is_atom(function) and list?(arguments)
+  end
+
+  def callable?(value), do: is_function(value, 0)
+
   defp list(value) do
     cond do
       List.improper?(value) -> "an improper list"

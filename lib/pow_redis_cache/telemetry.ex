@@ -7,7 +7,7 @@ defmodule PowRedisCache.Telemetry do
     * `[:pow_redis_cache, :call, :start]` - a call starts.
       * Measurements: `:system_time`, in native units.
       * Metadata: `:name`, `:operation` (`:put`, `:put_new`, `:delete`, `:get`, `:all`, `:ping`,
-        `:reindex`).
+        `:reindex`, `:reseal`).
     * `[:pow_redis_cache, :call, :stop]` - a call returns.
       * Measurements: `:duration`, in native units.
       * Metadata: `:name`, `:operation`.
@@ -26,6 +26,15 @@ defmodule PowRedisCache.Telemetry do
       * Metadata: `:name`, `:reason`, a reason of `PowRedisCache.Error`.
     * `[:pow_redis_cache, :value, :invalid]` - invalid values were read from Redis and ignored.
       * Measurements: `:count`.
+      * Metadata: `:name`.
+    * `[:pow_redis_cache, :value, :unopened]` - values were read from Redis that do not open, and were
+      ignored, see the option `:seal`.
+      * Measurements: `:count`.
+      * Metadata: `:name`, `:reason`: `:unknown_key`, `:tampered` (changed, moved, or sealed with another
+        key of the same id), `:expired` (restored after its time) or `:plain_refused`.
+    * `[:pow_redis_cache, :value, :plain]` - an instance with `plain: :refuse` has started, and has read
+      some 10,000 values.
+      * Measurements: `:count`, those that are not sealed, and `:keys`, all that were read.
       * Metadata: `:name`.
     * `[:pow_redis_cache, :index, :miss]` - `all/2` scans all keys, since no pattern of `:index` covers
       the match. Emitted once for each kind of match.
@@ -74,6 +83,7 @@ defmodule PowRedisCache.Telemetry do
   | `pow_redis_cache.connection.connected.count` | counter | `:name` |
   | `pow_redis_cache.connection.disconnected.count` | counter | `:name`, `:reason` |
   | `pow_redis_cache.value.invalid.count` | sum | `:name` |
+  | `pow_redis_cache.value.unopened.count` | sum | `:name`, `:reason` |
   | `pow_redis_cache.write.failed.count` | sum | `:name`, `:operation`, `:reason` |
   | `pow_redis_cache.index.miss.count` | counter | `:name` |
   | `pow_redis_cache.instance.status.connected` | last value | `:name` |

@@ -65,6 +65,11 @@ defmodule PowRedisCache.TelemetryMetrics do
         tag_values: &tag_values/1,
         description: "Invalid values read from Redis"
       ),
+      library.sum("pow_redis_cache.value.unopened.count",
+        tags: [:name, :reason],
+        tag_values: &tag_values/1,
+        description: "Values read from Redis that did not open"
+      ),
       library.sum("pow_redis_cache.write.failed.count",
         tags: [:name, :operation, :reason],
         tag_values: &tag_values/1,

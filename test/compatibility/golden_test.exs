@@ -25,6 +25,7 @@ defmodule PowRedisCache.GoldenTest do
 
   setup %{config: config}, do: [config: Keyword.put(config, :namespace, @namespace)]
 
+  @tag :plain
   test "writes the same keys and index members on all releases", %{config: config, client: client} do
     for {parts, path, _legacy} <- @paths do
       RedisClient.command!(client, ["FLUSHALL"])

@@ -12,6 +12,7 @@ defmodule PowRedisCache.IndexTest do
 
   describe "with :sessions" do
     # What Pow asks for at each sign-in.
+    @tag :plain
     test "a user's sessions are found whoever wrote them", context do
       seed = ExUnit.configuration()[:seed]
       :rand.seed(:exsss, {seed, 5, 6})
@@ -51,6 +52,7 @@ defmodule PowRedisCache.IndexTest do
       end
     end
 
+    @tag :plain
     test "v2 finds what a new server writes, and the other way round", context do
       %{config: config, pow_store: v2, namespace: ns} = context
       user = [MyApp.User, :user, 1]

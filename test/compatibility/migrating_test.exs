@@ -6,6 +6,7 @@ defmodule PowRedisCache.MigratingTest do
 
   alias PowRedisCache.MnesiaStub
 
+  @moduletag :plain
   @moduletag server: []
 
   @guide_file Path.expand("../../guides/migrating.md", __DIR__)

@@ -2,6 +2,8 @@ defmodule PowRedisCache.PowGuideStoreTest do
   # Servers with Pow's example backend (v1 or v2) and servers with PowRedisCache share one Redis.
   use PowRedisCache.Case, async: true
 
+  @moduletag :plain
+
   @user [MyApp.User, :user, 1]
   @ttl 600_000
 

@@ -29,6 +29,7 @@ defmodule PowRedisCache.SecretsTest do
     :timeout,
     :writes,
     :index,
+    :seal,
     :default_ttl
   ]
 
@@ -149,6 +150,10 @@ defmodule PowRedisCache.SecretsTest do
       [sentinels: ["redis://127.0.0.1:1"], group: secret],
       [sentinels: ["redis://:#{encoded}@127.0.0.1:1"], group: "g", password: secret],
       [sentinels: ["redis://:#{secret}@127.0.0.1:1"], group: "g", keyfile: secret],
+      [keys: secret],
+      [keys: [{secret, secret}]],
+      [keys: [{"a", secret}, {"a", binary_part(secret, 0, 20) <> <<0::96>>}], plain: :refuse],
+      "a:" <> Base.encode64(secret),
       <<secret::binary, 1::3>>,
       fn _ -> secret end,
       {String, :upcase, [secret | secret]}

@@ -83,12 +83,26 @@ defmodule PowRedisCache.OptionsTest do
      "#{@index}, got: a list in which element 1 is a list of more than 64 parts"},
     {[writes: :later], "expected :writes to be :sync or :async, got: :later"},
     {[decode: true], "expected :decode to be :checked or :safe, got: true"},
+    {[seal: "s3cret"],
+     "expected :keys of :seal to be keys as mix pow_redis_cache.gen.key prints them, a list of {id, key}, or a function, got: key 1 without an id: write id:key"},
+    {[seal: []],
+     "expected :keys of :seal to be keys as mix pow_redis_cache.gen.key prints them, a list of {id, key}, or a function, got: nil"},
+    {[seal: [keys: &__MODULE__.keys/0, write: :sealed]],
+     "expected :write of :seal to be :seal or :plain, got: :sealed"},
+    {[seal: [keys: &__MODULE__.keys/0, plain: false]],
+     "expected :plain of :seal to be :accept or :refuse, got: false"},
+    {[seal: [key: &__MODULE__.keys/0]],
+     "unknown option :key of :seal, expected one of: :keys, :write, :plain"},
+    {[seal: [keys: &__MODULE__.keys/0, write: :plain, plain: :refuse]],
+     "expected :plain of :seal to be :accept with write: :plain, got: :refuse, which would ignore what it writes"},
     {[default_ttl: 0],
      "expected :default_ttl to be a positive integer (milliseconds), :infinity or nil, got: 0"},
     {[pool: 4],
-     "unknown option :pool, expected one of: :url, :sentinel, :cluster, :username, :password, :database, :tls, :verify, :server_name, :tls_versions, :cacertfile, :certfile, :keyfile, :name, :pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout, :index, :writes, :on_error, :decode, :default_ttl"},
+     "unknown option :pool, expected one of: :url, :sentinel, :cluster, :username, :password, :database, :tls, :verify, :server_name, :tls_versions, :cacertfile, :certfile, :keyfile, :name, :pool_size, :max_queue, :max_queue_bytes, :timeout, :connect_timeout, :index, :writes, :on_error, :decode, :seal, :default_ttl"},
     {[:url], "expected the options to be a keyword list, got: a list"}
   ]
+
+  def keys, do: raise("not called")
 
   test "an invalid option raises with the expected value" do
     for {options, message} <- @wrong do
@@ -129,6 +143,7 @@ defmodule PowRedisCache.OptionsTest do
              index: :sessions,
              writes: :sync,
              decode: :checked,
+             seal: nil,
              default_ttl: nil
            }
   end

@@ -25,8 +25,13 @@ defmodule PowRedisCache.TelemetryMetricsTest do
     PowRedisCache.put(config, [{"key", 1}, {["a", 1], 1}])
     catch_error(PowRedisCache.put(config, {"key", fn -> 1 end}))
     PowRedisCache.all(config, [:_, 1])
-    write_invalid(context)
-    assert PowRedisCache.get(config, "key") == :not_found
+
+    # Neither a term nor sealed, and sealed with an unknown key.
+    for bytes <- ["invalid", <<0xAE, 1, 0::528>>] do
+      write(context, bytes)
+      assert PowRedisCache.get(config, "key") == :not_found
+    end
+
     fail_asynchronous_write(context, config)
     assert Telemetry.measure(name) == :ok
     RedisServer.stop(context.server)
@@ -114,9 +119,9 @@ defmodule PowRedisCache.TelemetryMetricsTest do
     Enum.map_join(metric.tags, ", ", &"`:#{&1}`")
   end
 
-  defp write_invalid(context) do
+  defp write(context, bytes) do
     path = PowGuideStore.path(context.pow_store, [context.namespace, "key"])
-    RedisClient.command!(context.client, ["SET", path, "invalid"])
+    RedisClient.command!(context.client, ["SET", path, bytes])
   end
 
   defp fail_asynchronous_write(context, config) do

@@ -6,6 +6,7 @@ defmodule PowRedisCache.Case do
     * `@tag instance: [...]` sets options of the instance; `name: nil` starts none.
     * `@tag server: [...]` starts a separate Redis server with these arguments.
     * `@tag :standalone` excludes the test from runs on a cluster.
+    * `@tag :plain` excludes the test from runs with `SEAL=1`, in which values are sealed.
   """
 
   use ExUnit.CaseTemplate
@@ -71,7 +72,13 @@ defmodule PowRedisCache.Case do
   # A long timeout, since the machine may be busy. Tests of timeouts set their own. An index of every
   # prefix, since a scan would read the keys of all tests that share the server.
   defp options(server, name, options) do
-    Keyword.merge([connect_option(server), name: name, timeout: 60_000, index: true], options)
+    [connect_option(server), name: name, timeout: 60_000, index: true, seal: seal()]
+    |> Keyword.merge(options)
+  end
+
+  @doc "The option `:seal` of a run with `SEAL=1`: values are sealed wherever a test does not set it."
+  def seal do
+    if System.get_env("SEAL"), do: [keys: [{"test", :crypto.hash(:sha256, "a key for tests")}]]
   end
 
   @doc """

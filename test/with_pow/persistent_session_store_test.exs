@@ -120,7 +120,7 @@ defmodule PowRedisCache.PersistentSessionStoreTest do
       PersistentSessionCache.put(config, "token", {%User{id: 1}, @metadata})
       stop_supervised!(Backend)
       url = RedisServer.url(server)
-      start_supervised!({Backend, url: url, timeout: 1, index: true})
+      start_supervised!({Backend, url: url, timeout: 1, index: true, seal: seal()})
       assert Store.index_tokens(otp_app: app) == 1
     end
 

@@ -23,7 +23,8 @@ defmodule PowRedisCache.RenewalGraceTest do
     options = [
       connect_option(:persistent_term.get(RedisServer)),
       timeout: 60_000,
-      index: :sessions
+      index: :sessions,
+      seal: seal()
     ]
 
     [vms: for(_number <- 1..2, do: start_vm(options))]

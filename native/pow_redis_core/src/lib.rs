@@ -21,6 +21,7 @@ pub mod net;
 pub mod operation;
 pub mod options;
 pub mod resp;
+pub mod seal;
 pub mod secret;
 mod spin;
 mod worker;

@@ -22,7 +22,7 @@ const ROOMS: [&[&str]; 7] = [
     &["net", "keyspace"],
     &["resp"],
     &["error"],
-    &["secret", "spin", "etf"],
+    &["secret", "spin", "seal", "etf"],
 ];
 
 fn source_folder() -> PathBuf {

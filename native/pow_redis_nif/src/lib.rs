@@ -25,7 +25,8 @@ use pow_redis_core::keyspace::key::Key;
 use pow_redis_core::keyspace::pattern::Pattern;
 use pow_redis_core::keyspace::ttl::Ttl;
 use pow_redis_core::operation::{
-    All, Delete, Get, Operation, Ping, Prune, Put, PutNew, Reindex, ReindexMode, ScanPosition,
+    All, Delete, Get, Operation, Ping, Prune, Put, PutNew, Reindex, ReindexMode, Reseal,
+    ScanPosition,
 };
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, ResourceArc, Term};
 
@@ -52,12 +53,19 @@ mod atoms {
         safe,
         every_prefix,
         invalid_url,
+        seal,
+        refuse,
         // events
         pow_redis_cache,
         connected,
         user_ignored,
         disconnected,
         invalid_values,
+        unopened_values,
+        unknown_key,
+        tampered,
+        expired,
+        plain_refused,
         local_clock,
         index_miss,
         write_failed,
@@ -321,6 +329,20 @@ fn prune<'a>(
     submit(env, &instance, reference, |cache| {
         let prune = Prune::new(scan_position(position), cache.layout(), mode(dry_run));
         Ok(Operation::Prune(prune))
+    })
+}
+
+#[rustler::nif]
+fn reseal<'a>(
+    env: Env<'a>,
+    instance: ResourceArc<InstanceRef>,
+    reference: Term<'a>,
+    position: PositionTerm<'a>,
+    dry_run: bool,
+) -> Term<'a> {
+    submit(env, &instance, reference, |cache| {
+        let reseal = Reseal::new(scan_position(position), cache.layout(), mode(dry_run));
+        Ok(Operation::Reseal(reseal))
     })
 }
 

@@ -16,6 +16,7 @@ use pow_redis_core::net::config::{ConnectConfig, EndpointProvider, Topology};
 use pow_redis_core::net::endpoint::Endpoint;
 use pow_redis_core::net::tls::{TlsConfig, TlsVersion};
 use pow_redis_core::options::Options;
+use pow_redis_core::seal::{KeyId, Keyring, PlainValues, SealKey, WriteForm};
 use rustler::{
     Atom, Binary, Decoder, Encoder, LocalPid, NifMap, NifResult, NifUnitEnum, NifUntaggedEnum,
     Resource, ResourceArc, Term,
@@ -39,6 +40,8 @@ pub(crate) struct StartOptions<'a> {
     connect_timeout: u64,
     index: IndexTerm,
     decode: Atom,
+    /// `nil` if values are not sealed.
+    seal: Option<KeyringTerm>,
 }
 
 #[derive(NifMap)]
@@ -96,6 +99,7 @@ impl StartOptions<'_> {
         let layout = Layout {
             index: self.index.0,
             is_cluster: matches!(topology, Topology::Cluster),
+            keyring: Arc::new(self.seal.map(|seal| seal.0).unwrap_or_default()),
         };
         let provider = self.endpoints.map_or_else(
             || EndpointProvider::new(move |deadline| ask_owner(owner, deadline)),
@@ -131,6 +135,41 @@ impl<'a> Decoder<'a> for IndexTerm {
             .collect::<Option<_>>()
             .ok_or(rustler::Error::BadArg)?;
         Ok(Self(Index::Patterns(patterns)))
+    }
+}
+
+/// `#{keys, write, plain}`: pairs of an id and 32 bytes, and the atoms of the options.
+struct KeyringTerm(Keyring);
+
+#[derive(NifMap)]
+#[rustler(decode)]
+struct KeyringMap<'a> {
+    keys: Vec<(Binary<'a>, Binary<'a>)>,
+    write: Atom,
+    plain: Atom,
+}
+
+impl<'a> Decoder<'a> for KeyringTerm {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        let map: KeyringMap<'_> = term.decode()?;
+        let keys = map
+            .keys
+            .iter()
+            .map(|(id, key)| SealKey::new(KeyId::new(id)?, key))
+            .collect::<Option<_>>();
+        let writes = if map.write == atoms::seal() {
+            WriteForm::Sealed
+        } else {
+            WriteForm::Plain
+        };
+        let plain = if map.plain == atoms::refuse() {
+            PlainValues::Refuse
+        } else {
+            PlainValues::Accept
+        };
+        keys.and_then(|keys| Keyring::new(keys, writes, plain))
+            .map(Self)
+            .ok_or(rustler::Error::BadArg)
     }
 }
 

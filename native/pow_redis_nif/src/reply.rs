@@ -5,6 +5,7 @@ use pow_redis_core::error::Error;
 use pow_redis_core::net::config::Topology;
 use pow_redis_core::operation::records::Records;
 use pow_redis_core::operation::{Operation, Outcome, Page};
+use pow_redis_core::seal::Unopened;
 use rustler::env::OwnedEnv;
 use rustler::{Atom, Encoder, Env, LocalPid, NewBinary, NifMap, Term};
 
@@ -60,7 +61,19 @@ fn event_term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
             (atoms::index_miss(), pattern, shape.can_be_indexed).encode(env)
         }
         Event::Invalid(number) => (atoms::invalid_values(), number).encode(env),
+        Event::Unopened(why, number) => {
+            (atoms::unopened_values(), unopened(*why), number).encode(env)
+        }
         Event::Stopped => atoms::stopped().encode(env),
+    }
+}
+
+fn unopened(reason: Unopened) -> Atom {
+    match reason {
+        Unopened::UnknownKey => atoms::unknown_key(),
+        Unopened::Tampered => atoms::tampered(),
+        Unopened::Expired => atoms::expired(),
+        Unopened::PlainRefused => atoms::plain_refused(),
     }
 }
 
@@ -68,8 +81,10 @@ fn result<'a>(env: Env<'a>, outcome: &Result<Outcome, Error>, decoding: Decoding
     match outcome {
         Ok(Outcome::Done) => atoms::ok().encode(env),
         Ok(Outcome::Written(is_written)) => is_written.encode(env),
-        // Invalid values are reported to the owner; the caller gets none.
-        Ok(Outcome::NotFound | Outcome::Invalid(_)) => atoms::not_found().encode(env),
+        // Values that are invalid or do not open are reported to the owner; the caller gets none.
+        Ok(Outcome::NotFound | Outcome::Invalid(_) | Outcome::Unopened(_)) => {
+            atoms::not_found().encode(env)
+        }
         Ok(Outcome::Value(value)) => match decoding.term(env, value) {
             Some(value) => (atoms::value(), value).encode(env),
             None => atoms::invalid().encode(env),
@@ -112,6 +127,10 @@ struct PageMap<'a> {
     renamed: u64,
     skipped: u64,
     pruned: u64,
+    resealed: u64,
+    changed: u64,
+    plain: u64,
+    unopened: u64,
 }
 
 fn page_map<'a>(env: Env<'a>, page: &Page) -> PageMap<'a> {
@@ -128,6 +147,10 @@ fn page_map<'a>(env: Env<'a>, page: &Page) -> PageMap<'a> {
         renamed: page.renamed,
         skipped: page.skipped,
         pruned: page.pruned,
+        resealed: page.resealed,
+        changed: page.changed,
+        plain: page.plain,
+        unopened: page.unopened,
     }
 }
 
@@ -146,6 +169,7 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
         batches: u64,
         reconnects: u64,
         retries: u64,
+        unopened: u64,
     }
     InfoMap {
         connected: info.connected,
@@ -163,6 +187,7 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
         batches: info.batches,
         reconnects: info.reconnects,
         retries: info.retries,
+        unopened: info.unopened,
     }
     .encode(env)
 }

@@ -17,6 +17,7 @@ mod cluster_slots;
 mod key_and_pattern;
 mod redis_key;
 mod replies;
+mod sealed_value;
 mod sentinel_master;
 mod server_info;
 mod term;
@@ -27,6 +28,7 @@ pub use cluster_slots::cluster_slots;
 pub use key_and_pattern::key_and_pattern;
 pub use redis_key::redis_key;
 pub use replies::replies;
+pub use sealed_value::sealed_value;
 pub use sentinel_master::sentinel_master;
 pub use server_info::server_info;
 pub use value::{canonical_form, value};
@@ -87,6 +89,11 @@ mod tests {
     #[test]
     fn cluster_nodes_corpus() {
         replay("cluster_nodes", cluster_nodes);
+    }
+
+    #[test]
+    fn sealed_value_corpus() {
+        replay("sealed_value", sealed_value);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The layout of the store in Redis.
 
+use std::sync::Arc;
+
 use super::index::Index;
 use super::key::Key;
 use super::redis_key::RedisKey;
+use crate::seal::Keyring;
 
 /// The layout of the store in Redis.
 #[derive(Debug)]
@@ -11,22 +14,35 @@ pub struct Layout {
     pub index: Index,
     /// Whether the keys are in the slots of a cluster, instead of on one server.
     pub is_cluster: bool,
+    /// How values are sealed.
+    pub keyring: Arc<Keyring>,
 }
 
 impl Layout {
     /// The layout on one server.
-    pub const fn standalone(index: Index) -> Self {
+    pub fn standalone(index: Index) -> Self {
         Self {
             index,
             is_cluster: false,
+            keyring: Arc::default(),
         }
     }
 
     /// The layout on a cluster.
-    pub const fn cluster(index: Index) -> Self {
+    pub fn cluster(index: Index) -> Self {
         Self {
             index,
             is_cluster: true,
+            keyring: Arc::default(),
+        }
+    }
+
+    /// The same layout, with values sealed like this.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Keyring) -> Self {
+        Self {
+            keyring: Arc::new(keyring),
+            ..self
         }
     }
 

@@ -3,6 +3,7 @@
 use redis::Cmd;
 
 use crate::resp::commands::Commands;
+use crate::seal;
 
 /// The number of commands that [`Ttl::write_pexpire`] appends.
 pub(crate) const PEXPIRE_COMMANDS: usize = 2;
@@ -58,6 +59,14 @@ impl Ttl {
             Self::Millis(ms) if ms < MIN_PURGE_MARGIN_MS => MIN_PURGE_MARGIN_MS,
             Self::Millis(ms) => ms,
             Self::Persistent => MAX_TTL_MS,
+        }
+    }
+
+    /// When a record with this TTL expires, in Unix milliseconds, or [`seal::NEVER`].
+    pub(crate) const fn expires_ms(self, now_ms: i64) -> i64 {
+        match self {
+            Self::Millis(ms) => now_ms.saturating_add(ms),
+            Self::Persistent => seal::NEVER,
         }
     }
 

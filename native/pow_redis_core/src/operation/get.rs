@@ -1,6 +1,7 @@
 //! Reading the value of a key.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
@@ -9,6 +10,7 @@ use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
 use crate::resp::replies::Replies;
+use crate::seal::Keyring;
 
 /// Reads the value of a key. If the canonical key does not exist, also tries the legacy one, and then the
 /// canonical one again: a reindex may rename the legacy one at any time. The nodes of a cluster do not read
@@ -17,6 +19,9 @@ use crate::resp::replies::Replies;
 pub struct Get {
     key: Key,
     is_cluster: bool,
+    keyring: Arc<Keyring>,
+    /// The time at which the round was written.
+    now_ms: i64,
     /// What the next round reads. The last one that exists counts.
     redis_keys: Vec<RedisKey>,
     /// The rounds after it; `None` until the canonical key was not found.
@@ -28,6 +33,8 @@ impl Get {
     pub fn new(key: Key, layout: &Layout) -> Self {
         Self {
             is_cluster: layout.is_cluster,
+            keyring: Arc::clone(&layout.keyring),
+            now_ms: 0,
             redis_keys: vec![key.redis_key()],
             later: None,
             key,
@@ -38,7 +45,8 @@ impl Get {
         self.redis_keys.iter().map(|key| key.as_bytes().len()).sum()
     }
 
-    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+    pub(super) fn write(&mut self, context: &mut WriteContext<'_>) {
+        self.now_ms = context.now_ms;
         for redis_key in &self.redis_keys {
             context.commands.push("GET", redis_key.as_bytes(), |_| ());
         }
@@ -49,11 +57,8 @@ impl Get {
         for _ in &self.redis_keys {
             found = replies.next_bytes()?.or(found);
         }
-        if let Some(value) = found {
-            return Ok(Step::Done(match etf::check(&value) {
-                Ok(()) => Outcome::Value(value),
-                Err(error) => Outcome::Invalid(error),
-            }));
+        if let Some(stored) = found {
+            return Ok(Step::Done(self.outcome(stored)));
         }
         let later = self
             .later
@@ -65,6 +70,18 @@ impl Get {
             }
             None => Step::Done(Outcome::NotFound),
         })
+    }
+
+    fn outcome(&self, stored: Vec<u8>) -> Outcome {
+        // Under a legacy key, too, a value is sealed for the canonical one.
+        let redis_key = || self.key.redis_key().into_bytes();
+        match self.keyring.open(redis_key, self.now_ms, stored) {
+            Ok(value) => match etf::check(&value) {
+                Ok(()) => Outcome::Value(value),
+                Err(error) => Outcome::Invalid(error),
+            },
+            Err(reason) => Outcome::Unopened(reason),
+        }
     }
 }
 
@@ -83,6 +100,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::keyspace::index::Index;
+    use crate::seal::Unopened;
     use redis::Value;
 
     fn get(parts: &[&[u8]]) -> Driver {
@@ -161,6 +179,61 @@ mod tests {
         driver.again(vec![Value::Nil]);
         let outcome = driver.done(vec![bulk(FUNCTION), Value::Nil]);
         assert!(matches!(outcome, Outcome::Invalid(error) if error.offset() == 1));
+    }
+
+    #[test]
+    fn opens_a_sealed_value_under_either_key() {
+        let sealed_get = || Driver::new(Operation::Get(Get::new(key(&[ATOM_A, INT_1]), &sealed())));
+        let stored = sealed_value(&[ATOM_A, INT_1], NOW_MS);
+        let mut driver = sealed_get();
+        driver.write();
+        let outcome = driver.done(vec![bulk(&stored)]);
+        assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+        let mut driver = sealed_get();
+        driver.again(vec![Value::Nil]);
+        driver.write();
+        let outcome = driver.done(vec![bulk(&stored), Value::Nil]);
+        assert!(matches!(outcome, Outcome::Value(value) if value == VALUE));
+    }
+
+    #[test]
+    fn reports_values_that_do_not_open() {
+        for (stored, layout, now_ms, expected) in [
+            (
+                sealed_value(&[INT_2], NOW_MS),
+                sealed(),
+                NOW_MS,
+                Unopened::Tampered,
+            ),
+            (
+                sealed_value(&[INT_1], NOW_MS),
+                no_index(),
+                NOW_MS,
+                Unopened::UnknownKey,
+            ),
+            (
+                sealed_value(&[INT_1], NOW_MS),
+                sealed(),
+                10 * NOW_MS,
+                Unopened::Expired,
+            ),
+        ] {
+            let mut driver = Driver::new(Operation::Get(Get::new(key(&[INT_1]), &layout)));
+            driver.now_ms = now_ms;
+            driver.write();
+            let outcome = driver.done(vec![bulk(stored)]);
+            assert!(matches!(outcome, Outcome::Unopened(reason) if reason == expected));
+        }
+    }
+
+    #[test]
+    fn checks_sealed_values_too() {
+        let redis_key = key(&[INT_1]).redis_key();
+        let keyring = &sealed().keyring;
+        let stored = keyring.seal(redis_key.as_bytes(), NOW_MS, FUNCTION);
+        let mut driver = Driver::new(Operation::Get(Get::new(key(&[INT_1]), &sealed())));
+        let outcome = driver.done(vec![bulk(stored)]);
+        assert!(matches!(outcome, Outcome::Invalid(_)));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod records;
 mod reindex;
 mod reindex_key;
 mod rename_across_slots;
+mod reseal;
 mod scan_page;
 #[cfg(test)]
 mod testing;
@@ -29,8 +30,10 @@ pub use prune::Prune;
 pub use put::Put;
 pub use put_new::PutNew;
 pub use reindex::{Reindex, ReindexMode};
+pub use reseal::Reseal;
 pub use scan_page::{Page, ScanPosition};
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::records::Records;
@@ -39,6 +42,7 @@ use crate::etf;
 use crate::keyspace::pattern::Shape;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
+use crate::seal::Unopened;
 
 /// What an operation needs to write its commands.
 #[derive(Debug)]
@@ -73,14 +77,18 @@ pub enum Outcome {
     Value(Vec<u8>),
     /// The value of the key is invalid.
     Invalid(etf::Error),
+    /// The value of the key does not open.
+    Unopened(Unopened),
     /// The matching records.
     Records {
         /// The records, sorted by the bytes of their keys.
         records: Records,
         /// The number of invalid values, which are ignored.
         invalid: usize,
+        /// Why other values do not open, which are ignored too, and how many.
+        unopened: BTreeMap<Unopened, usize>,
     },
-    /// A page of keys was reindexed.
+    /// A page of keys was processed.
     Page(Page),
 }
 
@@ -96,6 +104,7 @@ pub enum Operation {
     Put(Put),
     PutNew(PutNew),
     Reindex(Reindex),
+    Reseal(Reseal),
 }
 
 impl Operation {
@@ -110,6 +119,7 @@ impl Operation {
             Self::Put(put) => put.write(context),
             Self::PutNew(put_new) => put_new.write(context),
             Self::Reindex(reindex) => reindex.write(context),
+            Self::Reseal(reseal) => reseal.write(context),
         }
     }
 
@@ -124,6 +134,7 @@ impl Operation {
             Self::Put(put) => put.read(replies),
             Self::PutNew(put_new) => put_new.read(replies),
             Self::Reindex(reindex) => reindex.read(replies),
+            Self::Reseal(reseal) => reseal.read(replies),
         }
     }
 
@@ -133,6 +144,7 @@ impl Operation {
             Self::All(all) => all.reset(),
             Self::Prune(prune) => prune.reset(),
             Self::Reindex(reindex) => reindex.reset(),
+            Self::Reseal(reseal) => reseal.reset(),
             Self::Delete(_) | Self::Get(_) | Self::Ping(_) | Self::Put(_) | Self::PutNew(_) => {}
         }
     }
@@ -145,7 +157,7 @@ impl Operation {
             Self::Get(get) => get.byte_len(),
             Self::Put(put) => put.byte_len(),
             Self::PutNew(put_new) => put_new.byte_len(),
-            Self::Ping(_) | Self::Prune(_) | Self::Reindex(_) => 0,
+            Self::Ping(_) | Self::Prune(_) | Self::Reindex(_) | Self::Reseal(_) => 0,
         }
     }
 
@@ -167,7 +179,7 @@ impl Operation {
     pub fn is_listing(&self) -> bool {
         match self {
             Self::All(all) => all.is_long(),
-            Self::Reindex(_) | Self::Prune(_) => true,
+            Self::Reindex(_) | Self::Reseal(_) | Self::Prune(_) => true,
             _ => false,
         }
     }

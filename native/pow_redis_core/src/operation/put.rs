@@ -1,6 +1,7 @@
 //! Writing records.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{Outcome, Step, WriteContext};
 use crate::error::{Error, ErrorKind};
@@ -11,6 +12,7 @@ use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
 use crate::keyspace::ttl::Ttl;
 use crate::resp::replies::Replies;
+use crate::seal::Keyring;
 
 /// How many records a round writes: few enough to hardly delay other operations in the same pipeline.
 const CHUNK_SIZE: usize = 512;
@@ -23,6 +25,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub struct Put {
     chunks: VecDeque<Chunk>,
     ttl: Ttl,
+    keyring: Arc<Keyring>,
     byte_len: usize,
 }
 
@@ -56,6 +59,7 @@ impl Put {
             byte_len: chunks.iter().map(|chunk| chunk.byte_len).sum(),
             chunks,
             ttl,
+            keyring: Arc::clone(&layout.keyring),
         })
     }
 
@@ -70,7 +74,7 @@ impl Put {
 
     pub(super) fn write(&self, context: &mut WriteContext<'_>) {
         if let Some(chunk) = self.chunks.front() {
-            chunk.write(self.ttl, context);
+            chunk.write(self.ttl, &self.keyring, context);
         }
     }
 
@@ -100,14 +104,17 @@ impl Chunk {
         self.records.len() >= CHUNK_SIZE || self.byte_len >= CHUNK_BYTES
     }
 
-    fn write(&self, ttl: Ttl, context: &mut WriteContext<'_>) {
+    /// Values are sealed here, since their expiry is known when they are sent.
+    fn write(&self, ttl: Ttl, keyring: &Keyring, context: &mut WriteContext<'_>) {
         self.index_updates
             .write(ttl, context.now_ms, Scores::Replace, context.commands);
+        let expires_ms = ttl.expires_ms(context.now_ms);
         for (redis_key, value) in &self.records {
+            let stored = keyring.seal(redis_key.as_bytes(), expires_ms, value);
             context
                 .commands
                 .push("SET", redis_key.as_bytes(), |command| {
-                    command.arg(value);
+                    command.arg(&*stored);
                     if let Ttl::Millis(ms) = ttl {
                         command.arg("PX").arg(ms);
                     }
@@ -122,6 +129,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::keyspace::index::Index;
+    use crate::seal::{self, Form};
 
     // The parts of a session's keys.
     const USER: &[u8] = &[119, 4, b'U', b's', b'e', b'r'];
@@ -154,6 +162,38 @@ mod tests {
         assert_eq!(driver.write(), commands);
         assert_eq!(driver.write(), commands, "written again");
         assert!(matches!(driver.done(okays(9)), Outcome::Done));
+    }
+
+    #[test]
+    fn seals_values_anew_each_time_they_are_written() {
+        for (ttl, expires_ms, arguments) in [
+            (MINUTE, NOW_MS + 60_000, 5),
+            (Ttl::Persistent, seal::NEVER, 3),
+        ] {
+            let mut driver = put(&[key(&[ATOM_A])], ttl, &sealed());
+            let stored = [(); 2].map(|()| {
+                let command = driver.write_words().remove(0);
+                assert_eq!(command.len(), arguments);
+                command[2].clone()
+            });
+            assert_ne!(stored[0], stored[1]);
+            let redis_key = key(&[ATOM_A]).redis_key();
+            for stored in stored {
+                let form = sealed().keyring.form_of(&stored);
+                let is_current = true;
+                assert_eq!(
+                    form,
+                    Form::Sealed {
+                        is_current,
+                        expires_ms
+                    }
+                );
+                let opened = sealed()
+                    .keyring
+                    .open(|| redis_key.as_bytes(), NOW_MS, stored);
+                assert_eq!(opened, Ok(VALUE.to_vec()));
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Writing a record unless its key exists.
 
+use std::sync::Arc;
+
 use super::{Outcome, Step, WriteContext};
 use crate::error::{Error, ErrorKind};
 use crate::etf;
@@ -9,18 +11,23 @@ use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
 use crate::keyspace::ttl::Ttl;
 use crate::resp::replies::Replies;
+use crate::seal::Keyring;
 
 /// Writes a record unless its key exists: first its index entries, as `Put` does. If the key exists, they
 /// are in the index already, and may then be listed for longer than the key lives.
 ///
 /// A key that exists with the very same value counts as written: after a lost connection, the command is
-/// sent again, and may find its own value. Callers that compete for a key need different values.
+/// sent again, and may find its own value. Callers that compete for a key need different values. Sealed
+/// values are compared after opening: the same value is sealed to other bytes each time.
 #[derive(Debug)]
 pub struct PutNew {
     redis_key: RedisKey,
     value: Vec<u8>,
     index_updates: IndexUpdates,
     ttl: Ttl,
+    keyring: Arc<Keyring>,
+    /// The time at which the command was written.
+    now_ms: i64,
     byte_len: usize,
 }
 
@@ -40,6 +47,8 @@ impl PutNew {
             value,
             index_updates,
             ttl,
+            keyring: Arc::clone(&layout.keyring),
+            now_ms: 0,
             byte_len,
         })
     }
@@ -48,17 +57,19 @@ impl PutNew {
         self.byte_len
     }
 
-    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+    pub(super) fn write(&mut self, context: &mut WriteContext<'_>) {
+        self.now_ms = context.now_ms;
+        let redis_key = self.redis_key.as_bytes();
+        let expires_ms = self.ttl.expires_ms(context.now_ms);
+        let stored = self.keyring.seal(redis_key, expires_ms, &self.value);
         self.index_updates
             .write(self.ttl, context.now_ms, Scores::Raise, context.commands);
-        context
-            .commands
-            .push("SET", self.redis_key.as_bytes(), |command| {
-                command.arg(&self.value).arg("NX").arg("GET");
-                if let Ttl::Millis(ms) = self.ttl {
-                    command.arg("PX").arg(ms);
-                }
-            });
+        context.commands.push("SET", redis_key, |command| {
+            command.arg(&*stored).arg("NX").arg("GET");
+            if let Ttl::Millis(ms) = self.ttl {
+                command.arg("PX").arg(ms);
+            }
+        });
     }
 
     pub(super) fn read(&self, mut replies: Replies) -> Result<Step, Error> {
@@ -66,8 +77,14 @@ impl PutNew {
             replies.next_value()?;
         }
         let existing = replies.next_bytes()?;
-        let is_written = existing.is_none_or(|value| value == self.value);
+        let is_written = existing.is_none_or(|stored| self.is_own(stored));
         Ok(Step::Done(Outcome::Written(is_written)))
+    }
+
+    fn is_own(&self, stored: Vec<u8>) -> bool {
+        let redis_key = || self.redis_key.as_bytes();
+        let opened = self.keyring.open(redis_key, self.now_ms, stored);
+        opened.is_ok_and(|value| value == self.value)
     }
 }
 
@@ -89,6 +106,19 @@ mod tests {
         match put_new(MINUTE, &no_index()).done(vec![reply]) {
             Outcome::Written(is_written) => is_written,
             outcome => panic!("{outcome:?}"),
+        }
+    }
+
+    #[test]
+    fn opens_a_sealed_value_to_compare_it() {
+        let own = sealed_value(&[ATOM_A], NOW_MS);
+        let moved = sealed_value(&[INT_1], NOW_MS);
+        for (stored, expected) in [(own, true), (VALUE.to_vec(), true), (moved, false)] {
+            let mut driver = put_new(MINUTE, &sealed());
+            let command = driver.write_words().remove(0);
+            assert_ne!(command[2], VALUE);
+            let outcome = driver.done(vec![bulk(stored)]);
+            assert!(matches!(outcome, Outcome::Written(written) if written == expected));
         }
     }
 

@@ -39,6 +39,14 @@ pub struct Page {
     pub skipped: u64,
     /// How many index sets were not of the index.
     pub pruned: u64,
+    /// How many values were in another form than they are written in today.
+    pub resealed: u64,
+    /// How many of these were changed meanwhile, and left as they are.
+    pub changed: u64,
+    /// How many values are not sealed, or were not before.
+    pub plain: u64,
+    /// How many values do not open.
+    pub unopened: u64,
 }
 
 /// The scan of a page. The primaries of a cluster are scanned in the order of their ids.

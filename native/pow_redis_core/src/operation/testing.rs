@@ -1,15 +1,20 @@
 //! Test support: running operations with replies written by hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
 
 use super::{Operation, Outcome, Step, WriteContext};
 use crate::error::Error;
+use crate::keyspace::index::Index;
+use crate::keyspace::layout::Layout;
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
+use crate::seal::testing::sealing;
 
 pub(super) use crate::keyspace::testing::*;
+use crate::resp::testing::words as words_of;
 pub(super) use crate::resp::testing::*;
 
 /// The time on the server's clock.
@@ -18,6 +23,20 @@ pub(super) const NOW_MS: i64 = 1_000_000;
 /// A valid value, and an invalid one.
 pub(super) const VALUE: &[u8] = &[131, 97, 7];
 pub(super) const FUNCTION: &[u8] = &[131, 113, 119, 1, b'm', 119, 1, b'f', 97, 1];
+
+/// One server, without index sets, with values sealed by the key `"a"`.
+pub(super) fn sealed() -> Arc<Layout> {
+    let layout = Layout::standalone(Index::Patterns(Vec::new()));
+    Arc::new(layout.with_keyring(sealing(&["a"])))
+}
+
+/// What is stored as [`VALUE`] of the key with these parts, sealed by the key `"a"`.
+pub(super) fn sealed_value(parts: &[&[u8]], expires_ms: i64) -> Vec<u8> {
+    let redis_key = key(parts).redis_key();
+    let keyring = sealing(&["a"]);
+    let sealed = keyring.seal(redis_key.as_bytes(), expires_ms, VALUE);
+    sealed.into_owned()
+}
 
 /// The commands that are written at [`NOW_MS`], one line each.
 pub(super) fn commands_of(write: impl FnOnce(&mut WriteContext<'_>)) -> Vec<String> {
@@ -60,6 +79,21 @@ impl Driver {
     pub(super) fn write(&mut self) -> Vec<String> {
         let (now_ms, round_trip) = (self.now_ms, self.round_trip);
         commands_at(now_ms, round_trip, |context| self.operation.write(context))
+    }
+
+    /// Writes the commands of the next round. Returns the words of each.
+    pub(super) fn write_words(&mut self) -> Vec<Vec<Vec<u8>>> {
+        let mut commands = Commands::new();
+        self.operation.write(&mut WriteContext {
+            commands: &mut commands,
+            now_ms: self.now_ms,
+            round_trip: self.round_trip,
+        });
+        let words = |command: Vec<&[u8]>| command.into_iter().map(<[u8]>::to_vec).collect();
+        words_of(commands.as_bytes())
+            .into_iter()
+            .map(words)
+            .collect()
     }
 
     /// Reads replies.

@@ -53,14 +53,29 @@ impl Commands {
 
     /// Appends a command whose first argument is `key`. The function adds the others.
     pub fn push(&mut self, name: &str, key: &[u8], arguments: impl FnOnce(&mut Cmd)) {
+        self.push_before(&[name], key, arguments);
+    }
+
+    /// Appends the command that runs a script on `key`. The function adds the script's other arguments.
+    pub(crate) fn push_script(
+        &mut self,
+        script: &str,
+        key: &[u8],
+        arguments: impl FnOnce(&mut Cmd),
+    ) {
+        self.push_before(&["EVAL", script, "1"], key, arguments);
+    }
+
+    fn push_before(&mut self, before: &[&str], key: &[u8], arguments: impl FnOnce(&mut Cmd)) {
         self.command.clear();
-        self.command.arg(name).arg(key);
+        self.command.arg(before).arg(key);
         arguments(&mut self.command);
         let start = self.pack();
         // `*<count>\r\n$<length>\r\n<name>\r\n$<length>\r\n<key>\r\n…`
         let count = self.command.args_iter().len();
-        let headers = header_len(count) + header_len(name.len()) + header_len(key.len());
-        let key_start = start + headers + name.len() + 2;
+        let packed = |text: &&str| header_len(text.len()) + text.len() + 2;
+        let before_len: usize = before.iter().map(packed).sum();
+        let key_start = start + header_len(count) + before_len + header_len(key.len());
         self.packed.push(Packed {
             end: self.bytes.len(),
             destination: PackedDestination::Key(key_start..key_start + key.len()),
@@ -233,6 +248,19 @@ mod tests {
         );
         commands.clear();
         assert!(commands.is_empty() && commands.as_bytes().is_empty());
+    }
+
+    #[test]
+    fn sends_a_script_to_the_node_of_its_key() {
+        for key_len in [0, 9, 10, 12_345] {
+            let key = vec![b'k'; key_len];
+            let mut commands = Commands::new();
+            commands.push_script("return 1", &key, |command| {
+                command.arg("a");
+            });
+            let (destination, _) = commands.iter().next().unwrap();
+            assert_eq!(destination, Destination::Key(&key), "{key_len}");
+        }
     }
 
     #[test]

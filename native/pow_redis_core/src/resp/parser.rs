@@ -4,11 +4,12 @@ use redis::Value;
 
 use crate::error::{Error, ErrorKind, TlsProblem};
 use crate::etf::MAX_VALUE_LEN;
+use crate::seal;
 
 /// The longest string that Redis stores: 512 MB. No server announces a longer one.
 const MAX_STRING_LEN: usize = 512 << 20;
 /// The longest string outside of arrays. A longer one is cut to one byte more: no value is that long.
-pub(crate) const MAX_TOP_LEVEL_LEN: usize = MAX_VALUE_LEN;
+pub(crate) const MAX_TOP_LEVEL_LEN: usize = MAX_VALUE_LEN + seal::OVERHEAD;
 /// The longest string in arrays. A longer one is cut to one byte more: no key is that long.
 pub(crate) const MAX_ITEM_LEN: usize = 64 << 10;
 /// The most memory of one reply. A page of keys may have some thousand of the longest.

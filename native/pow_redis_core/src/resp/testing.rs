@@ -3,18 +3,27 @@
 use redis::{Value, parse_redis_value};
 
 /// The commands, one line each. Bytes other than ASCII are escaped.
-pub(crate) fn lines(mut packed: &[u8]) -> Vec<String> {
-    let mut lines = Vec::new();
+pub(crate) fn lines(packed: &[u8]) -> Vec<String> {
+    let line = |words: &Vec<&[u8]>| {
+        let words = words.iter().map(|word| word.escape_ascii().to_string());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    words(packed).iter().map(line).collect()
+}
+
+/// The words of each command.
+pub(crate) fn words(mut packed: &[u8]) -> Vec<Vec<&[u8]>> {
+    let mut commands = Vec::new();
     while !packed.is_empty() {
         let mut words = Vec::new();
         for _ in 0..number(&mut packed, b'*') {
             let (word, rest) = packed_word(packed);
-            words.push(word.escape_ascii().to_string());
+            words.push(word);
             packed = rest;
         }
-        lines.push(words.join(" "));
+        commands.push(words);
     }
-    lines
+    commands
 }
 
 fn packed_word(mut packed: &[u8]) -> (&[u8], &[u8]) {

@@ -227,6 +227,7 @@ impl LiveConnection {
             }
             Ok(Step::Done(outcome)) => {
                 around.shared.report_invalid(&outcome);
+                around.shared.report_unopened(&outcome);
                 Ok(outcome)
             }
             Err(error) => Err(error),

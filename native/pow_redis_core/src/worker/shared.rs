@@ -1,6 +1,6 @@
 //! What the workers of a cache share.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use crate::net::client::Client;
 use crate::net::config::Topology;
 use crate::operation::Outcome;
 use crate::options::Options;
+use crate::seal::Unopened;
 
 /// How many patterns are reported that no index set covers.
 const MAX_INDEX_MISSES: usize = 100;
@@ -35,6 +36,8 @@ pub enum Event {
     IndexMiss(Shape),
     /// This many invalid values were read from Redis, and ignored.
     Invalid(usize),
+    /// This many values read from Redis did not open for this reason, and were ignored.
+    Unopened(Unopened, usize),
     /// All workers have ended.
     Stopped,
 }
@@ -67,6 +70,8 @@ pub struct Info {
     pub reconnects: u64,
     /// How many requests were retried after a lost connection.
     pub retries: u64,
+    /// How many values did not open.
+    pub unopened: u64,
 }
 
 /// What the workers share.
@@ -91,6 +96,7 @@ pub(crate) struct Stats {
     reconnects: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) retries: AtomicU64,
+    unopened: AtomicU64,
 }
 
 impl Stats {
@@ -190,6 +196,19 @@ impl Shared {
         }
     }
 
+    pub(crate) fn report_unopened(&self, outcome: &Outcome) {
+        let reasons = match outcome {
+            Outcome::Unopened(reason) => BTreeMap::from([(*reason, 1)]),
+            Outcome::Records { unopened, .. } => unopened.clone(),
+            _ => return,
+        };
+        for (reason, number) in reasons {
+            let count = u64::try_from(number).unwrap_or(u64::MAX);
+            self.stats.unopened.fetch_add(count, Ordering::Relaxed);
+            (self.observer)(Event::Unopened(reason, number));
+        }
+    }
+
     pub(crate) fn count_call(&self) {
         self.stats.calls.fetch_add(1, Ordering::Relaxed);
     }
@@ -232,6 +251,7 @@ impl Shared {
             batches: stats.batches.load(Ordering::Relaxed),
             reconnects: stats.reconnects.load(Ordering::Relaxed),
             retries: stats.retries.load(Ordering::Relaxed),
+            unopened: stats.unopened.load(Ordering::Relaxed),
         }
     }
 
@@ -345,12 +365,35 @@ mod tests {
         let records = |invalid| Outcome::Records {
             records: Records::default(),
             invalid,
+            unopened: BTreeMap::new(),
         };
         let invalid = Outcome::Invalid(etf::check(b"").unwrap_err());
         for outcome in [Outcome::Done, records(0), records(2), invalid] {
             shared.report_invalid(&outcome);
         }
         assert_eq!(all(&events), [Event::Invalid(2), Event::Invalid(1)]);
+    }
+
+    #[test]
+    fn reports_and_counts_values_that_do_not_open() {
+        let (shared, events) = fixture();
+        let reasons = [(Unopened::Expired, 2), (Unopened::Tampered, 3)];
+        let records = Outcome::Records {
+            records: Records::default(),
+            invalid: 0,
+            unopened: BTreeMap::from(reasons),
+        };
+        let unopened = Outcome::Unopened(Unopened::UnknownKey);
+        for outcome in [Outcome::Done, records, unopened] {
+            shared.report_unopened(&outcome);
+        }
+        let expected = [
+            Event::Unopened(Unopened::Tampered, 3),
+            Event::Unopened(Unopened::Expired, 2),
+            Event::Unopened(Unopened::UnknownKey, 1),
+        ];
+        assert_eq!(all(&events), expected);
+        assert_eq!(shared.info(0, 0).unopened, 6);
     }
 
     #[test]

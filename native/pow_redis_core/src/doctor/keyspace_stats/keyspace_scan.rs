@@ -255,14 +255,15 @@ mod tests {
     use crate::resp::testing::*;
     use redis::Value;
     use std::collections::HashMap;
+    use std::sync::LazyLock;
 
     /// The time on the server's clock.
     const NOW_MS: i64 = 1_000_000;
 
     /// An index set for each prefix.
     fn layout() -> &'static Layout {
-        const LAYOUT: &Layout = &Layout::standalone(Index::EveryPrefix);
-        LAYOUT
+        static LAYOUT: LazyLock<Layout> = LazyLock::new(|| Layout::standalone(Index::EveryPrefix));
+        &LAYOUT
     }
 
     /// Runs a scan round by round.

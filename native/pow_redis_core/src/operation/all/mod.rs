@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::keyspace::layout::Layout;
 use crate::keyspace::pattern::{Pattern, Shape};
 use crate::keyspace::redis_key::RedisKey;
 use crate::resp::replies::{MAX_RESULT_MEMORY, Replies};
+use crate::seal::Unopened;
 
 /// Reading this many values hardly delays other operations.
 const SHORT: usize = 32;
@@ -37,6 +39,9 @@ pub struct All {
     /// The records read so far, by the list of their parts.
     records: BTreeMap<Vec<u8>, Record>,
     invalid: usize,
+    unopened: BTreeMap<Unopened, usize>,
+    /// The time at which the round was written.
+    now_ms: i64,
     /// What the records take, here and in the VM.
     memory: usize,
 }
@@ -76,6 +81,8 @@ impl All {
             matches: Vec::new(),
             records: BTreeMap::new(),
             invalid: 0,
+            unopened: BTreeMap::new(),
+            now_ms: 0,
             memory: 0,
         };
         all.reset();
@@ -103,6 +110,7 @@ impl All {
         self.scan = self.first_scan();
         self.records.clear();
         self.invalid = 0;
+        self.unopened.clear();
         self.memory = 0;
     }
 
@@ -136,7 +144,8 @@ impl All {
         self.miss.take()
     }
 
-    pub(super) fn write(&self, context: &mut WriteContext<'_>) {
+    pub(super) fn write(&mut self, context: &mut WriteContext<'_>) {
+        self.now_ms = context.now_ms;
         for matched in &self.matches {
             context.commands.push("GET", &matched.redis_key, |_| ());
         }
@@ -205,13 +214,23 @@ impl All {
         value: Result<Option<Vec<u8>>, Error>,
     ) -> Result<(), Error> {
         match value {
-            Ok(Some(value)) => match etf::measure(&value) {
-                Ok(memory) => self.add(matched, value, memory)?,
-                Err(_) => self.invalid += 1,
-            },
+            Ok(Some(stored)) => self.open(matched, stored)?,
             Ok(None) => self.matches.extend(matched.renamed()),
             Err(error) if error.is_wrong_type() => self.invalid += 1,
             Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Opens the value of a record, and adds it.
+    fn open(&mut self, matched: Match, stored: Vec<u8>) -> Result<(), Error> {
+        let keyring = &self.layout.keyring;
+        match keyring.open(|| matched.canonical(), self.now_ms, stored) {
+            Ok(value) => match etf::measure(&value) {
+                Ok(memory) => self.add(matched, value, memory)?,
+                Err(_) => self.invalid += 1,
+            },
+            Err(reason) => *self.unopened.entry(reason).or_default() += 1,
         }
         Ok(())
     }
@@ -242,6 +261,7 @@ impl All {
         Outcome::Records {
             records,
             invalid: self.invalid,
+            unopened: std::mem::take(&mut self.unopened),
         }
     }
 }
@@ -270,11 +290,22 @@ impl Scan {
 }
 
 impl Match {
+    /// The canonical Redis key.
+    fn canonical(&self) -> Cow<'_, [u8]> {
+        self.canonical_of_legacy()
+            .map_or(Cow::Borrowed(&self.redis_key), Cow::Owned)
+    }
+
+    /// The canonical Redis key, if this one is legacy.
+    fn canonical_of_legacy(&self) -> Option<Vec<u8>> {
+        let key = self.is_legacy.then(|| Key::from_redis_key(&self.redis_key));
+        key.flatten().map(|key| key.redis_key().into_bytes())
+    }
+
     /// The canonical key of a legacy one, which a reindex may just have renamed.
     fn renamed(&self) -> Option<Self> {
-        let key = Key::from_redis_key(&self.redis_key).filter(|_| self.is_legacy)?;
         Some(Self {
-            redis_key: key.redis_key().into_bytes(),
+            redis_key: self.canonical_of_legacy()?,
             parts_term: self.parts_term.clone(),
             is_legacy: false,
         })

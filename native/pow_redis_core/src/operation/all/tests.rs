@@ -22,7 +22,10 @@ type KeyValue = (Key, Vec<u8>);
 
 /// The records, sorted by their Redis keys, and the number of invalid values.
 fn records(outcome: Outcome) -> (Vec<KeyValue>, usize) {
-    let Outcome::Records { records, invalid } = outcome else {
+    let Outcome::Records {
+        records, invalid, ..
+    } = outcome
+    else {
         panic!("{outcome:?}");
     };
     let mut records: Vec<_> = records
@@ -312,4 +315,38 @@ fn fails_on_other_replies() {
         exact.fails_with(vec![error("OOM no")]),
         "redis returned OOM"
     );
+}
+
+#[test]
+fn opens_sealed_values_and_counts_those_that_do_not_open() {
+    let mut driver = all(&[ATOM_A, ANY], &sealed());
+    let redis_keys = [
+        format!("{N}:{A}:{ONE}"),
+        format!("{N}:{A}:{TWO}"),
+        format!("{N}:{LEGACY_A}:{TWO}"),
+        format!("{N}:{A}:g2ED"),
+        format!("{N}:{LEGACY_A}:g2EE"),
+    ];
+    driver.write();
+    driver.again(vec![page(0, &redis_keys.each_ref().map(String::as_str))]);
+    driver.write();
+    let outcome = driver.done(vec![
+        bulk(sealed_value(&[ATOM_A, INT_1], NOW_MS)),
+        // Moved.
+        bulk(sealed_value(&[ATOM_A, INT_1], NOW_MS)),
+        // Under a legacy key.
+        bulk(sealed_value(&[ATOM_A, INT_2], NOW_MS)),
+        // Cut.
+        bulk([0xAE]),
+        // Expired.
+        bulk(sealed_value(&[ATOM_A, &[97, 4]], 0)),
+    ]);
+    let Outcome::Records { unopened, .. } = &outcome else {
+        panic!("{outcome:?}");
+    };
+    let expected = [(Unopened::Tampered, 2), (Unopened::Expired, 1)];
+    assert_eq!(*unopened, BTreeMap::from(expected));
+    let (records, invalid) = records(outcome);
+    let expected = [INT_1, INT_2].map(|part| record(&[ATOM_A, part], VALUE));
+    assert_eq!((records, invalid), (expected.to_vec(), 0));
 }

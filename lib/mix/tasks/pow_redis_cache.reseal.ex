@@ -1,0 +1,86 @@
+defmodule Mix.Tasks.PowRedisCache.Reseal do
+  @shortdoc "Seals the values in Redis with the first key of :seal"
+
+  @moduledoc """
+  Scans all keys in Redis, and writes the values again that are not in the form in which the instance
+  writes them: sealed with the first key of `:seal`, or with `write: :plain`, not sealed. See
+  `PowRedisCache.reseal/1`, and the steps in the guide [Sealed values](guides/sealing.md).
+
+      mix pow_redis_cache.reseal [--name MyApp.AdminSessions] [--dry-run]
+
+  Shows a progress bar on a terminal, and lines in a log. The task is safe to run on a live system, to
+  interrupt, and to repeat. The exit status is 0 if all keys were scanned, or else 1.
+
+  The task starts the app and uses its instance. In a release:
+
+      bin/my_app rpc "PowRedisCache.reseal(progress: PowRedisCache.Progress.new()) |> inspect() |> IO.puts()"
+
+  ## Options
+
+    * `--name` - the name of the instance. Defaults to `PowRedisCache`.
+    * `--dry-run` - counts the values that would be written again, and writes nothing.
+  """
+
+  use Mix.Task
+
+  alias PowRedisCache.Progress
+
+  @impl true
+  def run(arguments) do
+    options = parse!(arguments)
+    Mix.Task.run("app.start")
+    reseal(instance(options[:name]), Keyword.get(options, :dry_run, false))
+  rescue
+    error in [ArgumentError, PowRedisCache.Error] -> Mix.raise(Exception.message(error))
+  end
+
+  defp parse!(arguments) do
+    case OptionParser.parse(arguments, strict: [name: :string, dry_run: :boolean]) do
+      {options, [], []} ->
+        options
+
+      _other ->
+        Mix.raise(
+          "expected only --name NAME and --dry-run, got other arguments. See mix help " <>
+            "pow_redis_cache.reseal"
+        )
+    end
+  end
+
+  defp instance(nil), do: PowRedisCache
+  defp instance(":" <> name), do: String.to_atom(name)
+  defp instance(name), do: Module.concat([name])
+
+  defp reseal(name, dry_run) do
+    before = PowRedisCache.info(name).reconnects
+    numbers = PowRedisCache.reseal(name: name, dry_run: dry_run, progress: Progress.new())
+    Mix.shell().info(summary(numbers, dry_run))
+    if not dry_run and numbers.changed > 0, do: Mix.shell().error(changed(numbers.changed))
+
+    if PowRedisCache.info(name).reconnects != before do
+      Mix.shell().error(
+        "A connection was lost during the scan. If Redis restarted or failed over, the scan may have " <>
+          "skipped keys: run it again"
+      )
+    end
+  end
+
+  defp summary(%{keys: keys, resealed: resealed} = numbers, dry_run) do
+    {were, note} = if dry_run, do: {"would be", ". Nothing was written"}, else: {"were", ""}
+    written = resealed - numbers.changed
+
+    "Scanned #{keys} keys: #{written} values #{were} written again" <>
+      unopened(numbers.unopened) <> skipped(numbers.skipped) <> note
+  end
+
+  defp changed(number) do
+    "#{number} values were put or deleted meanwhile, and left as they are. Servers may still write the " <>
+      "former form: run it again when all of them have the new configuration"
+  end
+
+  defp unopened(0), do: ""
+  defp unopened(number), do: ", #{number} did not open"
+
+  defp skipped(0), do: ""
+  defp skipped(number), do: ". Skipped #{number} with more than 64 parts or 16 kB"
+end
