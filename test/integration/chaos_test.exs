@@ -5,7 +5,7 @@ defmodule PowRedisCache.ChaosTest do
 
   @moduletag :integration
 
-  import PowRedisCache.Case, only: [unique_name: 0]
+  import PowRedisCache.Case, only: [seal: 0, unique_name: 0]
 
   alias PowRedisCache.{ConsistencyChecker, FakeServer, RedisServer, SchedulerStalls, Wait}
 
@@ -19,7 +19,8 @@ defmodule PowRedisCache.ChaosTest do
     name = unique_name()
 
     start_supervised!(
-      {PowRedisCache, name: name, url: RedisServer.app_url(node), timeout: @timeout, index: true}
+      {PowRedisCache,
+       name: name, url: RedisServer.app_url(node), timeout: @timeout, index: true, seal: seal()}
     )
 
     config = [name: name, namespace: "chaos", ttl: :timer.hours(1)]

@@ -3,7 +3,7 @@ defmodule PowRedisCache.ClusterTest do
 
   @moduletag :integration
 
-  import PowRedisCache.Case, only: [unique_name: 0, ets_all: 3]
+  import PowRedisCache.Case, only: [seal: 0, unique_name: 0, ets_all: 3]
 
   alias PowRedisCache.{
     Certificates,
@@ -308,7 +308,13 @@ defmodule PowRedisCache.ClusterTest do
 
     options =
       Keyword.merge(
-        [name: name, cluster: Cluster.urls(cluster), password: cluster.password, index: true],
+        [
+          name: name,
+          cluster: Cluster.urls(cluster),
+          password: cluster.password,
+          index: true,
+          seal: seal()
+        ],
         options
       )
 

@@ -119,7 +119,8 @@ defmodule PowRedisCache.LateDeliveryTest do
         url: url,
         timeout: timeout,
         pool_size: pool_size,
-        index: true
+        index: true,
+        seal: seal()
       )
 
     config = [name: name, namespace: "#{context.namespace}_#{number}", ttl: :timer.hours(1)]

@@ -136,7 +136,7 @@ defmodule PowRedisCache.SealedSecretsTest do
     end)
 
     receive do: (:held -> :ok)
-    :erlang.halt('a crash with a dump')
+    :erlang.halt(~c"a crash with a dump")
     """
   end
 

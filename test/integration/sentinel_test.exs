@@ -3,7 +3,7 @@ defmodule PowRedisCache.SentinelTest do
 
   @moduletag :integration
 
-  import PowRedisCache.Case, only: [unique_name: 0]
+  import PowRedisCache.Case, only: [seal: 0, unique_name: 0]
 
   alias PowRedisCache.{Certificates, ConsistencyChecker, FakeSentinel, Ports, RedisServer}
   alias PowRedisCache.{Sentinels, Wait}
@@ -301,7 +301,7 @@ defmodule PowRedisCache.SentinelTest do
         sentinel
       )
 
-    common = [name: name, sentinel: sentinel, password: @password, index: true]
+    common = [name: name, sentinel: sentinel, password: @password, index: true, seal: seal()]
     options = Keyword.merge(common, options)
     start_supervised!({PowRedisCache, options}, id: name)
     [name: name, namespace: "sentinel", ttl: :timer.hours(1)]

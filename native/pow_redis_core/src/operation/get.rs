@@ -1,5 +1,6 @@
 //! Reading the value of a key.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -73,14 +74,21 @@ impl Get {
     }
 
     fn outcome(&self, stored: Vec<u8>) -> Outcome {
-        // Under a legacy key, too, a value is sealed for the canonical one.
-        let redis_key = || self.key.redis_key().into_bytes();
-        match self.keyring.open(redis_key, self.now_ms, stored) {
+        match self.keyring.open(|| self.canonical(), self.now_ms, stored) {
             Ok(value) => match etf::check(&value) {
                 Ok(()) => Outcome::Value(value),
                 Err(error) => Outcome::Invalid(error),
             },
             Err(reason) => Outcome::Unopened(reason),
+        }
+    }
+
+    /// The canonical Redis key, for which a value under a legacy key is sealed too.
+    fn canonical(&self) -> Cow<'_, [u8]> {
+        match (&self.later, self.redis_keys.as_slice()) {
+            // The first round.
+            (None, [canonical]) => Cow::Borrowed(canonical.as_bytes()),
+            _ => Cow::Owned(self.key.redis_key().into_bytes()),
         }
     }
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use pow_redis_core::cache::{Cache, Event};
 use pow_redis_core::error::ErrorKind;
+use pow_redis_core::keyspace::index::Index;
 use pow_redis_core::keyspace::layout::Layout;
 use pow_redis_core::keyspace::redis_key::{RedisKey, index_set};
 use pow_redis_core::keyspace::ttl::Ttl;
 use pow_redis_core::operation::{
     Delete, Get, Operation, Outcome, Put, PutNew, Reindex, ReindexMode, ScanPosition,
 };
+use pow_redis_core::seal::{KeyId, Keyring, PlainValues, SealKey, WriteForm};
 use redis::cmd;
 
 use crate::calls::*;
@@ -68,6 +70,15 @@ fn round_trip(cache: &Cache, layout: &Arc<Layout>) {
 fn round_trip_over_tcp_in_the_indexed_layout() {
     let server = RedisServer::start();
     round_trip(&start_at(&server.url()), &every_prefix());
+}
+
+#[test]
+fn round_trip_of_sealed_values() {
+    let server = RedisServer::start();
+    let key = SealKey::new(KeyId::new(b"a").unwrap(), &[7; 32]).unwrap();
+    let keyring = Keyring::new(vec![key], WriteForm::Sealed, PlainValues::Refuse).unwrap();
+    let layout = Arc::new(Layout::standalone(Index::EveryPrefix).with_keyring(keyring));
+    round_trip(&start_at(&server.url()), &layout);
 }
 
 #[test]
