@@ -23,7 +23,7 @@ defmodule PowRedisCache.ErrorTest do
     {{:server, %{code: "WRONGPASS"}}, :unauthenticated,
      "get failed: Redis rejected the username or password (WRONGPASS). Check the credentials in `:url`, `:username` and `:password`"},
     {{:server, %{code: "NOPERM"}}, :not_permitted,
-     "get failed: the Redis user lacks a permission (NOPERM). Grant it access to the keys and to the commands DEL, GET, PEXPIRE, PING, PTTL, RENAMENX, SCAN, SET, TIME, ZADD, ZREM, ZREMRANGEBYSCORE, ZSCAN and ZSCORE, to SELECT for a database other than 0, and to EVAL for resealing"},
+     "get failed: the Redis user lacks a permission (NOPERM). Grant it access to the keys and to the commands DEL, GET, PEXPIRE, PING, PTTL, RENAMENX, SCAN, SET, TIME, ZADD, ZREM, ZREMRANGEBYSCORE, ZSCAN and ZSCORE. A database other than 0 needs SELECT as well. Reseal needs EVAL as well"},
     {{:server, %{code: "WRONGTYPE"}}, :wrong_type,
      "get failed: the key or index set holds a value of another type (WRONGTYPE). Use a separate database for sessions"},
     {{:server, %{code: "ERR"}}, :server, "get failed: Redis returned an error (ERR)"},

@@ -9,6 +9,8 @@ defmodule PowRedisCache.ResealTest do
   @ttl 600_000
 
   setup context do
+    # As the guide says: for as long as the task runs.
+    "OK" = RedisClient.command!(context.client, ~w(ACL SETUSER app +eval))
     keys = for id <- ["old", "new"], do: {id, :crypto.strong_rand_bytes(32)}
     [old, new] = keys
     start = &(context |> start_instance(seal: &1) |> Keyword.put(:ttl, @ttl))
@@ -196,7 +198,7 @@ defmodule PowRedisCache.ResealTest do
 
   test "without the permission for EVAL, an error says so", context do
     PowRedisCache.put(context.plain, {"key", 1})
-    command(context, ["ACL", "SETUSER", "default", "-eval"])
+    command(context, ["ACL", "SETUSER", "app", "-eval"])
     error = assert_raise PowRedisCache.Error, fn -> reseal(context.new) end
     assert %{reason: :not_permitted, operation: :reseal} = error
     assert Exception.message(error) =~ "Reseal needs EVAL as well."

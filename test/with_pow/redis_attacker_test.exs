@@ -1,5 +1,5 @@
 defmodule PowRedisCache.RedisAttackerTest do
-  # What who reads or writes the database of an app can do, where values are not sealed.
+  # What who reads or writes the database of an app can do, without and with sealed values.
   # With Pow, or where it is not available, with the modules that stand in for it.
   use PowRedisCache.Case, async: true
 
@@ -10,12 +10,13 @@ defmodule PowRedisCache.RedisAttackerTest do
   @moduletag :integration
   @moduletag :standalone
   # The attacker has the database for itself.
-  @moduletag server: [], instance: [name: Backend, index: :sessions]
+  @moduletag server: [], instance: [name: Backend, index: :sessions, seal: nil]
 
   alias PowRedisCache.PowDevice
   alias PowRedisCache.PowDevice.Users
 
   @cookie "persistent_session"
+  @sealed [keys: [{"a", :binary.list_to_bin(Enum.to_list(1..32))}], plain: :refuse]
 
   setup %{client: client} do
     device = PowDevice.new(cache_store_backend: Backend)
@@ -64,6 +65,49 @@ defmodule PowRedisCache.RedisAttackerTest do
     test "logs users out", %{client: client, victim: victim} do
       RedisClient.command!(client, ["FLUSHALL"])
       assert {nil, _device} = PowDevice.visit(victim)
+    end
+  end
+
+  describe "with sealed values, who reads the database" do
+    @describetag instance: [name: Backend, index: :sessions, seal: @sealed]
+
+    test "reads no user, and sees in the keys who is logged in", %{client: client, keys: keys} do
+      values = for key <- keys, value = value(client, key), do: value
+      assert length(values) >= 6
+      refute Enum.any?(values, &(&1 =~ "example.com"))
+      assert Enum.any?(keys, &match?([_namespace, _user, :user, 1, :session, _id], parts(&1)))
+    end
+  end
+
+  describe "with sealed values, who writes the database" do
+    @describetag instance: [name: Backend, index: :sessions, seal: @sealed]
+
+    test "logs in as no other user", context do
+      %{client: client, own: own, keys: keys} = context
+      [theirs, ours] = for user <- [1, 2], do: session(client, keys, user)
+      sealed = RedisClient.command!(client, ["GET", theirs])
+      plain = :erlang.term_to_binary({[PowDevice.User, :user, 1], []})
+      # The persistent session of the account restores its own user.
+      own = %{own | cookies: Map.delete(own.cookies, @cookie)}
+      assert {%{id: 2}, _device} = PowDevice.visit(own)
+
+      for forged <- [sealed, plain, :erlang.term_to_binary(%PowDevice.User{id: 1})] do
+        RedisClient.command!(client, ["SET", ours, forged])
+        assert {nil, _device} = PowDevice.visit(own)
+      end
+
+      assert Backend.info().unopened >= 3
+    end
+
+    test "logs users out, and brings a session back that was logged out", context do
+      %{client: client, victim: victim, keys: keys} = context
+      victim = %{victim | cookies: Map.delete(victim.cookies, @cookie)}
+      session = session(client, keys, 1)
+      before = RedisClient.command!(client, ["GET", session])
+      RedisClient.command!(client, ["DEL", session])
+      assert {nil, _device} = PowDevice.visit(victim)
+      RedisClient.command!(client, ["SET", session, before])
+      assert {%{id: 1}, _device} = PowDevice.visit(victim)
     end
   end
 

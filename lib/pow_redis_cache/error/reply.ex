@@ -83,8 +83,8 @@ defmodule PowRedisCache.Error.Reply do
     {names, [last]} = Enum.split(Commands.names(), -1)
 
     "the Redis user lacks a permission (NOPERM). Grant it access to the keys and to the commands " <>
-      "#{Enum.join(names, ", ")} and #{last}, to SELECT for a database other than 0, and to EVAL for " <>
-      "resealing"
+      "#{Enum.join(names, ", ")} and #{last}. A database other than 0 needs SELECT as well. " <>
+      "Reseal needs EVAL as well"
   end
 
   defp text(:wrong_type, _code, _reply, _detail) do
