@@ -110,6 +110,14 @@ impl Client {
         }
     }
 
+    /// Takes what servers have told about changed keys and has been read, if no reply is outstanding.
+    pub(crate) fn take_pushes(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Standalone(server) => server.connection.take_pushes(),
+            Self::Cluster(cluster) => cluster.take_pushes(),
+        }
+    }
+
     /// Takes what servers have told about changed keys, if no reply is outstanding. Does not block.
     pub(crate) fn read_pushes(&mut self) -> Result<(), Error> {
         match self {

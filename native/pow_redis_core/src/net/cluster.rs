@@ -258,6 +258,11 @@ impl Cluster {
         })
     }
 
+    pub(crate) fn take_pushes(&mut self) -> Result<(), Error> {
+        let mut nodes = self.nodes.values_mut();
+        nodes.try_for_each(Connection::take_pushes)
+    }
+
     pub(crate) fn read_pushes(&mut self) -> Result<(), Error> {
         let mut nodes = self.nodes.values_mut();
         nodes.try_for_each(Connection::read_pushes)

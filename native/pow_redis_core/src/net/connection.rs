@@ -1,7 +1,7 @@
 //! A connection to one Redis server, on which every wait has a deadline.
 
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -348,13 +348,26 @@ impl Connection {
         })
     }
 
+    /// Takes what the server has told about changed keys and has been read, if no reply is outstanding. What
+    /// has arrived since wakes whoever waits for the socket.
+    pub(crate) fn take_pushes(&mut self) -> Result<(), Error> {
+        self.read_pushes_while(|stream| Ok(stream.has_decrypted()))
+    }
+
     /// Takes what the server has told about changed keys, if no reply is outstanding. Does not block.
     pub(crate) fn read_pushes(&mut self) -> Result<(), Error> {
+        self.read_pushes_while(Stream::has_unread)
+    }
+
+    fn read_pushes_while(
+        &mut self,
+        has_unread: impl Fn(&mut Stream) -> io::Result<bool>,
+    ) -> Result<(), Error> {
         if self.tracker.is_none() || !self.rounds.is_empty() {
             return Ok(());
         }
         let outcome = self.reader.take_pushes().and_then(|()| {
-            while self.stream.has_unread()? {
+            while has_unread(&mut self.stream)? {
                 self.reader.read_pushes(&mut self.stream)?;
             }
             Ok(())

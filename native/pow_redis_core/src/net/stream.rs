@@ -74,6 +74,18 @@ impl Stream {
         }
     }
 
+    /// Whether bytes have been taken from the socket that have not been read. Asks only TLS, not the system.
+    pub(crate) fn has_decrypted(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => match stream.conn.process_new_packets() {
+                Ok(state) => state.plaintext_bytes_to_read() > 0,
+                // The next read fails.
+                Err(_) => false,
+            },
+        }
+    }
+
     /// The socket underneath.
     pub(crate) fn socket(&mut self) -> &mut Socket {
         match self {

@@ -108,19 +108,20 @@ impl LiveConnection {
             && self.trust.as_ref().is_some_and(is_due)
     }
 
+    /// The sockets on which Redis may tell of changed keys. What it has told already, and was read, is taken.
+    pub(super) fn watched_sockets(&mut self) -> Result<Vec<SocketId>, Error> {
+        if self.trust.is_none() {
+            return Ok(Vec::new());
+        }
+        self.client.take_pushes()?;
+        Ok(self.client.sockets())
+    }
+
     /// Takes what Redis has told about changed keys. Does not block.
     pub(super) fn read_pushes(&mut self) -> Result<(), Error> {
         match self.trust {
             Some(_) => self.client.read_pushes(),
             None => Ok(()),
-        }
-    }
-
-    /// The sockets on which Redis may tell of changed keys.
-    pub(super) fn sockets(&mut self) -> Vec<SocketId> {
-        match self.trust {
-            Some(_) => self.client.sockets(),
-            None => Vec::new(),
         }
     }
 

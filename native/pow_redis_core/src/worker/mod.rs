@@ -37,7 +37,6 @@ use crate::near::Validity;
 use crate::net::config::ConnectConfig;
 use crate::net::fence::Fence;
 use crate::net::primary_watch::PrimaryWatch;
-use crate::net::socket::SocketId;
 use crate::net::tracking::Tracking;
 
 /// The most requests that a worker holds.
@@ -146,28 +145,38 @@ impl Worker {
     /// more requests.
     fn receive(&mut self) -> bool {
         if self.requests() == 0 {
-            let (takes_shared, deadline) = (self.takes_shared(), self.next_due());
-            let spins = self.connection.is_some();
-            let sockets = self.watched_sockets();
-            if let Some(request) = self.queue.wait(takes_shared, deadline, spins, &sockets) {
-                self.backlog.push(request);
-            }
+            self.wait();
         }
         self.receive_queued();
         let idle = self.requests() == 0 && self.queue.is_empty();
         !(idle && self.queue.is_closed())
     }
 
-    /// The sockets on which Redis may tell of changed keys. What it has told already is taken.
-    fn watched_sockets(&mut self) -> Vec<SocketId> {
-        let Some(connection) = &mut self.connection else {
-            return Vec::new();
-        };
-        if let Err(error) = connection.read_pushes() {
-            self.on_connection_lost(&error);
-            return Vec::new();
+    /// Waits for a request, or until Redis tells of changed keys.
+    fn wait(&mut self) {
+        let (takes_shared, deadline) = (self.takes_shared(), self.next_due());
+        let spins = self.connection.is_some();
+        let sockets = self.with_idle_connection(LiveConnection::watched_sockets);
+        match self.queue.wait(takes_shared, deadline, spins, &sockets) {
+            // Before it is sent, what Redis has told is taken.
+            Some(request) => self.backlog.push(request),
+            None => self.with_idle_connection(LiveConnection::read_pushes),
         }
-        connection.sockets()
+    }
+
+    /// Uses the connection, if there is one, while nothing is asked.
+    fn with_idle_connection<T: Default>(
+        &mut self,
+        run: impl FnOnce(&mut LiveConnection) -> Result<T, Error>,
+    ) -> T {
+        match self.connection.as_mut().map(run) {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(error)) => {
+                self.on_connection_lost(&error);
+                T::default()
+            }
+            None => T::default(),
+        }
     }
 
     fn receive_queued(&mut self) {
