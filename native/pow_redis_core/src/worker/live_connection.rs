@@ -78,6 +78,7 @@ impl LiveConnection {
         self.last_used = Instant::now();
         let deadline = self.last_used + max_silence(shared);
         self.client.read_clock(deadline.into())?;
+        shared.set_clock(self.client.clock());
         shared.availability.replied(Instant::now());
         Ok(())
     }
