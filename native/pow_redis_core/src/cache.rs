@@ -23,6 +23,9 @@ use crate::worker::watcher::Watcher;
 pub use crate::worker::request::{CancelHandle, Reply};
 pub use crate::worker::shared::{Event, Info, NearInfo, Observer};
 
+/// How long before they are sent values may be sealed. Half of the margin with which they open.
+const MAX_SEAL_AHEAD: Duration = Duration::from_secs(30);
+
 /// A running cache. When it is dropped, the workers serve what is queued and end.
 ///
 /// Invariant: puts and deletes are sent in the order in which they were submitted, all over the first
@@ -153,6 +156,13 @@ impl Cache {
     /// What near values are valid by, if there are any.
     pub fn validity(&self) -> Option<&Arc<Validity>> {
         self.shared.validity.as_ref()
+    }
+
+    /// The time on the server's clock, in Unix milliseconds. Returns `None` until a worker has connected, and
+    /// if calls may take so long that the time of a request would differ from it by much.
+    pub fn now_ms(&self) -> Option<i64> {
+        let is_soon = self.timeout() <= MAX_SEAL_AHEAD;
+        is_soon.then(|| self.shared.now_ms()).flatten()
     }
 
     /// Which keys the store keeps.

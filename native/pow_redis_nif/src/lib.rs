@@ -260,7 +260,11 @@ fn submit_put<'a>(
             .iter()
             .map(|(key, value)| Ok((Key::from_external(key)?, value.to_vec())))
             .collect::<Result<_, Error>>()?;
-        Ok(Operation::Put(Put::new(records, ttl.0, cache.layout())?))
+        let put = Put::new(records, ttl.0, cache.layout())?;
+        Ok(Operation::Put(match cache.now_ms() {
+            Some(now_ms) => put.sealed_at(now_ms),
+            None => put,
+        }))
     })
 }
 

@@ -1,5 +1,6 @@
 //! Writing records.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -63,6 +64,22 @@ impl Put {
         })
     }
 
+    /// Seals the values now, at this time on the server's clock, instead of when they are sent: callers then
+    /// do that side by side, and not the one worker that sends all writes.
+    #[must_use]
+    pub fn sealed_at(mut self, now_ms: i64) -> Self {
+        let expires_ms = self.ttl.expires_ms(now_ms);
+        for (redis_key, value) in self.chunks.iter_mut().flat_map(|chunk| &mut chunk.records) {
+            let sealed = self.keyring.seal(redis_key.as_bytes(), expires_ms, value);
+            if let Cow::Owned(sealed) = sealed {
+                *value = sealed;
+            }
+        }
+        // Nothing is left to seal.
+        self.keyring = Arc::default();
+        self
+    }
+
     /// The bytes of all records. Those of written ones are counted until it is done.
     pub(super) const fn byte_len(&self) -> usize {
         self.byte_len
@@ -110,7 +127,7 @@ impl Chunk {
         self.records.len() >= CHUNK_SIZE || self.byte_len >= CHUNK_BYTES
     }
 
-    /// Values are sealed here, since their expiry is known when they are sent.
+    /// Values that have not been sealed before are sealed here.
     fn write(&self, ttl: Ttl, keyring: &Keyring, context: &mut WriteContext<'_>) {
         self.index_updates
             .write(ttl, context.now_ms, Scores::Replace, context.commands);
@@ -200,6 +217,27 @@ mod tests {
                 assert_eq!(opened, Ok(VALUE.to_vec()));
             }
         }
+    }
+
+    #[test]
+    fn values_that_were_sealed_before_are_written_as_they_are() {
+        let records = vec![(key(&[ATOM_A]), VALUE.to_vec())];
+        let put = Put::new(records, MINUTE, &sealed())
+            .unwrap()
+            .sealed_at(NOW_MS);
+        let mut driver = Driver::new(Operation::Put(put));
+        driver.now_ms += 5;
+        let command = driver.write_words().remove(0);
+        assert_eq!(driver.write_words().remove(0), command, "written again");
+        let (is_current, expires_ms) = (true, NOW_MS + 60_000);
+        let form = sealed().keyring.form_of(&command[2]);
+        assert_eq!(
+            form,
+            Form::Sealed {
+                is_current,
+                expires_ms
+            }
+        );
     }
 
     #[test]

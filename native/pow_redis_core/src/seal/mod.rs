@@ -97,7 +97,7 @@ impl Keyring {
     /// The value as it is to be stored under a canonical Redis key until `expires_ms`, in Unix milliseconds,
     /// or [`NEVER`].
     ///
-    /// Panics if the operating system has no random bytes: the worker answers its requests with that.
+    /// Panics if the operating system has no random bytes. The worker catches that, and the request fails.
     pub fn seal<'v>(&self, redis_key: &[u8], expires_ms: i64, value: &'v [u8]) -> Cow<'v, [u8]> {
         match self.writing_key() {
             Some(key) => {

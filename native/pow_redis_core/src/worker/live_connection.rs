@@ -96,6 +96,7 @@ impl LiveConnection {
         self.last_used = now;
         self.client.read_clock((now + max_silence(shared)).into())?;
         self.renew_trust();
+        shared.set_clock(self.client.clock());
         shared.availability.replied(Instant::now());
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::keyspace::pattern::Shape;
 use crate::near::{EpochEnd, Validity};
 use crate::net::client::Client;
 use crate::net::config::Topology;
+use crate::net::server_clock::ServerClock;
 use crate::operation::Outcome;
 use crate::options::Options;
 use crate::seal::Unopened;
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     reported_ends: Mutex<[u64; EpochEnd::ALL.len()]>,
     /// Address and version.
     server: Mutex<(Option<String>, Option<String>)>,
+    /// The clock of the server that was asked last.
+    clock: Mutex<Option<ServerClock>>,
     observer: Observer,
     has_reported_clock: AtomicBool,
     /// The patterns that were reported.
@@ -138,6 +141,7 @@ impl Shared {
             stats: Stats::default(),
             availability: Availability::new(),
             server: Mutex::default(),
+            clock: Mutex::default(),
             observer,
             has_reported_clock: AtomicBool::new(false),
             index_misses: Mutex::default(),
@@ -151,6 +155,7 @@ impl Shared {
             self.stats.reconnects.fetch_add(1, Ordering::Relaxed);
         }
         let version = client.version().map(str::to_owned);
+        self.set_clock(client.clock());
         *self.server() = (Some(client.address().to_string()), version.clone());
         if self.availability.connected() {
             (self.observer)(Event::Connected { version });
@@ -161,6 +166,16 @@ impl Shared {
         if client.clock().is_local() && !self.has_reported_clock.swap(true, Ordering::Relaxed) {
             (self.observer)(Event::LocalClock);
         }
+    }
+
+    pub(crate) fn set_clock(&self, clock: ServerClock) {
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
+    }
+
+    /// The time on the server's clock, once a worker has connected.
+    pub(crate) fn now_ms(&self) -> Option<i64> {
+        let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.map(|clock| clock.now_ms())
     }
 
     pub(crate) fn failed(&self, error: &Error) {
