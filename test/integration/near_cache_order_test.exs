@@ -7,7 +7,6 @@ defmodule PowRedisCache.NearCacheOrderTest do
 
   alias PowRedisCache.HoldingProxy
 
-  # Some read is in the hands of the second worker with that probability: 1 - 0.5^16.
   @readers 16
 
   for {title, read} <- [{"a read", :get}, {"a listing", :all}] do
@@ -16,18 +15,30 @@ defmodule PowRedisCache.NearCacheOrderTest do
       near = [namespaces: [context.namespace], max_staleness: 60_000]
       options = [url: HoldingProxy.url(proxy), pool_size: 2, near_cache: near]
       config = start_instance(context, options)
-      PowRedisCache.put(config, {["k", 1], "old"})
-      {tracking, other, readers} = begin_without_connection(config, proxy, unquote(read))
-
-      # The connection that tracks is late with the news, which the other one knows.
-      Wait.until(fn -> hit?(config) end)
-      HoldingProxy.hold(proxy, connections: [tracking], direction: :to_client)
-      set(context, "new")
-      HoldingProxy.pass(proxy, connections: other)
-      Wait.until(fn -> Enum.any?(readers, &(read(&1) == "new")) end)
+      be_overtaken(context, config, proxy, unquote(read))
       late = Task.async(fn -> PowRedisCache.get(config, ["k", 1]) end)
       heal(proxy)
       assert Task.await(late, 60_000) == "new"
+    end
+  end
+
+  # The connection that tracks is late with the news, which a read over the other one has. Which worker takes a
+  # read is random, so this is repeated until the other one has taken one.
+  defp be_overtaken(context, config, proxy, read) do
+    PowRedisCache.put(config, {["k", 1], "old"})
+    {tracking, readers} = begin_without_connection(config, proxy, read)
+    Wait.until(fn -> hit?(config) end)
+    HoldingProxy.hold(proxy, connections: [tracking], direction: :to_client)
+    set(context, "new")
+
+    Wait.until(fn ->
+      HoldingProxy.pass(proxy, connections: HoldingProxy.connections(proxy) -- [tracking])
+      Enum.any?(readers, &(read(&1) == "new")) or Enum.all?(readers, &read/1)
+    end)
+
+    unless Enum.any?(readers, &(read(&1) == "new")) do
+      heal(proxy)
+      be_overtaken(context, config, proxy, read)
     end
   end
 
@@ -44,7 +55,7 @@ defmodule PowRedisCache.NearCacheOrderTest do
     Wait.until(fn -> near(config).tracking or Enum.any?(readers, &read/1) end)
 
     if near(config).tracking and not Enum.all?(readers, &read/1) do
-      {first, HoldingProxy.connections(proxy) -- [first], readers}
+      {first, readers}
     else
       heal(proxy)
       Wait.until(fn -> near(config).tracking and Enum.all?(readers, &read/1) end)
