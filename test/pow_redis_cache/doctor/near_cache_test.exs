@@ -80,7 +80,7 @@ defmodule PowRedisCache.Doctor.NearCacheTest do
         _command -> [:default]
       end)
 
-    options = [url: FakeServer.url(peer), near_cache: true, connect_timeout: 500]
+    options = [url: FakeServer.url(peer), near_cache: true, connect_timeout: 5_000]
     checks = Doctor.check(options)
     assert "near cache" in failed(checks)
     assert detail(checks, "near cache") =~ "a change was not reported"
