@@ -102,8 +102,9 @@ impl Tracker {
         commands.push_keyless("HELLO", |command| {
             command.arg(3);
         });
+        // Own writes make near values invalid when they are answered: Redis need not tell of them.
         commands.push_keyless("CLIENT", |command| {
-            command.arg("TRACKING").arg("ON");
+            command.arg("TRACKING").arg("ON").arg("NOLOOP");
         });
         Question::write(tracking.is_cluster, commands)
     }
