@@ -175,7 +175,7 @@ pub(super) fn greeting(words: &[String]) -> Option<String> {
 fn tracking_greeting(words: &[String]) -> Option<String> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["HELLO", "3"] => Some("%1\r\n$5\r\nproto\r\n:3\r\n".to_owned()),
-        ["CLIENT", "TRACKING", "ON", "NOLOOP"] => Some("+OK\r\n".to_owned()),
+        ["CLIENT", "TRACKING", "ON"] => Some("+OK\r\n".to_owned()),
         ["INFO", "server"] => Some(bulk("redis_version:7.0.15\r\nrun_id:abc\r\n")),
         ["INFO", "replication"] => Some(bulk("role:master\r\n")),
         _ => greeting(words),

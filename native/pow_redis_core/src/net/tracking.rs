@@ -102,9 +102,8 @@ impl Tracker {
         commands.push_keyless("HELLO", |command| {
             command.arg(3);
         });
-        // Own writes make near values invalid when they are answered: Redis need not tell of them.
         commands.push_keyless("CLIENT", |command| {
-            command.arg("TRACKING").arg("ON").arg("NOLOOP");
+            command.arg("TRACKING").arg("ON");
         });
         Question::write(tracking.is_cluster, commands)
     }

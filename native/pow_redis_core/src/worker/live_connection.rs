@@ -289,7 +289,6 @@ impl LiveConnection {
         // The request stays in its place meanwhile: if the operation panics, the worker answers it.
         let outcome = match request.operation.read(replies.into()) {
             Ok(Step::Again) => {
-                request.invalidate();
                 self.in_flight.requeue_front(around.backlog);
                 return Ok(());
             }

@@ -84,8 +84,8 @@ impl Request {
         }
     }
 
-    /// What was read of the keys that it writes is invalid from now on, and again whenever Redis has answered:
-    /// until then, reads may still find the old values.
+    /// What was read of the keys that it writes is invalid from now on, and again when it is completed: until
+    /// then, reads may still find the old values.
     #[must_use]
     pub(crate) fn invalidating(mut self, validity: &Arc<Validity>) -> Self {
         let shards = self.operation.written_keys().map(|key| validity.shard(key));
@@ -136,13 +136,6 @@ impl Request {
         self.losses > 0
     }
 
-    /// Redis has run a part of it: what was read of its keys is invalid.
-    pub(crate) fn invalidate(&self) {
-        if let Some(changes) = &self.changes {
-            changes.invalidate();
-        }
-    }
-
     /// Sends the outcome.
     pub(crate) fn complete(mut self, outcome: Result<Outcome, Error>) {
         self.send(outcome);
@@ -156,8 +149,9 @@ impl Request {
     fn send(&mut self, outcome: Result<Outcome, Error>) {
         // Before the reply: the caller's next request may need the same bytes.
         self.bytes = None;
-        self.invalidate();
-        self.changes = None;
+        if let Some(changes) = self.changes.take() {
+            changes.invalidate();
+        }
         if let Some(reply) = self.reply.take().filter(|_| self.cancel_handle.complete()) {
             reply(outcome);
         }
@@ -273,16 +267,14 @@ mod tests {
         });
         let request = Request::new(delete(), Instant::now(), reply).invalidating(&validity);
         assert_eq!(version(), 1);
-        request.invalidate();
-        assert_eq!(version(), 2);
         request.complete(Ok(Outcome::Done));
-        assert_eq!((version(), at_reply.load(Ordering::Relaxed)), (3, 3));
+        assert_eq!((version(), at_reply.load(Ordering::Relaxed)), (2, 2));
 
         // Redis may run it although nobody waits any more.
         let request = Request::new(delete(), Instant::now(), Box::new(|_| ()));
         let request = request.invalidating(&validity);
         request.cancel_handle().cancel();
         drop(request);
-        assert_eq!(version(), 5);
+        assert_eq!(version(), 4);
     }
 }

@@ -20,7 +20,7 @@ fn server(says: Words) -> FakeServer {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         Some(match words[..] {
             ["HELLO", "3"] => PROTOCOL_3.to_owned(),
-            ["CLIENT", "TRACKING", "ON", "NOLOOP"] => "+OK\r\n".to_owned(),
+            ["CLIENT", "TRACKING", "ON"] => "+OK\r\n".to_owned(),
             ["CLIENT", ..] => "-ERR unknown subcommand\r\n".to_owned(),
             ["ECHO", nonce] => bulk(nonce),
             ["TIME"] => "*2\r\n$4\r\n1700\r\n$1\r\n0\r\n".to_owned(),
