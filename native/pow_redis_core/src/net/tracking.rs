@@ -102,6 +102,7 @@ impl Tracker {
         commands.push_keyless("HELLO", |command| {
             command.arg(3);
         });
+        // With NOLOOP, the server would not tell of keys that it stops tracking while it runs our commands.
         commands.push_keyless("CLIENT", |command| {
             command.arg("TRACKING").arg("ON");
         });
