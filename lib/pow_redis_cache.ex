@@ -15,21 +15,21 @@ defmodule PowRedisCache do
 
   With `near_cache: true`, `get/2` keeps records in memory, and Redis tells when one has changed
   ([client-side caching](https://redis.io/docs/latest/develop/reference/client-side-caching/)). It needs
-  Redis 6.0 or Valkey, and the permissions `+hello +client|tracking`. Where Redis refuses it, all reads
-  go to Redis, and a warning is logged.
+  Redis 6.0 or Valkey, and the permission `+client|tracking`. Where Redis refuses it, all reads go to
+  Redis, and a warning is logged.
 
     * An instance reads its own synchronous writes.
     * Two reads, one after the other, never go back in time.
     * A record that is changed, deleted or expired elsewhere is returned no longer than Redis's message
       takes to arrive.
-    * If the network or Redis hangs, it is returned at most `:max_staleness` after the last request was
-      sent that Redis has answered. On a cluster, that is counted from when the node knows that it has
+    * If the network or Redis hangs, it is returned at most `:max_staleness` after the last check was sent
+      that Redis has answered. On a cluster, that is counted from when the node knows that it has
       lost the record.
     * No record outlives its TTL.
     * After a lost connection, `FLUSHALL`, a failover or a restart, nothing is returned that was read
       before.
 
-  `writes: :async` is excepted from the first. Records of one-time use, such as tokens of persistent
+  Redis does not report `SWAPDB`. `writes: :async` is excepted from the first. Records of one-time use, such as tokens of persistent
   sessions, are always read from Redis. `PowRedisCache.info/1` counts hits and misses.
   """
 
