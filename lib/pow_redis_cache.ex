@@ -29,8 +29,9 @@ defmodule PowRedisCache do
     * After a lost connection, `FLUSHALL`, a failover or a restart, nothing is returned that was read
       before.
 
-  Redis does not report `SWAPDB`. `writes: :async` is excepted from the first. Records of one-time use, such as tokens of persistent
-  sessions, are always read from Redis. `PowRedisCache.info/1` counts hits and misses.
+  `writes: :async` is excepted from the first, and Redis does not report `SWAPDB`. Records of one-time
+  use, such as tokens of persistent sessions, are always read from Redis. `PowRedisCache.info/1`
+  counts hits and misses.
   """
 
   alias PowRedisCache.{Call, Error, Options, Reindex, Reseal, Server}
