@@ -3,6 +3,8 @@ defmodule PowRedisCache.NearCacheOrderTest do
   use PowRedisCache.Case, async: true
 
   @moduletag :integration
+  # Which worker connects first and takes a read is random: it may take many tries on a busy machine.
+  @moduletag :long
   @moduletag server: [], instance: [name: nil]
 
   alias PowRedisCache.HoldingProxy
@@ -50,9 +52,14 @@ defmodule PowRedisCache.NearCacheOrderTest do
     Wait.until(fn -> not near(config).tracking end)
     readers = for _ <- 1..@readers, do: reader(config, read)
     HoldingProxy.new_connections(proxy, :hold)
-    [first | _] = Wait.until(fn -> two(HoldingProxy.connections(proxy)) end)
-    HoldingProxy.pass(proxy, connections: [first])
-    Wait.until(fn -> near(config).tracking or Enum.any?(readers, &read/1) end)
+
+    # Attempts to connect end, and others follow.
+    first =
+      Wait.until(fn ->
+        [first | _] = Wait.until(fn -> two(HoldingProxy.connections(proxy)) end)
+        HoldingProxy.pass(proxy, connections: [first])
+        if near(config).tracking or Enum.any?(readers, &read/1), do: first
+      end)
 
     if near(config).tracking and not Enum.all?(readers, &read/1) do
       {first, readers}
@@ -72,11 +79,13 @@ defmodule PowRedisCache.NearCacheOrderTest do
     table
   end
 
-  defp call(config, :get), do: PowRedisCache.get(config, ["k", 1])
-
-  defp call(config, :all) do
-    [{["k", 1], value}] = PowRedisCache.all(config, ["k", :_])
-    value
+  defp call(config, read) do
+    case read do
+      :get -> PowRedisCache.get(config, ["k", 1])
+      :all -> config |> PowRedisCache.all(["k", :_]) |> List.first() |> elem(1)
+    end
+  rescue
+    PowRedisCache.Error -> :failed
   end
 
   defp read(reader) do
