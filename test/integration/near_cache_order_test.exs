@@ -3,8 +3,9 @@ defmodule PowRedisCache.NearCacheOrderTest do
   use PowRedisCache.Case, async: true
 
   @moduletag :integration
-  # Which worker connects first and takes a read is random: it may take many tries on a busy machine.
-  @moduletag :long
+  # Which worker connects first and takes a read is random: it may take many tries on a busy machine. Run it with
+  # `--include chance`.
+  @moduletag :chance
   @moduletag server: [], instance: [name: nil]
 
   alias PowRedisCache.HoldingProxy
