@@ -14,11 +14,11 @@ use crate::net::primary_watch::PrimaryWatch;
 use crate::operation::Operation;
 use crate::options::Options;
 use crate::worker::Worker;
+use crate::worker::bell::{Bell, BellPush};
 use crate::worker::queue::Queue;
 use crate::worker::quota::Quota;
 use crate::worker::request::Request;
 use crate::worker::shared::Shared;
-use crate::worker::watcher::Watcher;
 
 pub use crate::worker::request::{CancelHandle, Reply};
 pub use crate::worker::shared::{Event, Info, NearInfo, Observer};
@@ -38,6 +38,8 @@ pub struct Cache {
     first: Entrance,
     /// Its drop wakes workers that wait to reconnect.
     _stop: Sender<()>,
+    /// Wakes the first worker when it waits for its sockets too.
+    bell: Option<BellPush>,
     shared: Arc<Shared>,
     watch: Option<Arc<PrimaryWatch>>,
 }
@@ -70,18 +72,18 @@ impl Cache {
         let is_connected = move || watched.availability.is_up();
         let config = &shared.options.connect;
         let watch = PrimaryWatch::start(config, is_connected, stopped.clone())?;
+        let bell = shared.validity.as_ref().map(|_| Bell::new()).transpose()?;
         let cache = Self {
             any: entrance(any),
             first: entrance(first),
             _stop: stop,
+            bell: bell.as_ref().map(Bell::push),
             shared,
             watch,
         };
         let new_worker = |queue| Worker::new(Arc::clone(&cache.shared), cache.watch.clone(), queue);
-        let mut queue = Queue::new(any_queue.clone(), stopped.clone()).with_own(first_queue);
-        if cache.shared.validity.is_some() {
-            queue = queue.with_watcher(Watcher::start()?);
-        }
+        let queue = Queue::new(any_queue.clone(), stopped.clone());
+        let queue = queue.with_own(first_queue).with_bell(bell);
         cache.start_worker(0, new_worker(queue).tracking())?;
         for number in 1..pool_size {
             let queue = Queue::new(any_queue.clone(), stopped.clone());
@@ -129,14 +131,14 @@ impl Cache {
             request = request.invalidating(validity);
         }
         let handle = request.cancel_handle();
-        queue
-            .sender
-            .send(request)
-            .map(|()| handle)
-            .map_err(|refused| {
-                refused.into_inner().discard();
-                ErrorKind::Closed.into()
-            })
+        if let Err(refused) = queue.sender.send(request) {
+            refused.into_inner().discard();
+            return Err(ErrorKind::Closed.into());
+        }
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+        Ok(handle)
     }
 
     /// Stops waiting. Returns why the call has timed out, or `None` if the outcome has been sent or is being

@@ -1,5 +1,6 @@
 //! The connection to Redis, whatever the topology.
 
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use redis::Value;
@@ -12,7 +13,6 @@ use super::patience::Patience;
 use super::primary_watch::PrimaryWatch;
 use super::sentinel;
 use super::server_clock::ServerClock;
-use super::socket::SocketId;
 use super::standalone::Standalone;
 use crate::error::{Error, ErrorKind};
 use crate::resp::commands::Commands;
@@ -144,7 +144,7 @@ impl Client {
     }
 
     /// The sockets, to be waited for.
-    pub(crate) fn sockets(&mut self) -> Vec<SocketId> {
+    pub(crate) fn sockets(&self) -> Vec<BorrowedFd<'_>> {
         match self {
             Self::Standalone(server) => vec![server.connection.socket()],
             Self::Cluster(cluster) => cluster.sockets(),

@@ -4,6 +4,7 @@
 //! [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 use std::vec;
 
@@ -19,7 +20,6 @@ use super::patience::Patience;
 use super::redirection::{Redirection, Redirections, Target};
 use super::server_clock::ServerClock;
 use super::slot_map::SlotMap;
-use super::socket::SocketId;
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::near::EpochEnd;
 use crate::resp::commands::{Commands, Destination};
@@ -278,9 +278,8 @@ impl Cluster {
         self.nodes.values().find_map(Connection::tracking_refusal)
     }
 
-    pub(crate) fn sockets(&mut self) -> Vec<SocketId> {
-        let nodes = self.nodes.values_mut();
-        nodes.map(Connection::socket).collect()
+    pub(crate) fn sockets(&self) -> Vec<BorrowedFd<'_>> {
+        self.nodes.values().map(Connection::socket).collect()
     }
 
     /// Whether something was sent that has not been answered.

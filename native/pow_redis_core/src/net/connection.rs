@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -14,7 +15,6 @@ use super::optional_reply::{optional, optional_bytes};
 use super::patience::Patience;
 use super::server_clock::{ServerClock, unix_ms};
 use super::server_info::ServerInfo;
-use super::socket::SocketId;
 use super::stream::Stream;
 use super::tracking::{Question, Tracker};
 use crate::error::{Error, ErrorKind, TlsProblem};
@@ -443,8 +443,8 @@ impl Connection {
     }
 
     /// The socket, to be waited for.
-    pub(crate) fn socket(&mut self) -> SocketId {
-        self.stream.socket().id()
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Whether a reply, or part of one, is buffered.

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 #[cfg(unix)]
@@ -19,9 +19,6 @@ use super::address::Address;
 use super::connect_race;
 use super::deadline::left;
 use super::lookup::resolve;
-
-/// What identifies a socket to the system.
-pub(crate) type SocketId = RawFd;
 
 /// A socket with a deadline.
 #[derive(Debug)]
@@ -100,11 +97,6 @@ impl Socket {
         self.silence = Some(silence);
     }
 
-    /// What identifies it to the system.
-    pub(crate) fn id(&self) -> SocketId {
-        self.stream.as_socket().as_raw_fd()
-    }
-
     /// When closed, the connection is reset, and the system drops what it has not delivered yet. By default
     /// it would go on delivering.
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
@@ -156,6 +148,16 @@ impl Timeout {
     fn for_wait(&self, left: Duration) -> Option<Duration> {
         let fits = |set: Duration| set <= left && set >= left / 2;
         (!self.0.is_some_and(fits)).then_some(left)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.stream {
+            Transport::Tcp(stream) => stream.as_fd(),
+            #[cfg(unix)]
+            Transport::Unix(stream) => stream.as_fd(),
+        }
     }
 }
 

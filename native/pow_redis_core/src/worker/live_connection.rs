@@ -1,6 +1,7 @@
 //! A connection that serves requests, and the requests in flight on it.
 
 use std::ops::RangeInclusive;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,7 +18,6 @@ use crate::near::{EpochEnd, Validity};
 use crate::net::client::Client;
 use crate::net::patience::Patience;
 use crate::net::primary_watch::PrimaryWatch;
-use crate::net::socket::SocketId;
 use crate::operation::Step;
 use crate::resp::commands::Commands;
 use crate::resp::replies::RoundReplies;
@@ -109,13 +109,20 @@ impl LiveConnection {
             && self.trust.as_ref().is_some_and(is_due)
     }
 
-    /// The sockets on which Redis may tell of changed keys. What it has told already, and was read, is taken.
-    pub(super) fn watched_sockets(&mut self) -> Result<Vec<SocketId>, Error> {
-        if self.trust.is_none() {
-            return Ok(Vec::new());
+    /// The sockets on which Redis may tell of changed keys.
+    pub(super) fn watched_sockets(&self) -> Vec<BorrowedFd<'_>> {
+        match self.trust {
+            Some(_) => self.client.sockets(),
+            None => Vec::new(),
         }
-        self.client.take_pushes()?;
-        Ok(self.client.sockets())
+    }
+
+    /// Takes what Redis has told about changed keys, and was read with a reply.
+    pub(super) fn take_pushes(&mut self) -> Result<(), Error> {
+        match self.trust {
+            Some(_) => self.client.take_pushes(),
+            None => Ok(()),
+        }
     }
 
     /// Takes what Redis has told about changed keys. Does not block.

@@ -3,6 +3,7 @@
 mod availability;
 mod backlog;
 mod backoff;
+pub(crate) mod bell;
 mod connector;
 mod in_flight;
 mod live_connection;
@@ -17,7 +18,6 @@ mod testing;
 mod tests;
 mod throttle;
 mod trust;
-pub(crate) mod watcher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -155,8 +155,11 @@ impl Worker {
     /// Waits for a request, or until Redis tells of changed keys.
     fn wait(&mut self) {
         let (takes_shared, deadline) = (self.takes_shared(), self.next_due());
-        let spins = self.connection.is_some();
-        let sockets = self.with_idle_connection(LiveConnection::watched_sockets);
+        self.with_idle_connection(LiveConnection::take_pushes);
+        let connection = self.connection.as_ref();
+        let sockets = connection.map(LiveConnection::watched_sockets);
+        let spins = connection.is_some();
+        let sockets = sockets.unwrap_or_default();
         match self.queue.wait(takes_shared, deadline, spins, &sockets) {
             // Before it is sent, what Redis has told is taken.
             Some(request) => self.backlog.push(request),
@@ -165,17 +168,9 @@ impl Worker {
     }
 
     /// Uses the connection, if there is one, while nothing is asked.
-    fn with_idle_connection<T: Default>(
-        &mut self,
-        run: impl FnOnce(&mut LiveConnection) -> Result<T, Error>,
-    ) -> T {
-        match self.connection.as_mut().map(run) {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(error)) => {
-                self.on_connection_lost(&error);
-                T::default()
-            }
-            None => T::default(),
+    fn with_idle_connection(&mut self, run: impl FnOnce(&mut LiveConnection) -> Result<(), Error>) {
+        if let Some(Err(error)) = self.connection.as_mut().map(run) {
+            self.on_connection_lost(&error);
         }
     }
 

@@ -1,13 +1,14 @@
 //! The queues that a worker receives requests from.
 
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 
 use super::backlog::Backlog;
+use super::bell::Bell;
 use super::request::Request;
-use super::watcher::Watcher;
-use crate::net::socket::SocketId;
 use crate::spin::WaitStrategy;
 
 /// The queues of a worker, and whether the cache is stopping.
@@ -16,8 +17,8 @@ pub(crate) struct Queue {
     queues: Vec<Receiver<Request>>,
     /// Closed when the cache stops.
     stop: Receiver<()>,
-    /// Tells what arrives on connections that track reads.
-    watcher: Option<Watcher>,
+    /// Wakes the worker when it waits for its sockets too.
+    bell: Option<Arc<Bell>>,
     wait: WaitStrategy,
     /// The queue to start with, so that neither starves the other.
     next: usize,
@@ -29,7 +30,7 @@ impl Queue {
         Self {
             queues: vec![shared],
             stop,
-            watcher: None,
+            bell: None,
             wait: WaitStrategy::default(),
             next: 0,
         }
@@ -42,10 +43,10 @@ impl Queue {
         self
     }
 
-    /// A watcher of sockets.
+    /// With what wakes the worker when it waits for its sockets too.
     #[must_use]
-    pub(crate) fn with_watcher(mut self, watcher: Watcher) -> Self {
-        self.watcher = Some(watcher);
+    pub(crate) fn with_bell(mut self, bell: Option<Arc<Bell>>) -> Self {
+        self.bell = bell;
         self
     }
 
@@ -96,7 +97,7 @@ impl Queue {
         takes_shared: bool,
         deadline: Instant,
         spins: bool,
-        sockets: &[SocketId],
+        sockets: &[BorrowedFd<'_>],
     ) -> Option<Request> {
         let skipped = usize::from(!takes_shared);
         let queues = self.queues.get(skipped..).unwrap_or_default();
@@ -105,10 +106,6 @@ impl Queue {
             select.recv(queue);
         }
         select.recv(&self.stop);
-        let watcher = self.watcher.as_ref().filter(|_| !sockets.is_empty());
-        if let Some(watcher) = watcher {
-            select.recv(watcher.arrivals());
-        }
         let start = Instant::now();
         // One worker alone spins: more would compete with Redis and the callers for the processor.
         let polled = if spins && self.queues.len() > 1 {
@@ -116,9 +113,14 @@ impl Queue {
         } else {
             None
         };
-        let ready = polled.or_else(|| {
-            let _watched = watcher.map(|watcher| watcher.watch(sockets));
-            select.select_deadline(deadline).ok()
+        let ready = polled.or_else(|| match &self.bell {
+            Some(bell) if !sockets.is_empty() => {
+                bell.wait(sockets, deadline, || {
+                    queues.iter().all(Receiver::is_empty) && !self.is_closed()
+                });
+                select.try_select().ok()
+            }
+            _ => select.select_deadline(deadline).ok(),
         });
         self.wait.record_wait(start.elapsed());
         let ready = ready?;
@@ -129,14 +131,8 @@ impl Queue {
             request.leave_queue();
             return Some(request);
         }
-        // Nothing is sent through `stop`. If the watcher's thread has ended, there is no use in waiting for it.
-        let is_closed = match watcher.filter(|_| number > queues.len()) {
-            Some(watcher) => ready.recv(watcher.arrivals()).is_err(),
-            None => ready.recv(&self.stop).is_ok(),
-        };
-        if is_closed {
-            self.watcher = None;
-        }
+        // Nothing is sent through `stop`.
+        let _ = ready.recv(&self.stop);
         None
     }
 }
@@ -147,9 +143,10 @@ mod tests {
     use crate::keyspace::testing::{key, no_index};
     use crate::operation::{Get, Operation};
     use crossbeam_channel::{Sender, bounded};
-    use std::io::Write;
-    use std::os::fd::AsRawFd;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+    use std::thread;
 
     struct Handles {
         any: Sender<Request>,
@@ -269,18 +266,26 @@ mod tests {
     #[test]
     fn a_wait_ends_when_something_arrives_on_a_watched_socket() {
         let (queue, handles) = queue();
-        let mut queue = queue.with_watcher(Watcher::start().unwrap());
+        let bell = Bell::new().unwrap();
+        let mut queue = queue.with_bell(Some(Arc::clone(&bell)));
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"a").unwrap();
-        let sockets = [ours.as_raw_fd()];
+        let sockets = [ours.as_fd()];
         assert!(queue.wait(true, in_a_minute(), true, &sockets).is_none());
-        // What was told before it was no longer watched does no harm.
+        // A request is received before what has arrived.
         handles.any.send(request(1)).unwrap();
-        let any = queue.wait(true, in_a_minute(), true, &[]).unwrap();
+        let any = queue.wait(true, in_a_minute(), true, &sockets).unwrap();
         assert_eq!(number(&any), 1);
-        assert!(queue.watcher.is_some());
+        (&ours).read_exact(&mut [0]).unwrap();
+        let (sender, push) = (handles.any.clone(), bell.push());
+        let sending = thread::spawn(move || {
+            sender.send(request(2)).unwrap();
+            push.ring();
+        });
+        let any = queue.wait(true, in_a_minute(), true, &sockets).unwrap();
+        assert_eq!(number(&any), 2);
+        sending.join().unwrap();
         drop(handles.stop);
-        drop(ours);
-        assert!(queue.wait(true, in_a_minute(), true, &[]).is_none());
+        assert!(queue.wait(true, in_a_minute(), true, &sockets).is_none());
     }
 }
