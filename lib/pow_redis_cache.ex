@@ -34,7 +34,7 @@ defmodule PowRedisCache do
   counts hits and misses.
   """
 
-  alias PowRedisCache.{Call, Error, Options, Reindex, Reseal, Server}
+  alias PowRedisCache.{Call, Config, Error, Options, Reindex, Reseal, Server}
 
   if Code.ensure_loaded?(Pow.Store.Backend.Base) do
     @behaviour Pow.Store.Backend.Base
@@ -308,6 +308,6 @@ defmodule PowRedisCache do
   end
 
   # What is passed instead of a configuration may be a session: no stack trace shows it.
-  defp name(config) when is_list(config), do: Keyword.get(config, :name, __MODULE__)
+  defp name(config) when is_list(config), do: Config.own(config, :name, __MODULE__)
   defp name(_other), do: raise(ArgumentError, "expected the configuration to be a keyword list")
 end

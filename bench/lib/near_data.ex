@@ -42,6 +42,7 @@ defmodule PowRedisCache.Bench.NearData do
   defp user(user) do
     %User{id: user, email: "user#{user}@example.com", inserted_at: @time, updated_at: @time}
     |> Map.merge(%{about: @about <> "#{user}", name: "User #{user}"})
+    |> Map.update!(:password_hash, &(&1 <> "#{user}"))
   end
 
   @doc "Reads a session and then its user, as Pow does for each page."

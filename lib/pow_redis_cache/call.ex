@@ -288,7 +288,7 @@ defmodule PowRedisCache.Call do
 
   defp namespace(config), do: Config.get(config, :namespace, "cache")
 
-  defp writes(config, instance), do: Keyword.get(config, :writes, instance.writes)
+  defp writes(config, instance), do: Config.own(config, :writes, instance.writes)
 
   # An improper list would show up in the stack trace, with its values.
   defp records(records) when is_list(records) do

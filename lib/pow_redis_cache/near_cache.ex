@@ -30,11 +30,11 @@ defmodule PowRedisCache.NearCache do
   @younger 1
   @full 2
 
-  # Of `counts`. The bytes that the values of each table take outside of it follow.
-  @hits 1
-  @misses 2
-  @swaps 3
-  @outside 4
+  # Of `counts`. The bytes that the values of each table take outside of it follow. The native library
+  # counts the hits, which is faster.
+  @misses 1
+  @swaps 2
+  @outside 3
 
   @tables 3
 
@@ -80,17 +80,16 @@ defmodule PowRedisCache.NearCache do
   def number(nil, _namespace), do: nil
 
   @doc "Returns `{:ok, value}` if there is a valid entry, or `:miss`. The namespace is given by its number."
-  def fetch(%{generations: generations, counts: counts} = cache, namespace, key) do
-    generation = :atomics.get(generations, @younger)
+  def fetch(cache, namespace, key) do
+    generation = :atomics.get(cache.generations, @younger)
     key = {namespace, key}
 
     case lookup(cache, generation, key) || promote(cache, generation, key) do
       nil ->
-        :counters.add(counts, @misses, 1)
+        :counters.add(cache.counts, @misses, 1)
         :miss
 
       entry ->
-        :counters.add(counts, @hits, 1)
         {:ok, elem(entry, 1)}
     end
   rescue
@@ -198,7 +197,6 @@ defmodule PowRedisCache.NearCache do
     generations = [generation, generation - 1]
 
     %{
-      hits: :counters.get(cache.counts, @hits),
       misses: :counters.get(cache.counts, @misses),
       swaps: :counters.get(cache.counts, @swaps),
       entries: generations |> Enum.map(&size(cache, &1, :size)) |> Enum.sum(),

@@ -62,7 +62,7 @@ defmodule PowRedisCache.NearCacheTest do
       assert get(cache, "key") == {:ok, %{a: 1}}
       :atomics.put(valid, 1, 0)
       assert get(cache, "key") == :miss
-      assert %{hits: 1, misses: 2, entries: 1} = NearCache.info(cache)
+      assert %{misses: 2, entries: 1} = NearCache.info(cache)
     end
 
     test "is replaced by a later one" do
@@ -211,9 +211,11 @@ defmodule PowRedisCache.NearCacheTest do
       fillers =
         for filler <- 1..8 do
           Task.async(fn ->
-            for number <- 1..5_000 do
-              store(cache, [filler, number], String.duplicate("x", 100), {7, 1, 3, 5, 100})
-              for back <- [0, 1, 100], do: get(cache, [filler, number - back])
+            for number <- 1..5_000, reduce: 0 do
+              hits ->
+                store(cache, [filler, number], String.duplicate("x", 100), {7, 1, 3, 5, 100})
+                read = for back <- [0, 1, 100], do: get(cache, [filler, number - back])
+                hits + Enum.count(read, &(&1 != :miss))
             end
           end)
         end

@@ -10,9 +10,11 @@
 #![allow(dead_code, reason = "the file has more than the models need")]
 
 mod atomics {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 }
 
+#[path = "../src/near/tally.rs"]
+mod tally;
 #[path = "../src/near/validity.rs"]
 mod validity;
 

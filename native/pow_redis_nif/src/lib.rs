@@ -25,7 +25,7 @@ use pow_redis_core::error::{Error, ErrorKind};
 use pow_redis_core::keyspace::key::Key;
 use pow_redis_core::keyspace::pattern::Pattern;
 use pow_redis_core::keyspace::ttl::Ttl;
-use pow_redis_core::near::Stamp;
+use pow_redis_core::near::{Shard, Stamp, Version};
 use pow_redis_core::operation::{
     All, Delete, Get, Operation, Ping, Prune, Put, PutNew, Reindex, ReindexMode, Reseal,
     ScanPosition,
@@ -177,7 +177,7 @@ fn submit_get<'a>(
 
 /// Whether a near value may be used now.
 #[rustler::nif]
-fn near_valid(near: &Near, shard: u32, version: u64, epoch: u64, expires_at: u64) -> bool {
+fn near_valid(near: &Near, shard: Shard, version: Version, epoch: u64, expires_at: u64) -> bool {
     let stamp = Stamp {
         shard,
         version,

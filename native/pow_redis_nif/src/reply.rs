@@ -188,11 +188,13 @@ pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
     #[derive(NifMap)]
     struct NearMap {
         tracking: bool,
+        hits: u64,
         invalidations: u64,
         ends: HashMap<Atom, u64>,
     }
     let near_map = |near: &NearInfo| NearMap {
         tracking: near.tracking,
+        hits: near.hits,
         invalidations: near.invalidations,
         ends: near
             .ends

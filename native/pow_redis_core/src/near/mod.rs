@@ -2,6 +2,7 @@
 
 mod atomics;
 pub mod boot_clock;
+mod tally;
 mod validity;
 
-pub use validity::{EpochEnd, Shard, Stamp, Validity};
+pub use validity::{EpochEnd, Shard, Stamp, Validity, Version};

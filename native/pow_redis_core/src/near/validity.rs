@@ -9,7 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 // `tests/validity.rs` compiles this file with those of loom.
-use super::atomics::{AtomicBool, AtomicU64, Ordering};
+use super::atomics::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use super::tally::Tally;
 
 /// The number of shards of keys. An invalidation makes all values of its shard invalid.
 const SHARDS: usize = 1 << 16;
@@ -25,13 +26,16 @@ const REASONS: usize = EpochEnd::ALL.len();
 /// Times are milliseconds of a clock that goes on while the host sleeps.
 #[derive(Debug)]
 pub struct Validity {
-    versions: Box<[AtomicU64]>,
+    /// Small, since hits look all over it. A value would have to outlive four billion changes of its shard to be
+    /// taken for a later one.
+    versions: Box<[AtomicU32]>,
     /// Odd while a connection tracks reads.
     epoch: AtomicU64,
     trusted_until: AtomicU64,
     max_staleness: u64,
     /// Whether a stamp was checked since [`Validity::take_interest`].
     is_used: AtomicBool,
+    hits: Tally,
     invalidations: AtomicU64,
     ends: [AtomicU64; REASONS],
     hasher: RandomState,
@@ -43,13 +47,16 @@ pub struct Stamp {
     /// The shard of the key.
     pub shard: Shard,
     /// The shard's version.
-    pub version: u64,
+    pub version: Version,
     /// The epoch.
     pub epoch: u64,
 }
 
 /// The shard of a key.
 pub type Shard = u32;
+
+/// The version of a shard.
+pub type Version = u32;
 
 /// Why an epoch has ended, and with it all stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +97,12 @@ impl Validity {
     /// The same with another number of shards.
     pub(crate) fn with_shards(shards: usize, max_staleness: Duration) -> Self {
         Self {
-            versions: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            versions: (0..shards).map(|_| AtomicU32::new(0)).collect(),
             epoch: AtomicU64::new(0),
             trusted_until: AtomicU64::new(0),
             max_staleness: u64::try_from(max_staleness.as_millis()).unwrap_or(u64::MAX),
             is_used: AtomicBool::new(false),
+            hits: Tally::default(),
             invalidations: AtomicU64::new(0),
             ends: std::array::from_fn(|_| AtomicU64::new(0)),
             hasher: RandomState::new(),
@@ -185,17 +193,21 @@ impl Validity {
         }
     }
 
-    /// Whether a value with this stamp may be used at this time.
+    /// Whether a value with this stamp may be used at this time. If so, counts a hit.
     pub fn is_valid(&self, stamp: Stamp, now: u64) -> bool {
         if !self.is_used.load(Ordering::Relaxed) {
             self.is_used.store(true, Ordering::Relaxed);
         }
         // Trust first: whoever sees it also sees the changes that were told before.
-        now < self.trusted_until.load(Ordering::Acquire)
+        let is_valid = now < self.trusted_until.load(Ordering::Acquire)
             && self.epoch.load(Ordering::Acquire) == stamp.epoch
             && self
                 .version(stamp.shard)
-                .is_some_and(|version| version.load(Ordering::Acquire) == stamp.version)
+                .is_some_and(|version| version.load(Ordering::Acquire) == stamp.version);
+        if is_valid {
+            self.hits.add_one();
+        }
+        is_valid
     }
 
     /// Whether a stamp was checked since the last time. If not, the trust need not be renewed.
@@ -206,6 +218,11 @@ impl Validity {
     /// How long what Redis did not tell may go unnoticed.
     pub const fn max_staleness(&self) -> Duration {
         Duration::from_millis(self.max_staleness)
+    }
+
+    /// How many stamps were valid.
+    pub fn hits(&self) -> u64 {
+        self.hits.total()
     }
 
     /// How many changed keys the server has told of.
@@ -220,7 +237,7 @@ impl Validity {
             .map(|ends| ends.load(Ordering::Relaxed))
     }
 
-    fn version(&self, shard: Shard) -> Option<&AtomicU64> {
+    fn version(&self, shard: Shard) -> Option<&AtomicU32> {
         self.versions.get(usize::try_from(shard).ok()?)
     }
 }

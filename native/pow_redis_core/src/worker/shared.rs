@@ -87,6 +87,8 @@ pub struct Info {
 pub struct NearInfo {
     /// Whether a connection tracks reads.
     pub tracking: bool,
+    /// How many values were used instead of asking Redis.
+    pub hits: u64,
     /// How many changed keys Redis has told of.
     pub invalidations: u64,
     /// How many times all near values have become invalid, by reason.
@@ -332,6 +334,7 @@ impl NearInfo {
     fn of(validity: &Validity) -> Self {
         Self {
             tracking: validity.is_tracking(),
+            hits: validity.hits(),
             invalidations: validity.invalidations(),
             ends: EpochEnd::ALL.into_iter().zip(validity.ends()).collect(),
         }
