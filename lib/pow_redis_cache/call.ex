@@ -60,18 +60,18 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :get)
     namespace = namespace(config)
 
-    number = NearCache.number(instance.near_cache, namespace)
+    tables = NearCache.tables(instance.near_cache, namespace)
 
-    case number && NearCache.fetch(instance.near_cache, number, key) do
+    case tables && NearCache.fetch(instance.near_cache, tables, key) do
       {:ok, value} -> value
-      _missing -> get_from_redis(name, instance, namespace, key, number)
+      _missing -> get_from_redis(name, instance, namespace, key, tables)
     end
   end
 
-  # `number` is that of the namespace in the near cache.
-  defp get_from_redis(name, instance, namespace, key, number) do
+  # `tables` are those of the namespace in the near cache.
+  defp get_from_redis(name, instance, namespace, key, tables) do
     encoded = encode_key(namespace, key)
-    near? = number != nil
+    near? = tables != nil
 
     native = fn reference ->
       if byte_size(encoded) <= @max_key_bytes do
@@ -86,7 +86,7 @@ defmodule PowRedisCache.Call do
         value
 
       {:value, value, stamp} ->
-        NearCache.store(instance.near_cache, number, key, value, stamp)
+        NearCache.store(instance.near_cache, tables, key, value, stamp)
         value
 
       :invalid ->
@@ -101,7 +101,7 @@ defmodule PowRedisCache.Call do
   def all(name, config, match) do
     instance = Instance.fetch!(name, :all)
     namespace = namespace(config)
-    near? = NearCache.number(instance.near_cache, namespace) != nil
+    near? = NearCache.tables(instance.near_cache, namespace) != nil
     pattern = encode_key(namespace, match)
 
     native = fn reference ->

@@ -7,9 +7,9 @@ defmodule PowRedisCache.NearCache do
   # entries go to the younger, and so do those of the older that are read. When the younger takes half of
   # `max_bytes`, the owner of the instance swaps: the younger becomes the older, an empty table the younger,
   # and the table of the older is emptied. Three tables take turns, so that no reader waits for that.
+  # Each namespace has its own three: keys are then shorter, and faster to find.
   #
-  # An entry is {{namespace, key}, value, shard, version, epoch, expires_at, memory}, in which the namespace
-  # is a number: that is shorter, and faster to find.
+  # An entry is {key, value, shard, version, epoch, expires_at, memory}.
 
   alias PowRedisCache.Native
 
@@ -18,7 +18,6 @@ defmodule PowRedisCache.NearCache do
     :valid?,
     :owner,
     :namespaces,
-    :tables,
     :generations,
     :counts,
     :max_table_bytes,
@@ -30,13 +29,13 @@ defmodule PowRedisCache.NearCache do
   @younger 1
   @full 2
 
-  # Of `counts`. The bytes that the values of each table take outside of it follow. The native library
+  # Of `counts`. The bytes that the values of each turn take outside of its tables follow. The native library
   # counts the hits, which is faster.
   @misses 1
   @swaps 2
   @outside 3
 
-  @tables 3
+  @turns 3
 
   # How many entries of the largest size fit.
   @min_entries 64
@@ -50,41 +49,41 @@ defmodule PowRedisCache.NearCache do
   def new(handle, options, valid? \\ &Native.near_valid/5) do
     generations = :atomics.new(2, signed: false)
     # So that no number is that of a full one.
-    :atomics.put(generations, @younger, @tables)
+    :atomics.put(generations, @younger, @turns)
 
     %__MODULE__{
       handle: handle,
       valid?: valid?,
       owner: self(),
-      namespaces: options.namespaces |> Enum.with_index() |> Map.new(),
-      tables: List.to_tuple(for _ <- 1..@tables, do: new_table()),
+      namespaces: Map.new(options.namespaces, &{&1, new_tables()}),
       generations: generations,
-      counts: :counters.new(@outside + @tables, [:write_concurrency]),
+      counts: :counters.new(@outside + @turns, [:write_concurrency]),
       max_table_bytes: div(options.max_bytes, 2),
       max_entry_bytes: div(options.max_bytes, @min_entries)
     }
   end
 
+  defp new_tables, do: List.to_tuple(for _ <- 1..@turns, do: new_table())
+
   defp new_table do
     :ets.new(__MODULE__, [:public, read_concurrency: true, write_concurrency: true])
   end
 
-  @doc "Returns the number of a namespace, or `nil` if its records are not kept."
-  def number(%{namespaces: namespaces}, namespace) do
+  @doc "Returns the tables of a namespace, or `nil` if its records are not kept."
+  def tables(%{namespaces: namespaces}, namespace) do
     case namespaces do
-      %{^namespace => number} -> number
+      %{^namespace => tables} -> tables
       _not_kept -> nil
     end
   end
 
-  def number(nil, _namespace), do: nil
+  def tables(nil, _namespace), do: nil
 
-  @doc "Returns `{:ok, value}` if there is a valid entry, or `:miss`. The namespace is given by its number."
-  def fetch(cache, namespace, key) do
+  @doc "Returns `{:ok, value}` if there is a valid entry, or `:miss`."
+  def fetch(cache, tables, key) do
     generation = :atomics.get(cache.generations, @younger)
-    key = {namespace, key}
 
-    case lookup(cache, generation, key) || promote(cache, generation, key) do
+    case lookup(cache, tables, generation, key) || promote(cache, tables, generation, key) do
       nil ->
         :counters.add(cache.counts, @misses, 1)
         :miss
@@ -98,8 +97,8 @@ defmodule PowRedisCache.NearCache do
   end
 
   # The entry, if it is valid.
-  defp lookup(%{tables: tables, valid?: valid?, handle: handle}, generation, key) do
-    case :ets.lookup(elem(tables, rem(generation, @tables)), key) do
+  defp lookup(%{valid?: valid?, handle: handle}, tables, generation, key) do
+    case :ets.lookup(table(tables, generation), key) do
       [{_key, _value, shard, version, epoch, expires_at, _memory} = entry] ->
         if valid?.(handle, shard, version, epoch, expires_at), do: entry
 
@@ -108,9 +107,9 @@ defmodule PowRedisCache.NearCache do
     end
   end
 
-  defp promote(cache, generation, key) do
-    entry = lookup(cache, generation - 1, key)
-    if entry, do: insert(cache, generation, entry)
+  defp promote(cache, tables, generation, key) do
+    entry = lookup(cache, tables, generation - 1, key)
+    if entry, do: insert(cache, tables, generation, entry)
     entry
   end
 
@@ -118,10 +117,10 @@ defmodule PowRedisCache.NearCache do
   Keeps a value with what it was stamped with. `memory` is the number of bytes that it takes outside of its
   process's heap.
   """
-  def store(cache, namespace, key, value, {shard, version, epoch, expires_at, memory}) do
+  def store(cache, tables, key, value, {shard, version, epoch, expires_at, memory}) do
     if plain?(key) and fits?(cache, value, memory) do
-      entry = {{namespace, copy(key)}, value, shard, version, epoch, expires_at, memory}
-      insert(cache, :atomics.get(cache.generations, @younger), entry)
+      entry = {copy(key), value, shard, version, epoch, expires_at, memory}
+      insert(cache, tables, :atomics.get(cache.generations, @younger), entry)
     end
 
     :ok
@@ -143,8 +142,8 @@ defmodule PowRedisCache.NearCache do
   defp fits?(cache, value, memory),
     do: memory + :erts_debug.flat_size(value) * @word_bytes <= cache.max_entry_bytes
 
-  defp insert(cache, generation, {key, _, _, _, _, _, memory} = entry) do
-    table = table(cache, generation)
+  defp insert(cache, tables, generation, {key, _, _, _, _, _, memory} = entry) do
+    table = table(tables, generation)
 
     if bytes(cache, generation) < cache.max_table_bytes do
       for {_, _, _, _, _, _, replaced} <- :ets.take(table, key),
@@ -186,8 +185,8 @@ defmodule PowRedisCache.NearCache do
 
   defp begin_generation(cache) do
     generation = :atomics.add_get(cache.generations, @younger, 1)
-    # What was the older generation has the table of the next one.
-    :ets.delete_all_objects(table(cache, generation + 1))
+    # What was the older generation has the turn of the next one.
+    for table <- all_tables(cache, generation + 1), do: :ets.delete_all_objects(table)
     :counters.put(cache.counts, outside(generation + 1), 0)
   end
 
@@ -211,9 +210,14 @@ defmodule PowRedisCache.NearCache do
 
   # A table that has ended with its owner has no size.
   defp size(cache, generation, item) do
-    with :undefined <- :ets.info(table(cache, generation), item), do: 0
+    for table <- all_tables(cache, generation), reduce: 0 do
+      size -> size + with(:undefined <- :ets.info(table, item), do: 0)
+    end
   end
 
-  defp table(cache, generation), do: elem(cache.tables, rem(generation, @tables))
-  defp outside(generation), do: @outside + rem(generation, @tables)
+  defp all_tables(cache, generation),
+    do: for({_namespace, tables} <- cache.namespaces, do: table(tables, generation))
+
+  defp table(tables, generation), do: elem(tables, rem(generation, @turns))
+  defp outside(generation), do: @outside + rem(generation, @turns)
 end
