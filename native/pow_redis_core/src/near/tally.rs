@@ -8,7 +8,7 @@ const SLOTS: usize = 64;
 /// A number to which many threads add without waiting for each other.
 #[derive(Debug)]
 pub struct Tally {
-    slots: [Slot; SLOTS],
+    slots: Box<[Slot]>,
 }
 
 /// What a thread has counted, on a cache line of its own.
@@ -19,7 +19,7 @@ struct Slot(AtomicU64);
 impl Default for Tally {
     fn default() -> Self {
         Self {
-            slots: std::array::from_fn(|_| Slot::default()),
+            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
         }
     }
 }
@@ -52,10 +52,10 @@ mod tests {
     fn counts_what_all_threads_do() {
         let tally = Tally::default();
         thread::scope(|scope| {
-            for _ in 0..SLOTS + 2 {
-                scope.spawn(|| (0..100).for_each(|_| tally.add_one()));
+            for _ in 0..100 {
+                scope.spawn(|| (0..50).for_each(|_| tally.add_one()));
             }
         });
-        assert_eq!(tally.total(), 100 * (SLOTS as u64 + 2));
+        assert_eq!(tally.total(), 5_000);
     }
 }

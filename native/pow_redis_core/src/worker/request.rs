@@ -185,7 +185,7 @@ mod tests {
     use crate::keyspace::testing::{key, no_index};
     use crate::operation::{Delete, Ping};
     use crossbeam_channel::{Receiver, unbounded};
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::AtomicU32;
     use std::time::Duration;
 
     fn request() -> (Request, Receiver<Result<Outcome, Error>>) {
@@ -258,7 +258,7 @@ mod tests {
         let shard = validity.shard(written.redis_key().as_bytes());
         validity.begin();
         let version = || validity.stamp(shard).unwrap().version;
-        let at_reply = Arc::new(AtomicU64::new(0));
+        let at_reply = Arc::new(AtomicU32::new(0));
         let delete = || Operation::Delete(Delete::new(&written, &no_index()));
         let (seen, watched) = (Arc::clone(&at_reply), Arc::clone(&validity));
         let reply = Box::new(move |_| {
