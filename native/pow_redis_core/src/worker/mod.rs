@@ -152,13 +152,17 @@ impl Worker {
         !(idle && self.queue.is_closed())
     }
 
-    /// Waits for a request, or until Redis tells of changed keys.
+    /// Waits until there is something to do.
     fn wait(&mut self) {
-        let (takes_shared, deadline) = (self.takes_shared(), self.next_due());
+        let spins = self.connection.is_some();
+        self.wait_until(self.next_due(), self.takes_shared(), spins);
+    }
+
+    /// Waits for a request, or until Redis tells of changed keys. Nothing may be under way.
+    fn wait_until(&mut self, deadline: Instant, takes_shared: bool, spins: bool) {
         self.with_idle_connection(LiveConnection::take_pushes);
         let connection = self.connection.as_ref();
         let sockets = connection.map(LiveConnection::watched_sockets);
-        let spins = connection.is_some();
         let sockets = sockets.unwrap_or_default();
         match self.queue.wait(takes_shared, deadline, spins, &sockets) {
             // Before it is sent, what Redis has told is taken.
@@ -365,10 +369,16 @@ impl Worker {
 
     /// Pauses between the rounds of a listing, until another request comes to this worker.
     fn pause(&mut self) {
-        if let Some(until) = self.next_round(Instant::now())
-            && let Some(request) = self.queue.wait(false, until, false, &[])
+        let Some(until) = self.next_round(Instant::now()) else {
+            return;
+        };
+        let waiting = self.backlog.len();
+        while Instant::now() < until
+            && self.backlog.len() == waiting
+            && self.connection.is_some()
+            && !self.queue.is_closed()
         {
-            self.backlog.push(request);
+            self.wait_until(until, false, false);
         }
     }
 
