@@ -39,7 +39,7 @@ defmodule PowRedisCache.Config do
         :infinity
 
       ttl ->
-        unless PowRedisCache.Options.ttl?(ttl) do
+        unless PowRedisCache.Options.Type.ttl?(ttl) do
           raise ArgumentError,
                 "expected :ttl to be a positive integer (milliseconds), got: #{inspect(ttl)}"
         end

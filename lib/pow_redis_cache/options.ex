@@ -2,7 +2,8 @@ defmodule PowRedisCache.Options do
   @moduledoc false
   # The options of an instance, declared once: validation, defaults and docs are derived from here.
 
-  alias PowRedisCache.{Endpoint, SealKeys, Shape, Url}
+  alias PowRedisCache.{Endpoint, Shape}
+  alias PowRedisCache.Options.{Index, NearCache, Seal, Type}
 
   # The TLS options, which apply to servers and, separately, to sentinels.
   @tls [
@@ -47,16 +48,6 @@ defmodule PowRedisCache.Options do
     keyfile: [type: :path, default: nil, doc: "a PEM file with the private key of `:certfile`."]
   ]
 
-  @tls_versions [:"tlsv1.2", :"tlsv1.3"]
-
-  # Labels of letters, digits, `_` and inner `-`. The last one is no number.
-  @label "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-
-  # What Pow asks for: the sessions of a user, and the tokens of persistent sessions.
-  @sessions [[:_, :user, :_, :session, :_], [:_, :user, :_, :token, :_]]
-  # Without the namespace.
-  @max_parts 64
-
   @sentinel [
               sentinels: [type: :urls, default: nil, doc: "the sentinels' URLs."],
               group: [
@@ -75,43 +66,6 @@ defmodule PowRedisCache.Options do
                 doc: "the password for the sentinels."
               ]
             ] ++ @tls
-
-  # Those of Pow's extensions whose records are good for one use.
-  @one_time_namespaces ["persistent_session", "reset_token"]
-
-  @near_cache [
-    max_bytes: [
-      type: {:integer, 1_048_576..1_099_511_627_776},
-      default: 64 * 1_024 * 1_024,
-      doc: "the maximum memory of the records, in bytes."
-    ],
-    namespaces: [
-      type: :namespaces,
-      default: ["credentials"],
-      doc:
-        "the namespaces, strings or atoms, whose records are kept: that of Pow's sessions and users. " <>
-          "One-time tokens have to be read from Redis, and their namespaces are refused."
-    ],
-    max_staleness: [
-      type: {:integer, 50..60_000},
-      default: 1_000,
-      doc: "how long a record may be out of date if the network fails, in milliseconds."
-    ]
-  ]
-
-  @seal [
-    keys: [type: :seal_keys, default: nil, doc: "the keys, see the guide on sealing."],
-    write: [
-      type: {:one_of, [:seal, :plain]},
-      default: :seal,
-      doc: "whether values are written sealed, with the first key."
-    ],
-    plain: [
-      type: {:one_of, [:accept, :refuse]},
-      default: :accept,
-      doc: "whether values that are not sealed are returned, or ignored."
-    ]
-  ]
 
   @declaration [
                  url: [
@@ -239,7 +193,7 @@ defmodule PowRedisCache.Options do
                        "whether `get/2` keeps records in memory until Redis reports a change, see " <>
                          "[Near cache](#module-near-cache). `true`, or a keyword list that overrides " <>
                          "its defaults.",
-                     nested: @near_cache
+                     nested: NearCache.declaration()
                    ],
                    seal: [
                      type: :seal,
@@ -276,7 +230,7 @@ defmodule PowRedisCache.Options do
         :ok
     end
 
-    writes_what_it_reads!(valid.seal)
+    Seal.check!(valid.seal)
     both_or_none!(valid)
     if valid.sentinel, do: both_or_none!(valid.sentinel)
     valid
@@ -305,9 +259,9 @@ defmodule PowRedisCache.Options do
     Map.new(declaration, fn {name, declared} ->
       value = Keyword.get(options, name, declared[:default])
 
-      if problem = problem(declared[:type], value) do
+      if problem = Type.problem(declared[:type], value) do
         raise ArgumentError,
-              "expected #{inspect(name)}#{of} to be #{expected(declared[:type])}, got: #{problem}"
+              "expected #{inspect(name)}#{of} to be #{Type.expected(declared[:type])}, got: #{problem}"
       end
 
       {name, expand(declared[:type], value)}
@@ -321,25 +275,16 @@ defmodule PowRedisCache.Options do
   defp expand(:near_cache, true), do: expand(:near_cache, [])
 
   defp expand(:near_cache, options) when is_list(options) do
-    validate!(options, @near_cache, :near_cache)
+    validate!(options, NearCache.declaration(), :near_cache)
   end
 
   defp expand(:seal, nil), do: nil
 
   defp expand(:seal, value) do
-    options = if Keyword.keyword?(value), do: value, else: [keys: value]
-    validate!(options, @seal, :seal)
+    value |> Seal.nested() |> validate!(Seal.declaration(), :seal)
   end
 
   defp expand(_type, value), do: value
-
-  defp writes_what_it_reads!(%{write: :plain, plain: :refuse}) do
-    raise ArgumentError,
-          "expected :plain of :seal to be :accept with write: :plain, got: :refuse, which would " <>
-            "ignore what it writes"
-  end
-
-  defp writes_what_it_reads!(_seal), do: :ok
 
   defp both_or_none!(%{certfile: certificate, keyfile: key}) do
     if is_nil(certificate) != is_nil(key) do
@@ -364,35 +309,14 @@ defmodule PowRedisCache.Options do
     |> Map.merge(%{
       decode: options.decode,
       seal: nil,
-      index: index(options.index),
+      index: Index.to_native(options.index),
       endpoints: Endpoint.fixed(options),
       topology: topology(options),
       sentinels: Endpoint.sentinels(options.sentinel),
       group: options.sentinel && options.sentinel.group,
-      near_cache: near_cache(options.near_cache)
+      near_cache: NearCache.to_native(options.near_cache)
     })
   end
-
-  @doc "Computes the keys of `:seal` for the native library: `{:ok, seal}` or `{:error, message}`."
-  def resolve_seal(nil), do: {:ok, nil}
-
-  def resolve_seal(%{keys: keys} = seal) do
-    case SealKeys.resolve(keys) do
-      {:ok, keys} ->
-        {:ok, %{seal | keys: keys}}
-
-      {:error, problem} ->
-        {:error, "expected :keys of :seal to be #{expected(:seal_keys)}, got: #{problem}"}
-    end
-  end
-
-  defp index(:sessions), do: index(@sessions)
-  defp index(true), do: :every_prefix
-  defp index(false), do: []
-  defp index(patterns), do: Enum.map(patterns, &:erlang.term_to_binary/1)
-
-  defp near_cache(false), do: nil
-  defp near_cache(options), do: Map.take(options, [:max_staleness])
 
   @doc "Returns the docs of the options as a Markdown list."
   def docs, do: docs(@declaration, "  ")
@@ -405,194 +329,4 @@ defmodule PowRedisCache.Options do
       Enum.join([line | List.wrap(if nested != "", do: nested)], "\n")
     end)
   end
-
-  # What is wrong with a value, or nil. Never shows a value that may hold a password.
-  defp problem(:url, value) when is_binary(value) and value != "" do
-    with {:ok, _server} <- Url.parse(value), do: nil, else: ({:error, problem} -> problem)
-  end
-
-  defp problem(:maybe_urls, nil), do: nil
-  defp problem(:maybe_urls, value), do: problem(:urls, value)
-
-  defp problem(:urls, value), do: problem_of_elements(value, &element_problem/1)
-
-  defp problem(:index, value) when value in [:sessions, true, false], do: nil
-  defp problem(:index, value), do: problem_of_elements(value, &pattern_problem/1)
-
-  defp problem(:namespaces, value), do: problem_of_elements(value, &namespace_problem/1)
-
-  defp problem(:tls_versions, value) do
-    if value != [] and Shape.list?(value) do
-      position = Enum.find_index(value, &(&1 not in @tls_versions))
-      if position, do: "a list in which element #{position + 1} is none of them"
-    else
-      Shape.of(value)
-    end
-  end
-
-  defp problem(:seal_keys, value), do: SealKeys.problem(value)
-
-  defp problem(type, value) do
-    unless valid?(type, value), do: shown(type, value)
-  end
-
-  defp problem_of_elements(value, problem) do
-    if value != [] and Shape.list?(value) do
-      value |> Enum.with_index(1) |> Enum.find_value(problem)
-    else
-      Shape.of(value)
-    end
-  end
-
-  defp element_problem({url, position}) do
-    case is_binary(url) && Url.parse(url) do
-      {:ok, %{address: {_host, _port}}} -> nil
-      {:ok, _unix} -> "a list in which element #{position} is a unix:// URL"
-      {:error, problem} -> "a list in which element #{position} is #{problem}"
-      false -> "a list in which element #{position} is #{Shape.of(url)}"
-    end
-  end
-
-  defp namespace_problem({namespace, position}) do
-    problem =
-      cond do
-        namespace in @one_time_namespaces ->
-          "#{inspect(namespace)}, whose records are one-time tokens. Each has to be read from Redis"
-
-        is_list(namespace) ->
-          "a list. Claims have such namespaces, and have to be read from Redis"
-
-        is_binary(namespace) or (is_atom(namespace) and namespace not in [nil, true, false]) ->
-          nil
-
-        true ->
-          Shape.of(namespace)
-      end
-
-    if problem, do: "a list in which element #{position} is #{problem}"
-  end
-
-  defp pattern_problem({pattern, position}) do
-    problem =
-      cond do
-        pattern == [] or not Shape.list?(pattern) -> Shape.of(pattern)
-        List.last(pattern) != :_ -> "a list that does not end with :_"
-        length(pattern) > @max_parts -> "a list of more than #{@max_parts} parts"
-        true -> pattern |> Enum.find(&(not pattern_part?(&1))) |> part_problem()
-      end
-
-    if problem, do: "a list in which element #{position} is #{problem}"
-  end
-
-  defp pattern_part?(part) when is_atom(part), do: not String.starts_with?("#{part}", "$")
-  defp pattern_part?(part), do: is_binary(part) or is_number(part)
-
-  defp part_problem(nil), do: nil
-  defp part_problem(part) when is_atom(part), do: "a list with the variable #{inspect(part)}"
-
-  defp part_problem(part),
-    do: "a list with #{Shape.of(part)} instead of an atom, a string or a number"
-
-  defp valid?(:url, value), do: Shape.callable?(value)
-  defp valid?(:secret, value), do: valid?(:maybe_string, value) or Shape.callable?(value)
-  defp valid?(:maybe_string, value), do: is_nil(value) or valid?(:string, value)
-  defp valid?(:string, value), do: is_binary(value) and value != ""
-  defp valid?(:text, value), do: valid?(:string, value) and String.valid?(value)
-
-  defp valid?(:path, value) do
-    is_nil(value) or (valid?(:string, value) and not String.contains?(value, <<0>>))
-  end
-
-  defp valid?(:server_name, value) do
-    is_nil(value) or (valid?(:text, value) and (ip_address?(value) or host_name?(value)))
-  end
-
-  defp valid?(:database, value), do: is_nil(value) or (is_integer(value) and value in 0..65_535)
-  defp valid?(:sentinel, value), do: is_nil(value) or Keyword.keyword?(value)
-  defp valid?(:near_cache, value), do: is_boolean(value) or Keyword.keyword?(value)
-
-  # Whatever is no keyword list is taken for keys.
-  defp valid?(:seal, _value), do: true
-  defp valid?(:name, value), do: is_atom(value) and value not in [nil, true, false]
-  defp valid?(:positive, value), do: is_integer(value) and value in 1..1_000_000_000
-  defp valid?({:integer, range}, value), do: is_integer(value) and value in range
-  defp valid?({:one_of, values}, value), do: value in values
-  defp valid?(:ttl, value), do: value in [nil, :infinity] or ttl?(value)
-
-  defp host_name?(text) do
-    text =~ ~r/\A(?=.{1,253}\z)(?:#{@label}\.)*(?!(?:\d+|0x[0-9a-f]*)\z)#{@label}\z/i
-  end
-
-  # Without a zone, which no certificate names.
-  defp ip_address?(text) do
-    not String.contains?(text, ["%", <<0>>]) and
-      match?({:ok, _address}, :inet.parse_strict_address(String.to_charlist(text)))
-  end
-
-  @doc "Whether a value is a TTL in milliseconds."
-  def ttl?(value), do: is_integer(value) and value in 1..1_000_000_000_000_000
-
-  defp expected(:url) do
-    ~s(a URL like "redis://:password@localhost:6379/0" or "unix:///run/redis.sock", or a function)
-  end
-
-  defp expected(:urls), do: ~s(a list of URLs like "redis://localhost:6379")
-  defp expected(:maybe_urls), do: expected(:urls)
-  defp expected(:secret), do: "a string or a function"
-  defp expected(type) when type in [:string, :text], do: "a string"
-  defp expected(:maybe_string), do: "a string"
-  defp expected(:path), do: "a file path"
-  defp expected(:server_name), do: "a host name or an IP address"
-  defp expected(:tls_versions), do: ~s(a list with :"tlsv1.2", :"tlsv1.3" or both)
-
-  defp expected(:index) do
-    ":sessions, true, false or a list of patterns like [:_, :user, :_, :session, :_]"
-  end
-
-  defp expected(:seal_keys) do
-    "keys as mix pow_redis_cache.gen.key prints them, a list of {id, key}, or a function"
-  end
-
-  defp expected(:database), do: "a database number"
-  defp expected(:sentinel), do: "a keyword list with :sentinels and :group"
-
-  defp expected(:near_cache) do
-    "true, false or a keyword list with :max_bytes, :namespaces and :max_staleness"
-  end
-
-  defp expected(:namespaces), do: ~s(a list of strings or atoms like ["credentials"])
-
-  defp expected({:integer, first..last//_step}), do: "an integer from #{first} to #{last}"
-  defp expected(:name), do: "an atom"
-  defp expected(:positive), do: "a positive integer"
-  defp expected(:ttl), do: "a positive integer (milliseconds), :infinity or nil"
-  defp expected({:one_of, values}), do: Enum.map_join(values, " or ", &inspect/1)
-
-  defp shown(:text, value) when is_binary(value) and value != "", do: "a string that is not UTF-8"
-
-  defp shown(:server_name, value) when is_binary(value) and value != "" do
-    "a string that is neither"
-  end
-
-  defp shown(:path, value) when is_binary(value) and value != "" do
-    "a string with a NUL byte"
-  end
-
-  # Atoms and numbers where no password is expected.
-  defp shown(type, value)
-       when (is_atom(value) or is_integer(value)) and
-              type not in [
-                :url,
-                :secret,
-                :sentinel,
-                :text,
-                :path,
-                :server_name,
-                :maybe_string,
-                :string
-              ] do
-    inspect(value)
-  end
-
-  defp shown(_type, value), do: Shape.of(value)
 end

@@ -56,7 +56,7 @@ defmodule PowRedisCache.Server do
   end
 
   defp start_native(options) do
-    case Options.resolve_seal(options.seal) do
+    case Options.Seal.resolve(options.seal) do
       {:ok, seal} -> options |> Options.to_native() |> Map.put(:seal, seal) |> Native.start()
       {:error, message} -> {:error, ArgumentError.exception(message)}
     end

@@ -4,7 +4,7 @@ defmodule PowRedisCache.MigratingTest do
 
   import ExUnit.CaptureIO
 
-  alias PowRedisCache.MnesiaStub
+  alias PowRedisCache.{DocumentTables, MnesiaStub}
 
   @moduletag :plain
   @moduletag server: []
@@ -28,21 +28,9 @@ defmodule PowRedisCache.MigratingTest do
 
   describe "the guide" do
     test "names a test for each row" do
-      tables = Regex.scan(~r/\| when \| then \|\n.*?-->/s, @guide)
+      tables = DocumentTables.read(@guide)
       assert length(tables) == 5
-
-      for [table] <- tables do
-        [rows, comment] = String.split(table, "\n\n<!-- The tests of these rows, in order:\n")
-        [_head, _line | rows] = String.split(rows, "\n")
-        tests = comment |> String.trim_trailing("\n-->") |> String.split("\n")
-        assert length(tests) == length(rows)
-
-        for test <- tests do
-          [file, title] = String.split(test, ": ", parts: 2)
-          source = File.read!(Path.expand("../../#{file}", __DIR__))
-          assert source =~ ~s(test "#{title}"), test
-        end
-      end
+      Enum.each(tables, &DocumentTables.assert_tested/1)
     end
 
     test "contains only valid Elixir" do

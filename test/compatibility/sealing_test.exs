@@ -2,12 +2,11 @@ defmodule PowRedisCache.SealingStepsTest do
   # The steps of guides/sealing.md, each with a server that has taken it and one that has not yet.
   use PowRedisCache.Case, async: true
 
-  alias PowRedisCache.SealKeys
+  alias PowRedisCache.{DocumentTables, SealKeys}
 
   @moduletag server: [], instance: [name: nil]
 
-  @guide_file Path.expand("../../guides/sealing.md", __DIR__)
-  @guide File.read!(@guide_file)
+  @guide File.read!(Path.expand("../../guides/sealing.md", __DIR__))
 
   @user [MyApp.User, :user, 1]
 
@@ -19,21 +18,9 @@ defmodule PowRedisCache.SealingStepsTest do
 
   describe "the guide" do
     test "names a test for each row" do
-      tables = Regex.scan(~r/^\| when \|.*?-->/ms, @guide)
+      tables = DocumentTables.read(@guide)
       assert length(tables) == 2
-
-      for [table] <- tables do
-        [rows, comment] = String.split(table, "\n\n<!-- The tests of these rows, in order:\n")
-        [_head, _line | rows] = String.split(rows, "\n")
-        tests = comment |> String.trim_trailing("\n-->") |> String.split("\n")
-        assert length(tests) == length(rows)
-
-        for test <- tests do
-          [file, title] = String.split(test, ": ", parts: 2)
-          source = File.read!(Path.expand("../../#{file}", __DIR__))
-          assert source =~ ~s(test "#{title}"), test
-        end
-      end
+      Enum.each(tables, &DocumentTables.assert_tested/1)
     end
 
     test "shows options that are valid" do

@@ -37,11 +37,8 @@ defmodule PowRedisCache.NearCacheStalenessTest do
     proxies = for _ <- @timeouts, do: HoldingProxy.start!(server.port)
     names = start(namespace, for(proxy <- proxies, do: [url: HoldingProxy.url(proxy)]))
     raw = Raw.new(fn -> [server.port] end)
-
-    check(names, namespace, raw, "single server", fn check, seconds ->
-      world = %{check: check, names: names, server: server, proxies: proxies}
-      Faults.run(world, StandaloneFaults.all(), seconds)
-    end)
+    world = %{names: names, server: server, proxies: proxies}
+    check(world, StandaloneFaults.all(), namespace, raw, "single server")
   end
 
   test "with sentinels", %{namespace: namespace} do
@@ -52,11 +49,8 @@ defmodule PowRedisCache.NearCacheStalenessTest do
     primary = :atomics.new(1, [])
     :atomics.put(primary, 1, Sentinels.primary(sentinels).port)
     raw = Raw.new(fn -> [:atomics.get(primary, 1)] end)
-
-    check(names, namespace, raw, "sentinels", fn check, seconds ->
-      world = %{check: check, names: names, sentinels: sentinels, primary: primary}
-      Faults.run(world, SentinelFaults.all(), seconds)
-    end)
+    world = %{names: names, sentinels: sentinels, primary: primary}
+    check(world, SentinelFaults.all(), namespace, raw, "sentinels")
   end
 
   test "with a cluster", %{namespace: namespace} do
@@ -67,17 +61,13 @@ defmodule PowRedisCache.NearCacheStalenessTest do
     hanging = :atomics.new(1, [])
     ports = for node <- cluster.nodes, do: node.port
     raw = Raw.new(fn -> ports -- [:atomics.get(hanging, 1)] end)
-
-    check(names, namespace, raw, "cluster", fn check, seconds ->
-      slots =
-        Enum.group_by(Staleness.keys(), &Cluster.slot(cluster, Staleness.redis_key(check, &1)))
-
-      world = %{check: check, names: names, cluster: cluster, slots: slots, hanging: hanging}
-      Faults.run(world, ClusterFaults.all(), seconds)
-    end)
+    slot = &Cluster.slot(cluster, Staleness.redis_key(namespace, &1))
+    slots = Enum.group_by(Staleness.keys(), slot)
+    world = %{names: names, cluster: cluster, slots: slots, hanging: hanging}
+    check(world, ClusterFaults.all(), namespace, raw, "cluster")
   end
 
-  defp check(names, namespace, raw, title, cause_faults) do
+  defp check(%{names: names} = world, faults, namespace, raw, title) do
     for name <- names, do: Wait.until(fn -> PowRedisCache.ping(name) == :ok end)
 
     instances =
@@ -85,7 +75,7 @@ defmodule PowRedisCache.NearCacheStalenessTest do
           do: Staleness.instance(number, name: name, namespace: namespace)
 
     check = Staleness.start(instances: instances, raw: raw, namespace: namespace)
-    cause_faults.(check, seconds())
+    world |> Map.put(:check, check) |> Faults.run(faults, seconds())
     entries = Staleness.stop(check)
     verdict = Staleness.judge(entries, @max_staleness)
     Report.print(verdict, entries, title, usage(names))

@@ -1,12 +1,11 @@
 defmodule PowRedisCache.TlsTest do
-  use ExUnit.Case, async: true
+  use PowRedisCache.TlsCase, async: true
 
   @moduletag :integration
 
   import ExUnit.CaptureLog
-  import PowRedisCache.Case, only: [unique_name: 0]
 
-  alias PowRedisCache.{Certificates, Ports, RedisClient, RedisServer, SchedulerStalls, Wait}
+  alias PowRedisCache.SchedulerStalls
 
   @no_common_version "Redis supports no version and cipher suite of TLS that this package offers. " <>
                        "Enable TLS 1.2 or 1.3 (`tls-protocols`, `tls-ciphers`), or correct " <>
@@ -14,23 +13,6 @@ defmodule PowRedisCache.TlsTest do
 
   # For calls that must fail. Others use the default timeout.
   @timeout 400
-
-  setup context do
-    port = Ports.free()
-    clients = if context[:client_certificate], do: "yes", else: "no"
-
-    arguments =
-      Certificates.server_arguments(port, context[:certificate] || :server, [
-        "--tls-auth-clients",
-        clients,
-        "--tls-protocols",
-        context[:tls_protocols] || "TLSv1.2 TLSv1.3"
-      ])
-
-    server = RedisServer.start!(arguments)
-    on_exit(fn -> RedisServer.stop(server) end)
-    [server: server, port: port, url: "rediss://localhost:#{port}", ca: Certificates.path(:ca)]
-  end
 
   describe "with a trusted certificate" do
     test "all operations work", %{url: url, ca: ca} do
@@ -278,84 +260,6 @@ defmodule PowRedisCache.TlsTest do
     end
   end
 
-  describe "a client certificate" do
-    @describetag client_certificate: true
-
-    test "is sent to a server that requires it", %{url: url, ca: ca} do
-      config =
-        start(
-          url: url,
-          cacertfile: ca,
-          certfile: Certificates.path(:client),
-          keyfile: Certificates.key(:client)
-        )
-
-      assert PowRedisCache.put(config, {"key", 1}) == :ok
-      assert PowRedisCache.get(config, "key") == 1
-    end
-
-    test "is read again at each connect", %{url: url, ca: ca, server: server} do
-      files = [
-        certfile: Path.join(server.folder, "a.pem"),
-        keyfile: Path.join(server.folder, "a.key")
-      ]
-
-      replace = fn certificate, key ->
-        File.cp!(Certificates.path(certificate), files[:certfile])
-        File.cp!(Certificates.key(key), files[:keyfile])
-        client = RedisClient.connect!(server.port)
-        RedisClient.command!(client, ["CLIENT", "KILL", "TYPE", "normal"])
-        RedisClient.close(client)
-      end
-
-      code = fn config ->
-        case PowRedisCache.ping(config[:name]) do
-          :ok -> :ok
-          {:error, error} -> error.code
-        end
-      end
-
-      replace.(:client, :client)
-      config = start([url: url, cacertfile: ca] ++ files)
-      assert code.(config) == :ok
-
-      # Of an authority that Redis does not trust, then a pair of which only one half is new.
-      for {certificate, key, expected} <- [
-            {:other_ca, :other_ca, "client_certificate_rejected"},
-            {:client, :client, :ok},
-            {:server, :client, "key_mismatch"},
-            {:server, :server, :ok}
-          ] do
-        replace.(certificate, key)
-        Wait.until(fn -> code.(config) == expected end)
-      end
-    end
-
-    test "that is missing returns an error", %{url: url, ca: ca} do
-      # If Redis resets the connection before its alert is read, calls are retried.
-      assert_problem(
-        [url: url, cacertfile: ca],
-        "client_certificate_required",
-        "Redis requires a client certificate. Set `:certfile` and `:keyfile`, or " <>
-          "`tls-auth-clients no` in the server's configuration"
-      )
-    end
-
-    test "of an unknown authority returns an error", %{url: url, ca: ca} do
-      assert_problem(
-        [
-          url: url,
-          cacertfile: ca,
-          certfile: Certificates.path(:other_ca),
-          keyfile: Certificates.key(:other_ca)
-        ],
-        "client_certificate_rejected",
-        "Redis rejected the client certificate. Set `:certfile` to one that its authority " <>
-          "(`tls-ca-cert-file`) has signed and that has not expired"
-      )
-    end
-  end
-
   describe "certificate files" do
     test "that cannot be used return an error", %{url: url, ca: ca, server: server} do
       client = Certificates.path(:client)
@@ -476,23 +380,11 @@ defmodule PowRedisCache.TlsTest do
     end
   end
 
-  defp start(options) do
-    name = unique_name()
-    start_supervised!({PowRedisCache, [name: name] ++ options}, id: name)
-    [name: name, namespace: "tls", ttl: 60_000]
-  end
-
   defp assert_rejected(options, code, message) do
     config = start(options)
     error = catch_error(PowRedisCache.put(config, {"key", 1}))
     assert %PowRedisCache.Error{reason: :tls, code: ^code, operation: :put} = error
     assert Exception.message(error) =~ message
-  end
-
-  defp assert_problem(options, code, message) do
-    error = catch_error(PowRedisCache.put(start(options), {"key", 1}))
-    assert {error.reason, error.code} == {:tls, code}
-    assert Exception.message(error) == "put failed: " <> message
   end
 
   defp assert_failure(config, reasons) do

@@ -2,7 +2,7 @@ defmodule PowRedisCache.DocumentsTest do
   # The documents are complete, their code runs, their numbers are current, and their links work.
   use PowRedisCache.Case
 
-  alias PowRedisCache.Commands
+  alias PowRedisCache.{Commands, DocumentTables}
 
   @root Path.expand("../..", __DIR__)
   @readme File.read!(Path.join(@root, "README.md"))
@@ -70,13 +70,10 @@ defmodule PowRedisCache.DocumentsTest do
   end
 
   test "each row of the reliability guide has a test" do
-    tables = Regex.scan(~r/^\| when \|.*?-->/ms, @reliability)
+    tables = DocumentTables.read(@reliability)
     assert length(tables) == 2
 
-    for [table] <- tables do
-      [rows, comment] = String.split(table, "\n\n<!-- The tests of these rows, in order:\n")
-      [_head, _line | rows] = String.split(rows, "\n")
-      files = comment |> String.trim_trailing("-->") |> String.split()
+    for {rows, files} <- tables do
       assert length(rows) > 10
       assert length(rows) == length(files)
 

@@ -123,18 +123,7 @@ defmodule PowRedisCache.ReindexTest do
   test "the next run completes an interrupted one", context do
     %{client: client, config: config, name: name} = context
     write_legacy(context, Enum.to_list(1..5_000))
-    test = self()
-
-    stop_half_way = fn numbers ->
-      if numbers.fraction > 0.5 do
-        send(test, {:half_way, numbers})
-        Process.sleep(:infinity)
-      end
-    end
-
-    runner = spawn(fn -> PowRedisCache.reindex(name: name, progress: stop_half_way) end)
-    assert_receive {:half_way, numbers}, 30_000
-    Process.exit(runner, :kill)
+    numbers = kill_half_way(&PowRedisCache.reindex(name: name, progress: &1))
     assert numbers.renamed in 1..4_999
     set = PowGuideStore.index_set(context.pow_store, [context.namespace, :user])
     assert RedisClient.command!(client, ["ZCARD", set]) == numbers.renamed

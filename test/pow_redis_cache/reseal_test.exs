@@ -145,18 +145,7 @@ defmodule PowRedisCache.ResealTest do
 
   test "the next run completes an interrupted one", context do
     PowRedisCache.put(context.plain, for(i <- 1..5_000, do: {["k", i], i}))
-    test = self()
-
-    stop_half_way = fn numbers ->
-      if numbers.fraction > 0.5 do
-        send(test, {:half_way, numbers})
-        Process.sleep(:infinity)
-      end
-    end
-
-    runner = spawn(fn -> reseal(context.new, progress: stop_half_way) end)
-    assert_receive {:half_way, %{resealed: resealed}}, 60_000
-    Process.exit(runner, :kill)
+    %{resealed: resealed} = kill_half_way(&reseal(context.new, progress: &1))
     assert resealed in 1..4_999
     assert %{resealed: rest} = reseal(context.new)
     assert rest == 5_000 - resealed

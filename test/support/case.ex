@@ -57,6 +57,25 @@ defmodule PowRedisCache.Case do
     Keyword.put(context.config, :name, name)
   end
 
+  @doc """
+  Calls a scan with a function for its `:progress`, and kills it half way. Returns the numbers up to there.
+  """
+  def kill_half_way(scan) do
+    test = self()
+
+    progress = fn numbers ->
+      if numbers.fraction > 0.5 do
+        send(test, {:half_way, numbers})
+        Process.sleep(:infinity)
+      end
+    end
+
+    runner = spawn(fn -> scan.(progress) end)
+    assert_receive {:half_way, numbers}, 60_000
+    Process.exit(runner, :kill)
+    numbers
+  end
+
   @doc "The records that `:ets` selects for a pattern, in the form that Pow's `EtsCache` returns."
   def ets_all(namespace, records, match) do
     pattern = {[namespace | List.wrap(match)], :_}

@@ -107,7 +107,7 @@ defmodule PowRedisCache.Staleness do
     for key <- keys do
       from = History.now()
 
-      with {:ok, [value]} <- Raw.run(check.raw, key, [["GET", redis_key(check, key)]]) do
+      with {:ok, [value]} <- Raw.run(check.raw, key, [["GET", redis_key(check.namespace, key)]]) do
         write = %{key: key, by: :fault, from: from, to: History.now(), outcome: :seen, ttl: nil}
         History.record(check.history, :write, Map.put(write, :value, number(value)))
       end
@@ -118,8 +118,8 @@ defmodule PowRedisCache.Staleness do
   defp number(bytes), do: bytes |> :erlang.binary_to_term() |> elem(0)
 
   @doc "The key in Redis."
-  def redis_key(check, key) do
-    PowRedisCache.PowGuideStore.path(%PowRedisCache.PowGuideStore{}, [check.namespace | key])
+  def redis_key(namespace, key) do
+    PowRedisCache.PowGuideStore.path(%PowRedisCache.PowGuideStore{}, [namespace | key])
   end
 
   defp record_absence(check, key, from, to, outcome) do

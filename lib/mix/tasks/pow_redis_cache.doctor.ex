@@ -24,7 +24,7 @@ defmodule Mix.Tasks.PowRedisCache.Doctor do
 
   use Mix.Task
 
-  alias PowRedisCache.Doctor
+  alias PowRedisCache.{Doctor, MixTask}
 
   @switches [url: :string, name: :string, verify: :boolean, cacertfile: :string]
 
@@ -45,13 +45,10 @@ defmodule Mix.Tasks.PowRedisCache.Doctor do
     end
   end
 
-  defp option({:name, name}), do: {:name, name(name)}
+  defp option({:name, name}), do: {:name, MixTask.instance(name)}
   defp option({:verify, true}), do: {:verify, :verify_peer}
   defp option({:verify, false}), do: {:verify, :verify_none}
   defp option(option), do: option
-
-  defp name(":" <> name), do: String.to_atom(name)
-  defp name(name), do: Module.concat([name])
 
   defp one_target!(options) do
     case {Keyword.has_key?(options, :url), Keyword.delete(options, :name)} do

@@ -31,7 +31,7 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
 
   use Mix.Task
 
-  alias PowRedisCache.Progress
+  alias PowRedisCache.MixTask
 
   @switches [
     name: :string,
@@ -57,7 +57,8 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
         GenServer.stop(name)
       end
     else
-      options[:name] |> start_app!() |> reindex(scan)
+      Mix.Task.run("app.start")
+      options[:name] |> MixTask.instance() |> reindex(scan)
     end
   rescue
     error in PowRedisCache.Error -> Mix.raise(Exception.message(%{error | operation: :reindex}))
@@ -98,17 +99,6 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
     )
   end
 
-  # Returns the name of the app's instance.
-  defp start_app!(name) do
-    Mix.Task.run("app.start")
-
-    case name do
-      nil -> PowRedisCache
-      ":" <> name -> String.to_atom(name)
-      name -> Module.concat([name])
-    end
-  end
-
   # Returns the name of an instance of the task.
   defp start_own!(url, options) do
     Mix.Task.run("loadpaths")
@@ -138,28 +128,18 @@ defmodule Mix.Tasks.PowRedisCache.Reindex do
   end
 
   defp reindex(name, scan) do
-    before = PowRedisCache.info(name).reconnects
-    numbers = PowRedisCache.reindex([name: name, progress: Progress.new()] ++ scan)
-    Mix.shell().info(summary(numbers, Keyword.get(scan, :dry_run, false)))
-
-    if PowRedisCache.info(name).reconnects != before do
-      Mix.shell().error(
-        "A connection was lost during the scan. If Redis restarted or failed over, the scan may have " <>
-          "skipped keys: run it again"
-      )
-    end
+    MixTask.scan(name, fn options ->
+      numbers = PowRedisCache.reindex(options ++ scan)
+      Mix.shell().info(summary(numbers, Keyword.get(scan, :dry_run, false)))
+    end)
   end
 
-  defp summary(%{keys: keys, indexed: indexed, renamed: renamed} = numbers, dry_run) do
-    {were, note} = if dry_run, do: {"would be", ". Nothing was written"}, else: {"were", ""}
-
-    "Scanned #{keys} keys: #{indexed} #{were} indexed, #{renamed} #{were} renamed" <>
-      pruned(numbers, were) <> skipped(numbers.skipped) <> note
+  defp summary(%{indexed: indexed, renamed: renamed} = numbers, dry_run) do
+    MixTask.summary(numbers, dry_run, fn were ->
+      "#{indexed} #{were} indexed, #{renamed} #{were} renamed" <> pruned(numbers, were)
+    end)
   end
 
   defp pruned(%{pruned: pruned}, were), do: ", #{pruned} index sets #{were} deleted"
   defp pruned(_numbers, _were), do: ""
-
-  defp skipped(0), do: ""
-  defp skipped(number), do: ". Skipped #{number} with more than 64 parts or 16 kB"
 end

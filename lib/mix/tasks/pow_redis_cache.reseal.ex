@@ -23,13 +23,13 @@ defmodule Mix.Tasks.PowRedisCache.Reseal do
 
   use Mix.Task
 
-  alias PowRedisCache.Progress
+  alias PowRedisCache.MixTask
 
   @impl true
   def run(arguments) do
     options = parse!(arguments)
     Mix.Task.run("app.start")
-    reseal(instance(options[:name]), Keyword.get(options, :dry_run, false))
+    options[:name] |> MixTask.instance() |> reseal(Keyword.get(options, :dry_run, false))
   rescue
     error in [ArgumentError, PowRedisCache.Error] -> Mix.raise(Exception.message(error))
   end
@@ -47,30 +47,20 @@ defmodule Mix.Tasks.PowRedisCache.Reseal do
     end
   end
 
-  defp instance(nil), do: PowRedisCache
-  defp instance(":" <> name), do: String.to_atom(name)
-  defp instance(name), do: Module.concat([name])
-
   defp reseal(name, dry_run) do
-    before = PowRedisCache.info(name).reconnects
-    numbers = PowRedisCache.reseal(name: name, dry_run: dry_run, progress: Progress.new())
-    Mix.shell().info(summary(numbers, dry_run))
-    if not dry_run and numbers.changed > 0, do: Mix.shell().error(changed(numbers.changed))
-
-    if PowRedisCache.info(name).reconnects != before do
-      Mix.shell().error(
-        "A connection was lost during the scan. If Redis restarted or failed over, the scan may have " <>
-          "skipped keys: run it again"
-      )
-    end
+    MixTask.scan(name, fn options ->
+      numbers = PowRedisCache.reseal([dry_run: dry_run] ++ options)
+      Mix.shell().info(summary(numbers, dry_run))
+      if not dry_run and numbers.changed > 0, do: Mix.shell().error(changed(numbers.changed))
+    end)
   end
 
-  defp summary(%{keys: keys, resealed: resealed} = numbers, dry_run) do
-    {were, note} = if dry_run, do: {"would be", ". Nothing was written"}, else: {"were", ""}
-    written = resealed - numbers.changed
+  defp summary(numbers, dry_run) do
+    written = numbers.resealed - numbers.changed
 
-    "Scanned #{keys} keys: #{written} values #{were} written again" <>
-      unopened(numbers.unopened) <> skipped(numbers.skipped) <> note
+    MixTask.summary(numbers, dry_run, fn were ->
+      "#{written} values #{were} written again" <> unopened(numbers.unopened)
+    end)
   end
 
   defp changed(number) do
@@ -80,7 +70,4 @@ defmodule Mix.Tasks.PowRedisCache.Reseal do
 
   defp unopened(0), do: ""
   defp unopened(number), do: ", #{number} did not open"
-
-  defp skipped(0), do: ""
-  defp skipped(number), do: ". Skipped #{number} with more than 64 parts or 16 kB"
 end

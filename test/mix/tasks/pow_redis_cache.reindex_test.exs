@@ -6,14 +6,14 @@ defmodule PowRedisCache.ReindexTaskTest do
   import ExUnit.CaptureIO
 
   alias Mix.Tasks.PowRedisCache.Reindex
-  alias PowRedisCache.Processes
+  alias PowRedisCache.{Processes, TaskApp}
 
   @moduletag server: []
 
   @ttl 600_000
 
   # An app that fails to start, since --url must not start it.
-  setup do: [app: app!(~s[raise "no database"])]
+  setup do: [app: TaskApp.make!(~s[raise "no database"])]
 
   # Writes keys like v1 of Pow's example backend.
   defp write(context, numbers) do
@@ -46,9 +46,8 @@ defmodule PowRedisCache.ReindexTaskTest do
   defp kill_in_the_middle(context) do
     delete_index(context)
 
-    {program, arguments} =
-      command(context, ["--url", RedisServer.url(context.server), "--every-prefix"])
-
+    options = ["--url", RedisServer.url(context.server), "--every-prefix"]
+    {program, arguments} = TaskApp.command(context.app, ["pow_redis_cache.reindex" | options])
     task = Processes.start!(program, arguments, Path.join(context.app, "output"))
     Wait.until(fn -> indexed(context) > 1_000 end)
     # Pauses its writes, so that it has not finished when it is killed.
@@ -157,7 +156,7 @@ defmodule PowRedisCache.ReindexTaskTest do
       Supervisor.start_link(children, strategy: :one_for_one)
       """
 
-      context = %{context | app: app!(code)}
+      context = %{context | app: TaskApp.make!(code)}
       assert {output, 0} = mix(context, [])
       assert output =~ "Scanned 0 keys"
       assert {output, 0} = mix(context, ["--name", "App.Sessions"])
@@ -201,41 +200,6 @@ defmodule PowRedisCache.ReindexTaskTest do
     end
   end
 
-  # An app that runs code when it starts, and uses the package as built for the tests.
-  defp app!(code) do
-    folder = Path.join(System.tmp_dir!(), "pow_redis_cache_app_#{unique_name()}_#{System.pid()}")
-    on_exit(fn -> File.rm_rf!(folder) end)
-    File.mkdir_p!(Path.join(folder, "lib"))
-
-    File.write!(Path.join(folder, "mix.exs"), """
-    defmodule App.MixProject do
-      use Mix.Project
-      def project, do: [app: :app, version: "0.1.0"]
-      def application, do: [mod: {App, []}, extra_applications: [:logger, :pow_redis_cache]]
-    end
-    """)
-
-    File.write!(Path.join(folder, "lib/app.ex"), """
-    defmodule App do
-      use Application
-      def start(_type, _arguments) do
-        #{code}
-      end
-    end
-    """)
-
-    folder
-  end
-
-  defp mix(context, arguments) do
-    {program, arguments} = command(context, arguments)
-    System.cmd(program, arguments, stderr_to_stdout: true)
-  end
-
-  # env replaces itself with the VM, so that killing the process kills the VM.
-  defp command(context, arguments) do
-    built = Path.expand("..", Mix.Project.app_path())
-    own = ["ERL_LIBS=#{built}", "MIX_ENV=dev", "mix", "pow_redis_cache.reindex"]
-    {"env", ["--chdir", context.app, "--unset", "MIX_BUILD_PATH" | own] ++ arguments}
-  end
+  defp mix(context, arguments),
+    do: TaskApp.mix(context.app, ["pow_redis_cache.reindex" | arguments])
 end

@@ -5,7 +5,7 @@ defmodule PowRedisCache.ResealTaskTest do
   import ExUnit.CaptureIO
 
   alias Mix.Tasks.PowRedisCache.Reseal
-  alias PowRedisCache.{Processes, SealKeys}
+  alias PowRedisCache.{Processes, SealKeys, TaskApp}
 
   @moduletag server: [], instance: [name: nil]
 
@@ -77,7 +77,7 @@ defmodule PowRedisCache.ResealTaskTest do
           do: PowRedisCache.put(context.plain, for(i <- chunk, do: {["k", i], i}))
     end
 
-    {program, arguments} = command(app, [])
+    {program, arguments} = TaskApp.command(app, ["pow_redis_cache.reseal"])
     task = Processes.start!(program, arguments, Path.join(app, "output"))
     Wait.until(fn -> RedisServer.info(context.server, "commandstats", "cmdstat_eval") != nil end)
     Processes.kill(task)
@@ -89,46 +89,18 @@ defmodule PowRedisCache.ResealTaskTest do
     keys - left
   end
 
-  # An app with two instances, which uses the package as built for the tests.
+  # An app with two instances.
   defp app!(context) do
-    folder = Path.join(System.tmp_dir!(), "pow_redis_cache_app_#{unique_name()}_#{System.pid()}")
-    on_exit(fn -> File.rm_rf!(folder) end)
-    File.mkdir_p!(Path.join(folder, "lib"))
+    url = RedisServer.url(context.server)
 
-    File.write!(Path.join(folder, "mix.exs"), """
-    defmodule App.MixProject do
-      use Mix.Project
-      def project, do: [app: :app, version: "0.1.0"]
-      def application, do: [mod: {App, []}, extra_applications: [:logger, :pow_redis_cache]]
-    end
+    TaskApp.make!("""
+    children = [
+      {PowRedisCache, url: "#{url}", seal: {Function, :identity, ["#{context.keys}"]}},
+      {PowRedisCache, url: "#{url}", name: App.Plain}
+    ]
+    Supervisor.start_link(children, strategy: :one_for_one)
     """)
-
-    File.write!(Path.join(folder, "lib/app.ex"), """
-    defmodule App do
-      use Application
-      def start(_type, _arguments) do
-        url = "#{RedisServer.url(context.server)}"
-        children = [
-          {PowRedisCache, url: url, seal: {Function, :identity, ["#{context.keys}"]}},
-          {PowRedisCache, url: url, name: App.Plain}
-        ]
-        Supervisor.start_link(children, strategy: :one_for_one)
-      end
-    end
-    """)
-
-    folder
   end
 
-  defp mix(app, arguments) do
-    {program, arguments} = command(app, arguments)
-    System.cmd(program, arguments, stderr_to_stdout: true)
-  end
-
-  # env replaces itself with the VM, so that killing the process kills the VM.
-  defp command(app, arguments) do
-    built = Path.expand("..", Mix.Project.app_path())
-    own = ["ERL_LIBS=#{built}", "MIX_ENV=dev", "mix", "pow_redis_cache.reseal"]
-    {"env", ["--chdir", app, "--unset", "MIX_BUILD_PATH" | own] ++ arguments}
-  end
+  defp mix(app, arguments), do: TaskApp.mix(app, ["pow_redis_cache.reseal" | arguments])
 end

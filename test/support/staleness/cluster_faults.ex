@@ -99,64 +99,56 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
   end
 
   defp take_over(world) do
-    {primary, replica, keys, slots} = pair(world)
-    Replication.await(primary, 1)
-
-    Staleness.handover(world.check, keys, true, fn ->
-      Replication.cut([replica])
-      pause(0..1_500)
-      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
-      Replication.heal([replica])
-      await_takeover(world, primary, replica, slots)
-    end)
+    {primary, _replica} =
+      replace(world, fn primary, replica, slots ->
+        Replication.cut([replica])
+        pause(0..1_500)
+        take_slots(replica)
+        Replication.heal([replica])
+        await_takeover(world, primary, replica, slots)
+      end)
 
     settle(world, primary)
   end
 
   # The old primary becomes a replica for a moment.
   defp take_over_twice(world) do
-    {primary, replica, keys, slots} = pair(world)
-    Replication.await(primary, 1)
-
-    Staleness.handover(world.check, keys, true, fn ->
-      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
-      await_takeover(world, primary, replica, slots)
-      pause(0..300)
-      "OK" = RedisServer.command!(primary, ["CLUSTER", "FAILOVER", "TAKEOVER"])
-      await_takeover(world, replica, primary, slots)
-    end)
+    {_primary, replica} =
+      replace(world, fn primary, replica, slots ->
+        take_slots(replica)
+        await_takeover(world, primary, replica, slots)
+        pause(0..300)
+        take_slots(primary)
+        await_takeover(world, replica, primary, slots)
+      end)
 
     settle(world, replica)
   end
 
   defp take_over_hanging(world) do
-    {primary, replica, keys, slots} = pair(world)
-    Replication.await(primary, 1)
-
-    Staleness.handover(world.check, keys, true, fn ->
-      RedisServer.pause(primary)
-      pause(0..1_500)
-      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
-      pause(0..2_500)
-      RedisServer.resume(primary)
-      await_takeover(world, primary, replica, slots)
-    end)
+    {primary, _replica} =
+      replace(world, fn primary, replica, slots ->
+        RedisServer.pause(primary)
+        pause(0..1_500)
+        take_slots(replica)
+        pause(0..2_500)
+        RedisServer.resume(primary)
+        await_takeover(world, primary, replica, slots)
+      end)
 
     settle(world, primary)
   end
 
   # The old primary tells nothing of what the new one takes. Other clients do not wait for it.
   defp take_over_hung(world) do
-    {primary, replica, keys, slots} = pair(world)
-    Replication.await(primary, 1)
-    others = Enum.reject(world.cluster.nodes, &(&1.port == primary.port))
-
-    Staleness.handover(world.check, keys, true, fn ->
-      :atomics.put(world.hanging, 1, primary.port)
-      RedisServer.pause(primary)
-      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
-      await_owner(others, slots, replica.port)
-    end)
+    {primary, _replica} =
+      replace(world, fn primary, replica, slots ->
+        :atomics.put(world.hanging, 1, primary.port)
+        RedisServer.pause(primary)
+        take_slots(replica)
+        others = Enum.reject(world.cluster.nodes, &(&1.port == primary.port))
+        await_owner(others, slots, replica.port)
+      end)
 
     pause(1_000..4_000)
     RedisServer.kill(primary)
@@ -166,18 +158,30 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
   end
 
   defp take_over_killed(world) do
-    {primary, replica, keys, slots} = pair(world)
-    Replication.await(primary, 1)
-
-    Staleness.handover(world.check, keys, true, fn ->
-      RedisServer.kill(primary)
-      pause(0..500)
-      "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
-      await_owner(world.cluster.nodes, slots, replica.port)
-    end)
+    {primary, _replica} =
+      replace(world, fn primary, replica, slots ->
+        RedisServer.kill(primary)
+        pause(0..500)
+        take_slots(replica)
+        await_owner(world.cluster.nodes, slots, replica.port)
+      end)
 
     pause(0..1_500)
     world |> start_again(primary) |> settle(primary)
+  end
+
+  # Replication is asynchronous: a takeover may lose what was written last. Returns the old primary and the
+  # replica.
+  defp replace(world, function) do
+    {primary, replica, keys, slots} = pair(world)
+    Replication.await(primary, 1)
+    Staleness.handover(world.check, keys, true, fn -> function.(primary, replica, slots) end)
+    {primary, replica}
+  end
+
+  # Without asking the other nodes.
+  defp take_slots(replica) do
+    "OK" = RedisServer.command!(replica, ["CLUSTER", "FAILOVER", "TAKEOVER"])
   end
 
   defp hang(world) do

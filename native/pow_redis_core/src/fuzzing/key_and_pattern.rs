@@ -46,9 +46,9 @@ fn round_trip(key: &Key) {
     for (bytes, is_legacy) in [(Some(&redis_key), false), (legacy.as_ref(), true)] {
         let Some(bytes) = bytes else { continue };
         assert_eq!(Key::from_redis_key(bytes.as_bytes()).as_ref(), Some(key));
-        let decoded = DecodedKey::from_redis_key(bytes.as_bytes()).unwrap();
-        assert_eq!(decoded.parts_term, key.parts_term());
-        assert_eq!(decoded.is_legacy, is_legacy);
+        let decoded = DecodedKey::from_redis_key(bytes.as_bytes());
+        let decoded = decoded.map(|decoded| (decoded.parts_term, decoded.is_legacy));
+        assert_eq!(decoded, Some((key.parts_term(), is_legacy)));
     }
     assert_ne!(legacy, Some(redis_key));
 }
@@ -56,7 +56,9 @@ fn round_trip(key: &Key) {
 fn check_refusal(kind: &ErrorKind, pattern_term: &[u8]) {
     let term = Term::decode(pattern_term).filter(|term| term.encode().is_some());
     match (kind, term) {
-        (ErrorKind::PatternMapKey, term) => assert!(term.unwrap().has_variable_as_key()),
+        (ErrorKind::PatternMapKey, term) => {
+            assert!(term.is_some_and(|term| term.has_variable_as_key()));
+        }
         (ErrorKind::KeyShape, term) => {
             let is_list = matches!(term, Some(Term::List(parts, _)) if !parts.is_empty());
             assert!(!is_list, "refused a list");

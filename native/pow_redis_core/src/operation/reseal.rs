@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::reindex::ReindexMode;
-use super::scan_page::{Page, PageScan, ScanPosition};
+use super::scan_page::{Page, PageScan, ScanPosition, count_too_long};
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
 use crate::etf;
 use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
-use crate::keyspace::redis_key::{RedisKey, is_too_long};
+use crate::keyspace::redis_key::RedisKey;
 use crate::keyspace::ttl::Ttl;
 use crate::resp::replies::Replies;
 use crate::seal::Form;
@@ -108,8 +108,7 @@ impl Reseal {
                 let Some(redis_keys) = self.scan.read(&mut replies)? else {
                     return Ok(Step::Again);
                 };
-                let too_long = redis_keys.iter().filter(|redis_key| is_too_long(redis_key));
-                self.numbers.skipped = u64::try_from(too_long.count()).unwrap_or(u64::MAX);
+                self.numbers.skipped = count_too_long(&redis_keys);
                 self.waiting = redis_keys.into_iter().filter_map(Stored::new).collect();
                 Ok(self.next_batch())
             }

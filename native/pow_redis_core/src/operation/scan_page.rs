@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::WriteContext;
 use crate::error::Error;
+use crate::keyspace::redis_key::is_too_long;
 use crate::net::cluster_view::ClusterView;
 use crate::resp::replies::Replies;
 
@@ -47,6 +48,12 @@ pub struct Page {
     pub plain: u64,
     /// How many values do not open.
     pub unopened: u64,
+}
+
+/// How many Redis keys are longer than those of the store.
+pub(super) fn count_too_long(redis_keys: &[Vec<u8>]) -> u64 {
+    let too_long = redis_keys.iter().filter(|redis_key| is_too_long(redis_key));
+    u64::try_from(too_long.count()).unwrap_or(u64::MAX)
 }
 
 /// The scan of a page. The primaries of a cluster are scanned in the order of their ids.

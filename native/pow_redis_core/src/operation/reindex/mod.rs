@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use super::reindex_key::ReindexKey;
 use super::rename_across_slots::RenameAcrossSlots;
-use super::scan_page::{Page, PageScan, ScanPosition};
+use super::scan_page::{Page, PageScan, ScanPosition, count_too_long};
 use super::{Outcome, Step, WriteContext};
 use crate::error::Error;
 use crate::keyspace::layout::Layout;
-use crate::keyspace::redis_key::is_too_long;
 use crate::keyspace::ttl::Ttl;
 use crate::resp::replies::Replies;
 
@@ -168,8 +167,7 @@ impl Reindex {
     }
 
     fn read_keys(&mut self, redis_keys: &[Vec<u8>]) -> Step {
-        let too_long = redis_keys.iter().filter(|redis_key| is_too_long(redis_key));
-        self.skipped = u64::try_from(too_long.count()).unwrap_or(u64::MAX);
+        self.skipped = count_too_long(redis_keys);
         self.keys = redis_keys
             .iter()
             .filter_map(|redis_key| ReindexKey::from_redis_key(redis_key))
