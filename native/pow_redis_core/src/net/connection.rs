@@ -1,8 +1,9 @@
 //! A connection to one Redis server, on which every wait has a deadline.
 
+mod pushes;
+
 use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -196,23 +197,6 @@ impl Connection {
         self.end_lost(deadline)
     }
 
-    /// Lets the server track what is read, if the endpoint is to. A server may refuse.
-    fn track(&mut self, endpoint: &Endpoint, deadline: Instant) -> Result<(), Error> {
-        let Some(tracking) = &endpoint.tracking else {
-            return Ok(());
-        };
-        let mut commands = Commands::new();
-        let question = Tracker::write(tracking, &mut commands);
-        // A refusal looks the same in both versions of the protocol.
-        self.reader.expect_pushes(&tracking.validity);
-        let mut replies = self.round_trip(&mut commands, deadline)?;
-        match Tracker::read(tracking, question, &mut replies) {
-            Ok(tracker) => self.tracker = Some(tracker),
-            Err(error) => self.tracking_refusal = Some(error),
-        }
-        Ok(())
-    }
-
     /// Ends the lost connections to the same server process.
     fn end_lost(&mut self, deadline: Instant) -> Result<(), Error> {
         let fence = self.fence.clone();
@@ -348,33 +332,6 @@ impl Connection {
         })
     }
 
-    /// Takes what the server has told about changed keys and has been read, if no reply is outstanding. What
-    /// has arrived since wakes whoever waits for the socket.
-    pub(crate) fn take_pushes(&mut self) -> Result<(), Error> {
-        self.read_pushes_while(|stream| Ok(stream.has_decrypted()))
-    }
-
-    /// Takes what the server has told about changed keys, if no reply is outstanding. Does not block.
-    pub(crate) fn read_pushes(&mut self) -> Result<(), Error> {
-        self.read_pushes_while(Stream::has_unread)
-    }
-
-    fn read_pushes_while(
-        &mut self,
-        has_unread: impl Fn(&mut Stream) -> io::Result<bool>,
-    ) -> Result<(), Error> {
-        if self.tracker.is_none() || !self.rounds.is_empty() {
-            return Ok(());
-        }
-        let outcome = self.reader.take_pushes().and_then(|()| {
-            while has_unread(&mut self.stream)? {
-                self.reader.read_pushes(&mut self.stream)?;
-            }
-            Ok(())
-        });
-        outcome.map_err(|error| self.fail(error))
-    }
-
     /// Whether something has come although no reply is outstanding. Pushes are expected where keys are
     /// tracked.
     fn has_unexpected(&mut self) -> Result<bool, Error> {
@@ -429,22 +386,6 @@ impl Connection {
             tracker.take_answer(question, &mut Replies::new(answer))?;
         }
         Ok(replies)
-    }
-
-    /// When the server was last asked whether it is still the one to ask, and answered, in milliseconds of the
-    /// boot clock. `None` if it does not track.
-    pub(crate) fn confirmed_at(&self) -> Option<u64> {
-        self.tracker.as_ref().map(Tracker::confirmed_at)
-    }
-
-    /// Why the server does not track, though it was to.
-    pub(crate) const fn tracking_refusal(&self) -> Option<&Error> {
-        self.tracking_refusal.as_ref()
-    }
-
-    /// The socket, to be waited for.
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
     }
 
     /// Whether a reply, or part of one, is buffered.
