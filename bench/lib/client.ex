@@ -62,8 +62,11 @@ defmodule PowRedisCache.Bench.Client do
     instance = :"bench_#{System.unique_integer([:positive])}"
     options = [name: instance, index: Map.fetch!(@indexes, name), timeout: @timeout] ++ options
     {:ok, pid} = PowRedisCache.start_link(options)
-    config = [name: instance, namespace: @namespace, ttl: @ttl]
+    calling(name, pid, name: instance, namespace: @namespace, ttl: @ttl)
+  end
 
+  @doc "A client with a name that calls an instance with a configuration."
+  def calling(name, pid, config) do
     %__MODULE__{
       name: name,
       put: &PowRedisCache.put(config, &1),

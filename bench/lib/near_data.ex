@@ -60,16 +60,7 @@ defmodule PowRedisCache.Bench.NearData do
     {:ok, pid} = PowRedisCache.start_link(options)
     :ok = PowRedisCache.ping(name)
     Wait.until(fn -> near_cache(name) == nil or near_cache(name).tracking end)
-    config = [name: name] ++ @config
-
-    %Client{
-      name: name,
-      put: &PowRedisCache.put(config, &1),
-      get: &PowRedisCache.get(config, &1),
-      delete: &PowRedisCache.delete(config, &1),
-      all: &PowRedisCache.all(config, &1),
-      stop: fn -> GenServer.stop(pid) end
-    }
+    Client.calling(name, pid, [name: name] ++ @config)
   end
 
   @doc "The counters of an instance's near cache."
