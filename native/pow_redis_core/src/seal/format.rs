@@ -8,10 +8,7 @@
 //! The marker is no first byte of an external term or a text. The expiry is in Unix milliseconds, big-endian. The
 //! associated data is all that stands before the nonce, followed by the canonical Redis key.
 
-use chacha20poly1305::aead::AeadInOut;
-use chacha20poly1305::aead::inout::InOutBuf;
-use chacha20poly1305::{Tag, XNonce};
-
+use super::cipher::{NONCE_LEN, TAG_LEN};
 use super::key::{KeyId, SealKey};
 
 /// The first byte of sealed values. Those of external terms have 131, and text in UTF-8 does not begin with
@@ -20,11 +17,11 @@ const MARKER: u8 = 0xAE;
 const VERSION: u8 = 1;
 const EXPIRY_LEN: usize = 8;
 const HEADER_LEN: usize = 2 + KeyId::LEN + EXPIRY_LEN;
-pub(super) const NONCE_LEN: usize = 24;
-const TAG_LEN: usize = 16;
+/// Where the ciphertext begins.
+const TEXT_START: usize = HEADER_LEN + NONCE_LEN;
 
 /// By how many bytes a sealed value is longer.
-pub const OVERHEAD: usize = HEADER_LEN + NONCE_LEN + TAG_LEN;
+pub const OVERHEAD: usize = TEXT_START + TAG_LEN;
 const _: () = assert!(OVERHEAD <= 64);
 
 /// The expiry of a value that never expires.
@@ -95,16 +92,12 @@ pub(super) fn seal(
     sealed.extend(header.bytes);
     sealed.extend(nonce);
     sealed.extend_from_slice(value);
-    let ciphertext = sealed.get_mut(HEADER_LEN + NONCE_LEN..).unwrap_or_default();
-    let tag = key.cipher().encrypt_inout_detached(
-        &XNonce::from(nonce),
-        &header.associated_data(redis_key),
-        InOutBuf::from(ciphertext),
-    );
-    match tag {
-        Ok(tag) => sealed.extend(tag),
+    let text = sealed.get_mut(TEXT_START..).unwrap_or_default();
+    let associated = header.associated_data(redis_key);
+    match key.cipher().seal(&nonce, &associated, text) {
+        Some(tag) => sealed.extend_from_slice(tag.as_ref()),
         // The value has more than 256 GB, and was left as it was: nothing of it may be written.
-        Err(_) => sealed.truncate(HEADER_LEN + NONCE_LEN),
+        None => sealed.truncate(TEXT_START),
     }
     sealed
 }
@@ -116,18 +109,11 @@ pub(super) fn open(
     redis_key: &[u8],
     mut stored: Vec<u8>,
 ) -> Option<Vec<u8>> {
-    let (_, rest) = stored.split_at_mut_checked(HEADER_LEN)?;
-    let (nonce, rest) = rest.split_first_chunk_mut::<NONCE_LEN>()?;
-    let (ciphertext, tag) = rest.split_last_chunk_mut::<TAG_LEN>()?;
-    key.cipher()
-        .decrypt_inout_detached(
-            &XNonce::from(*nonce),
-            &header.associated_data(redis_key),
-            InOutBuf::from(ciphertext),
-            &Tag::from(*tag),
-        )
-        .ok()?;
-    stored.truncate(stored.len() - TAG_LEN);
-    stored.drain(..HEADER_LEN + NONCE_LEN);
+    let nonce = *stored.get(HEADER_LEN..)?.first_chunk()?;
+    let associated = header.associated_data(redis_key);
+    let len = key
+        .cipher()
+        .open(&nonce, &associated, &mut stored, TEXT_START)?;
+    stored.truncate(len);
     Some(stored)
 }

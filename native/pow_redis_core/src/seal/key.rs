@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305};
+use super::cipher::Cipher;
 
 /// The most bytes of a key's id.
 const MAX_ID_LEN: usize = 12;
@@ -38,15 +38,13 @@ impl KeyId {
 /// A key and its id. The key's memory is overwritten when it is dropped.
 pub struct SealKey {
     id: KeyId,
-    /// Boxed, so that the key is not copied when the keyring is moved.
-    cipher: Box<XChaCha20Poly1305>,
+    cipher: Cipher,
 }
 
 impl SealKey {
     /// A key of 32 bytes. Returns `None` for another length.
     pub fn new(id: KeyId, key: &[u8]) -> Option<Self> {
-        let key = <&Key>::try_from(key).ok()?;
-        let cipher = Box::new(XChaCha20Poly1305::new(key));
+        let cipher = Cipher::new(key)?;
         Some(Self { id, cipher })
     }
 
@@ -54,7 +52,7 @@ impl SealKey {
         self.id
     }
 
-    pub(super) const fn cipher(&self) -> &XChaCha20Poly1305 {
+    pub(super) const fn cipher(&self) -> &Cipher {
         &self.cipher
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! This room knows neither Redis nor the form of values.
 
+mod cipher;
 mod format;
 mod key;
 #[cfg(test)]
@@ -16,7 +17,10 @@ mod tests;
 use std::borrow::Cow;
 use std::fmt;
 
-use self::format::{Header, NONCE_LEN};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use self::cipher::NONCE_LEN;
+use self::format::Header;
 pub use self::format::{NEVER, OVERHEAD};
 pub use self::key::{KeyId, SealKey};
 
@@ -183,7 +187,7 @@ impl fmt::Debug for Keyring {
 
 fn random_nonce() -> [u8; NONCE_LEN] {
     let mut nonce = [0; NONCE_LEN];
-    let filled = getrandom::getrandom(&mut nonce);
+    let filled = SystemRandom::new().fill(&mut nonce);
     // A value must never be sealed with a nonce that is not random.
     assert!(filled.is_ok(), "the operating system has no random bytes");
     nonce

@@ -2,9 +2,6 @@
 
 use std::collections::HashSet;
 
-use chacha20poly1305::XNonce;
-use chacha20poly1305::aead::AeadInOut;
-use chacha20poly1305::aead::inout::InOutBuf;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -54,16 +51,18 @@ fn the_cipher_is_xchacha20_poly1305() {
          21f9664c97637da9768812f615c68b13b52e",
     );
     let associated = bytes("50515253c0c1c2c3c4c5c6c7");
-    let nonce = XNonce::from(counted::<24>(0x40));
+    let nonce = counted(0x40);
     let key = known_key();
     let mut buffer = plaintext.to_vec();
-    let text = InOutBuf::from(buffer.as_mut_slice());
-    let tag = key
-        .cipher()
-        .encrypt_inout_detached(&nonce, &associated, text)
-        .unwrap();
+    let tag = key.cipher().seal(&nonce, &associated, &mut buffer).unwrap();
     assert_eq!(buffer, ciphertext);
-    assert_eq!(tag.to_vec(), bytes("c0875924c1c7987947deafd8780acf49"));
+    assert_eq!(tag.as_ref(), bytes("c0875924c1c7987947deafd8780acf49"));
+    for start in [0, 1, 46] {
+        let mut buffer = [&vec![0; start], &*ciphertext, tag.as_ref()].concat();
+        let opened = key.cipher().open(&nonce, &associated, &mut buffer, start);
+        assert_eq!(opened, Some(plaintext.len()));
+        assert_eq!(&buffer[..plaintext.len()], plaintext);
+    }
 }
 
 /// These bytes were computed with another implementation. They must never change.
