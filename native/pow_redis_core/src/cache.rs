@@ -38,7 +38,7 @@ pub struct Cache {
     first: Entrance,
     /// Its drop wakes workers that wait to reconnect.
     _stop: Sender<()>,
-    /// Wakes the first worker when it waits for its sockets too.
+    /// Wakes the first worker when it waits for its sockets too. Dropped after `_stop`, and rings then.
     bell: Option<BellPush>,
     shared: Arc<Shared>,
     watch: Option<Arc<PrimaryWatch>>,
