@@ -19,7 +19,9 @@ pub fn cluster_nodes(bytes: &[u8]) {
     let (Some(addresses), Ok(view)) = (addresses, view) else {
         return;
     };
-    let text = std::str::from_utf8(bytes).expect("a reply that is no text was accepted");
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        panic!("a reply that is no text was accepted: {bytes:?}");
+    };
     let lines = text.lines().filter(|line| !line.is_empty()).count();
     assert!(addresses.len() <= lines && view.primaries().count() <= lines);
     for id in view.primaries() {

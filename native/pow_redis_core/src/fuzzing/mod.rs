@@ -5,10 +5,8 @@
 //! reference implementation.
 
 #![allow(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::unwrap_used,
     reason = "a property that does not hold panics"
 )]
 

@@ -101,7 +101,7 @@ fn decode(bytes: &mut &[u8], levels: usize) -> Option<Term> {
     Some(match tag {
         97 => integer(false, take(bytes, 1)?),
         98 => {
-            let value = i32::from_be_bytes(take(bytes, 4)?.try_into().unwrap());
+            let value = i32::from_be_bytes(*take(bytes, 4)?.first_chunk()?);
             integer(value < 0, &value.unsigned_abs().to_le_bytes())
         }
         110 | 111 => {
@@ -109,7 +109,7 @@ fn decode(bytes: &mut &[u8], levels: usize) -> Option<Term> {
             let negative = number(bytes, 1)? != 0;
             integer(negative, take(bytes, length)?)
         }
-        70 => float(f64::from_be_bytes(take(bytes, 8)?.try_into().unwrap()))?,
+        70 => float(f64::from_be_bytes(*take(bytes, 8)?.first_chunk()?))?,
         99 => {
             let text = std::str::from_utf8(take(bytes, 31)?).ok()?;
             let text = text.trim_end_matches('\0').trim_start();
@@ -293,13 +293,12 @@ fn encode_integer(negative: bool, magnitude: &[u8]) -> Vec<u8> {
 }
 
 fn encode_atom(text: &str) -> Vec<u8> {
-    let head = match u8::try_from(text.len()) {
+    let Ok(length) = u16::try_from(text.len()) else {
+        panic!("an atom of {} bytes", text.len());
+    };
+    let head = match u8::try_from(length) {
         Ok(length) => vec![119, length],
-        Err(_) => [
-            &[118][..],
-            &u16::try_from(text.len()).unwrap().to_be_bytes(),
-        ]
-        .concat(),
+        Err(_) => [&[118][..], &length.to_be_bytes()].concat(),
     };
     [&head[..], text.as_bytes()].concat()
 }
@@ -317,7 +316,9 @@ fn as_string(elements: &[Term]) -> Option<Vec<u8>> {
 }
 
 fn with_count(tag: u8, count: usize) -> Vec<u8> {
-    let count = u32::try_from(count).unwrap();
+    let Ok(count) = u32::try_from(count) else {
+        panic!("a term of {count} terms or bytes");
+    };
     [&[tag][..], &count.to_be_bytes()].concat()
 }
 
