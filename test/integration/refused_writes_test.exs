@@ -78,7 +78,8 @@ defmodule PowRedisCache.RefusedWritesTest do
 
     test "puts fail with the reply if the deadline comes first" do
       primary = start_server!(["--min-replicas-to-write", "1"])
-      config = primary |> FakeSentinel.start!() |> start(timeout: 1_000)
+      # Enough for a slow machine to get the first refusal.
+      config = primary |> FakeSentinel.start!() |> start(timeout: 5_000)
       error = catch_error(PowRedisCache.put(config, {"key", 1}))
       assert %Error{reason: :server, code: "NOREPLICAS"} = error
     end

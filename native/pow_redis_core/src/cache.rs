@@ -146,7 +146,7 @@ impl Cache {
     pub fn cancel(&self, handle: &CancelHandle) -> Option<Error> {
         handle.cancel().then(|| {
             self.shared.waited_in_vain(Instant::now());
-            self.shared.timeout_error()
+            self.shared.timeout_error(handle.refusal())
         })
     }
 

@@ -265,6 +265,7 @@ impl LiveConnection {
         };
         let requeue = match values.iter().find_map(retryable_reply) {
             Some(error) => {
+                request.refused(error.clone());
                 self.end_trust(EpochEnd::Demoted);
                 self.retryable_reply.get_or_insert(error);
                 true

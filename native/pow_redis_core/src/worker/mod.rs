@@ -251,7 +251,8 @@ impl Worker {
         self.backlog.retain(|request| {
             if request.deadline() <= now {
                 shared.waited_in_vain(request.deadline());
-                request.complete(Err(shared.timeout_error()));
+                let error = shared.timeout_error(request.refusal());
+                request.complete(Err(error));
                 None
             } else {
                 request.is_waiting().then_some(request)

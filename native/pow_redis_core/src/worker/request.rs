@@ -1,8 +1,8 @@
 //! A request: an operation, its deadline, and the caller that waits for the outcome.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::quota::Share;
@@ -21,12 +21,20 @@ pub type Reply = Box<dyn FnOnce(Result<Outcome, Error>) + Send>;
 #[derive(Debug, Default)]
 pub struct CancelHandle {
     state: AtomicU8,
+    /// Why the server last refused the request, which has been sent again since or will be.
+    refusal: Mutex<Option<Error>>,
 }
 
 impl CancelHandle {
     /// Stops waiting. Returns `false` if the outcome has been sent or is being sent.
     pub fn cancel(&self) -> bool {
         self.transition(CANCELLED)
+    }
+
+    /// Why the server last refused the request, if it has.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        let refusal = self.refusal.lock();
+        refusal.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn complete(&self) -> bool {
@@ -123,6 +131,17 @@ impl Request {
     /// Whether the caller still waits.
     pub(crate) fn is_waiting(&self) -> bool {
         self.cancel_handle.is_waiting()
+    }
+
+    /// The server has refused it for now. If it waits in vain, its caller gets this reason.
+    pub(crate) fn refused(&self, reason: Error) {
+        let refusal = self.cancel_handle.refusal.lock();
+        *refusal.unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+
+    /// Why the server last refused it, if it has.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.cancel_handle.refusal()
     }
 
     /// A connection was lost while it was under way. Returns how many in a row.

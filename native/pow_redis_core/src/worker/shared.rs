@@ -186,9 +186,10 @@ impl Shared {
         }
     }
 
-    /// Why a call has timed out: the reason why no worker can connect, if there is one.
-    pub(crate) fn timeout_error(&self) -> Error {
-        let known = self.availability.failure();
+    /// Why a call has timed out: the reason why no worker can connect, or why the server has refused the
+    /// request, if there is one.
+    pub(crate) fn timeout_error(&self, refusal: Option<Error>) -> Error {
+        let known = self.availability.failure().or(refusal);
         known.unwrap_or_else(|| ErrorKind::Timeout.into())
     }
 
@@ -428,6 +429,18 @@ mod tests {
             shared.availability.connected();
             assert!(!shared.is_down());
         }
+    }
+
+    #[test]
+    fn a_call_times_out_for_the_reason_that_is_known() {
+        let (shared, _events) = fixture();
+        let refusal = || Some(ErrorKind::Busy.into());
+        assert_eq!(shared.timeout_error(None), ErrorKind::Timeout.into());
+        assert_eq!(shared.timeout_error(refusal()), ErrorKind::Busy.into());
+        shared.failed(&ErrorKind::Url.into());
+        assert_eq!(shared.timeout_error(refusal()), ErrorKind::Url.into());
+        shared.availability.connected();
+        assert_eq!(shared.timeout_error(refusal()), ErrorKind::Busy.into());
     }
 
     #[test]

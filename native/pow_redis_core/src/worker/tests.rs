@@ -170,8 +170,12 @@ fn answers_expired_requests_and_drops_cancelled_ones() {
     let (cancelled, no_outcome) = request_until(ping(), Instant::now() + LONG);
     assert!(cancelled.cancel_handle().cancel());
     fixture.worker.backlog.push(cancelled);
+    let (refused, refused_outcome) = request_until(ping(), Instant::now());
+    refused.refused(ErrorKind::Busy.into());
+    fixture.worker.backlog.push(refused);
     fixture.worker.drop_expired();
     assert!(failed_with(&expired, &ErrorKind::Timeout));
+    assert!(failed_with(&refused_outcome, &ErrorKind::Busy));
     assert_eq!(fixture.backlog(), [1]);
     assert!(no_outcome.recv().is_err());
 }

@@ -1,3 +1,4 @@
+use super::super::request::Request;
 use super::super::testing::*;
 use super::*;
 use crate::net::testing::{FakeServer, array};
@@ -142,6 +143,8 @@ fn writes_behind_a_rejected_one_are_retried() {
     assert!(writes.iter().all(Receiver::is_empty));
     let numbers = [fixture.backlog.number(0), fixture.backlog.number(1)];
     assert_eq!((fixture.backlog.len(), numbers), (2, [0, 1]));
+    let refusals: Vec<_> = fixture.backlog.requests().map(Request::refusal).collect();
+    assert_eq!(refusals, [Some(read_only()), None]);
 }
 
 #[test]
