@@ -13,7 +13,7 @@ defmodule PowRedisCache.Bench.NearDeletion do
   last read that returned the session.
   """
   def run(settings) do
-    sessions = max(100, div(settings.rounds * settings.ms, 3))
+    sessions = max(100, settings.rounds * settings.ms)
 
     NearData.with_redis(sessions + 1, fn server ->
       near = NearData.start_ours(:near, server.port, near_cache: true)

@@ -13,6 +13,8 @@ mod atomics {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 }
 
+#[path = "../src/near/arrivals.rs"]
+mod arrivals;
 #[path = "../src/near/tally.rs"]
 mod tally;
 #[path = "../src/near/validity.rs"]
@@ -25,7 +27,7 @@ use loom::thread;
 
 use validity::{EpochEnd, Shard, Stamp, Validity};
 
-/// In milliseconds.
+/// In microseconds.
 const MAX_STALENESS: u64 = 10;
 const SHARD: Shard = 0;
 
@@ -42,7 +44,7 @@ struct Entry {
 }
 
 fn tracking() -> Arc<Validity> {
-    let staleness = Duration::from_millis(MAX_STALENESS);
+    let staleness = Duration::from_micros(MAX_STALENESS);
     let validity = Arc::new(Validity::with_shards(1, staleness));
     validity.begin();
     validity.answered(0);
@@ -187,7 +189,7 @@ fn trust_counts_from_sending() {
 #[test]
 fn a_stamp_needs_a_connection_that_tracks() {
     loom::model(|| {
-        let validity = Validity::with_shards(1, Duration::from_millis(MAX_STALENESS));
+        let validity = Validity::with_shards(1, Duration::from_micros(MAX_STALENESS));
         assert_eq!(validity.stamp(SHARD), None);
         validity.answered(1);
         validity.begin();

@@ -25,7 +25,7 @@ impl Near {
 
     /// Whether a value with this stamp may be used now.
     pub(crate) fn is_valid(&self, stamp: Stamp, expires_at: u64) -> bool {
-        let now = boot_clock::now_ms();
+        let now = boot_clock::now_us();
         now < expires_at && self.0.is_valid(stamp, now)
     }
 }

@@ -8,12 +8,12 @@ const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
-/// Milliseconds since some time before the program started.
-pub fn now_ms() -> u64 {
+/// Microseconds since some time before the program started.
+pub fn now_us() -> u64 {
     let time = clock_gettime(CLOCK);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    let ms = u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000;
-    seconds.saturating_mul(1_000).saturating_add(ms)
+    let us = u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000;
+    seconds.saturating_mul(1_000_000).saturating_add(us)
 }
 
 #[cfg(test)]
@@ -22,10 +22,10 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn counts_milliseconds() {
-        let (start, before) = (Instant::now(), now_ms());
+    fn counts_microseconds() {
+        let (start, before) = (Instant::now(), now_us());
         std::thread::sleep(Duration::from_millis(30));
-        let (counted, elapsed) = (now_ms() - before, start.elapsed().as_millis());
-        assert!((29..=elapsed + 1).contains(&u128::from(counted)));
+        let (counted, elapsed) = (now_us() - before, start.elapsed().as_micros());
+        assert!((29_999..=elapsed + 1).contains(&u128::from(counted)));
     }
 }

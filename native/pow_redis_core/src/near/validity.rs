@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 // `tests/validity.rs` compiles this file with those of loom.
+use super::arrivals::Arrivals;
 use super::atomics::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use super::tally::Tally;
 
@@ -23,7 +24,7 @@ const REASONS: usize = EpochEnd::ALL.len();
 /// Invariant: while a stamp is valid, the connection it was made for still tracks, and Redis has told of no
 /// change in its shard. What Redis has not told for the maximum staleness ends the trust.
 ///
-/// Times are milliseconds of a clock that goes on while the host sleeps.
+/// Times are microseconds of a clock that goes on while the host sleeps.
 #[derive(Debug)]
 pub struct Validity {
     /// Small, since hits look all over it. A value would have to outlive four billion changes of its shard to be
@@ -32,6 +33,7 @@ pub struct Validity {
     /// Odd while a connection tracks reads.
     epoch: AtomicU64,
     trusted_until: AtomicU64,
+    arrivals: Arrivals,
     max_staleness: u64,
     /// Whether a stamp was checked since [`Validity::take_interest`].
     is_used: AtomicBool,
@@ -100,7 +102,8 @@ impl Validity {
             versions: (0..shards).map(|_| AtomicU32::new(0)).collect(),
             epoch: AtomicU64::new(0),
             trusted_until: AtomicU64::new(0),
-            max_staleness: u64::try_from(max_staleness.as_millis()).unwrap_or(u64::MAX),
+            arrivals: Arrivals::new(),
+            max_staleness: u64::try_from(max_staleness.as_micros()).unwrap_or(u64::MAX),
             is_used: AtomicBool::new(false),
             hits: Tally::default(),
             invalidations: AtomicU64::new(0),
@@ -193,13 +196,19 @@ impl Validity {
         }
     }
 
+    /// What the connection that tracks reads, and when.
+    pub(crate) const fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
     /// Whether a value with this stamp may be used at this time. If so, counts a hit.
     pub fn is_valid(&self, stamp: Stamp, now: u64) -> bool {
         if !self.is_used.load(Ordering::Relaxed) {
             self.is_used.store(true, Ordering::Relaxed);
         }
         // Trust first: whoever sees it also sees the changes that were told before.
-        let is_valid = now < self.trusted_until.load(Ordering::Acquire)
+        let is_valid = self.arrivals.are_read_in_time(now)
+            && now < self.trusted_until.load(Ordering::Acquire)
             && self.epoch.load(Ordering::Acquire) == stamp.epoch
             && self
                 .version(stamp.shard)
@@ -217,7 +226,7 @@ impl Validity {
 
     /// How long what Redis did not tell may go unnoticed.
     pub const fn max_staleness(&self) -> Duration {
-        Duration::from_millis(self.max_staleness)
+        Duration::from_micros(self.max_staleness)
     }
 
     /// How many stamps were valid.

@@ -126,7 +126,7 @@ impl Client {
         }
     }
 
-    /// When the server was last asked whether it is still the one to ask, and answered, in milliseconds of the
+    /// When the server was last asked whether it is still the one to ask, and answered, in microseconds of the
     /// boot clock: of several, the one that was asked first. `None` if one does not track.
     pub(crate) fn confirmed_at(&self) -> Option<u64> {
         match self {

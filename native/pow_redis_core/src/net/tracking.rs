@@ -4,6 +4,7 @@
 //! more once it is no primary, is another process, has lost a slot of a cluster, or cannot reach most of it.
 //! So it is asked for that regularly, and only the rounds that ask renew the trust.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::cluster_view::ClusterView;
 use super::server_info::{is_primary, run_id};
 use crate::error::{Error, ErrorKind, ServerCode};
 use crate::near::boot_clock;
-use crate::near::{EpochEnd, Validity};
+use crate::near::{EpochEnd, Validity, Watched};
 use crate::resp::commands::Commands;
 use crate::resp::replies::Replies;
 
@@ -39,13 +40,14 @@ enum Standing {
 /// A connection that tracks.
 pub(super) struct Tracker {
     tracking: Tracking,
+    _socket: Watched,
     standing: Standing,
     asked_at: Instant,
-    /// When the last question that was answered was sent, in milliseconds of the boot clock.
+    /// When the last question that was answered was sent, in microseconds of the boot clock.
     confirmed_at: u64,
 }
 
-/// A question under way: when it was sent, in milliseconds of the boot clock.
+/// A question under way: when it was sent, in microseconds of the boot clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question {
     sent_at: u64,
@@ -66,7 +68,7 @@ impl Question {
             });
         }
         Self {
-            sent_at: boot_clock::now_ms(),
+            sent_at: boot_clock::now_us(),
         }
     }
 }
@@ -114,12 +116,14 @@ impl Tracker {
         tracking: &Tracking,
         question: Question,
         replies: &mut Replies,
+        socket: BorrowedFd<'_>,
     ) -> Result<Self, Error> {
         replies.next_value()?;
         replies.next_value()?;
         Ok(Self {
             tracking: tracking.clone(),
             standing: Standing::read(tracking.is_cluster, replies)?,
+            _socket: tracking.validity.arrivals().watch(socket)?,
             asked_at: Instant::now(),
             confirmed_at: question.sent_at,
         })
@@ -156,7 +160,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// When the last question that was answered was sent, in milliseconds of the boot clock.
+    /// When the last question that was answered was sent, in microseconds of the boot clock.
     pub(super) const fn confirmed_at(&self) -> u64 {
         self.confirmed_at
     }

@@ -20,7 +20,7 @@ use crate::seal::{Form, Keyring};
 pub struct Lease {
     /// What makes it invalid.
     pub stamp: Stamp,
-    /// When the key expires, in milliseconds of the boot clock; in the far future if it does not.
+    /// When the key expires, in microseconds of the boot clock; in the far future if it does not.
     pub expires_at: u64,
     /// The bytes that the value takes outside of the heap of a process.
     pub off_heap: usize,
@@ -49,7 +49,7 @@ pub struct Get {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     stamp: Stamp,
-    /// In milliseconds of the boot clock.
+    /// In microseconds of the boot clock.
     at: u64,
 }
 
@@ -99,7 +99,7 @@ impl Get {
             .validity
             .filter(|_| self.is_near && self.later.is_none())?;
         let stamp = validity.stamp(validity.shard(self.redis_keys.first()?.as_bytes()))?;
-        let at = boot_clock::now_ms();
+        let at = boot_clock::now_us();
         Some(Sent { stamp, at })
     }
 
@@ -140,7 +140,7 @@ impl Get {
         }
     }
 
-    /// For how long a value may be used, given the reply to `PTTL`: the key may be gone already, and a sealed
+    /// Until when a value may be used, given the reply to `PTTL`: the key may be gone already, and a sealed
     /// value may open for a shorter time than the key lives.
     fn lease(&self, value: &[u8], ttl_ms: Option<i64>, form: Form) -> Option<Lease> {
         let sent = self.sent?;
@@ -152,10 +152,10 @@ impl Get {
             Form::Plain => i64::MAX,
             Form::Sealed { expires_ms, .. } => expires_ms.saturating_sub(self.now_ms),
         };
-        let left = u64::try_from(lives_for.min(opens_for)).ok()?;
+        let left_ms = u64::try_from(lives_for.min(opens_for)).ok()?;
         Some(Lease {
             stamp: sent.stamp,
-            expires_at: sent.at.saturating_add(left),
+            expires_at: sent.at.saturating_add(left_ms.saturating_mul(1_000)),
             off_heap: etf::off_heap_bytes(value),
         })
     }
@@ -382,15 +382,15 @@ mod tests {
         near.write();
         let shard = near.validity.shard(key(&[ATOM_A]).redis_key().as_bytes());
         near.validity.invalidate(shard);
-        let before = boot_clock::now_ms();
+        let before = boot_clock::now_us();
         let commands = [format!("GET {N}:{A}"), format!("PTTL {N}:{A}")];
         assert_eq!(near.write(), commands);
-        let sent = before..=boot_clock::now_ms();
+        let sent = before..=boot_clock::now_us();
         let stamp = near.validity.stamp(shard).unwrap();
         near.validity.invalidate(shard);
         let lease = near.lease(Value::Int(5_000)).unwrap();
         assert_eq!((lease.stamp, lease.stamp.version), (stamp, 1));
-        assert!(sent.contains(&(lease.expires_at - 5_000)));
+        assert!(sent.contains(&(lease.expires_at - 5_000_000)));
     }
 
     #[test]
@@ -414,7 +414,7 @@ mod tests {
         near.get = Get::new(key(&[INT_1]), &sealed()).near();
         near.write();
         let stored = sealed_value(&[INT_1], 7_000);
-        let before = boot_clock::now_ms();
+        let before = boot_clock::now_us();
         // The value was restored with a longer time to live.
         let Step::Done(Outcome::NearValue(value, lease)) =
             near.read(vec![bulk(stored), Value::Int(1_000_000)])
@@ -422,7 +422,7 @@ mod tests {
             panic!("the value is not near");
         };
         assert_eq!(value, VALUE);
-        assert!((before - 1_000..=before + 7_000).contains(&lease.expires_at));
+        assert!((before - 1_000_000..=before + 7_000_000).contains(&lease.expires_at));
     }
 
     #[test]

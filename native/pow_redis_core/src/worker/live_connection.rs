@@ -127,10 +127,12 @@ impl LiveConnection {
 
     /// Takes what Redis has told about changed keys. Does not block.
     pub(super) fn read_pushes(&mut self) -> Result<(), Error> {
-        match self.trust {
-            Some(_) => self.client.read_pushes(),
-            None => Ok(()),
-        }
+        let Some(trust) = &self.trust else {
+            return Ok(());
+        };
+        let read = self.client.read_pushes();
+        trust.validity().arrivals().are_read();
+        read
     }
 
     /// What was told before the last answer is known.

@@ -12,7 +12,7 @@ const MAX_DISUSE: Duration = Duration::from_secs(60);
 /// What keeps near values valid while a connection tracks them. They are invalid when it is dropped.
 pub(super) struct Trust {
     validity: Arc<Validity>,
-    /// When the question that was answered last was sent, in milliseconds of the boot clock.
+    /// When the question that was answered last was sent, in microseconds of the boot clock.
     confirmed_at: u64,
     /// When to ask again.
     due: Instant,
@@ -52,8 +52,9 @@ impl Trust {
         self.used_at + MAX_DISUSE > now
     }
 
-    /// A question was sent at `confirmed_at`, and was answered.
+    /// What had arrived was read. Of the questions that were answered, the last was sent at `confirmed_at`.
     pub(super) fn renew(&mut self, confirmed_at: u64) {
+        self.validity.arrivals().are_read();
         if confirmed_at != self.confirmed_at {
             self.confirmed_at = confirmed_at;
             self.due = Instant::now() + tracking::interval(&self.validity);
@@ -81,9 +82,9 @@ mod tests {
     fn values_are_valid_while_the_connection_lives() {
         let (mut trust, validity) = trust();
         let stamp = validity.stamp(0).unwrap();
-        assert!(validity.is_valid(stamp, 30_099) && !validity.is_valid(stamp, 30_100));
+        assert!(validity.is_valid(stamp, 30_000_099) && !validity.is_valid(stamp, 30_000_100));
         trust.renew(200);
-        assert!(validity.is_valid(stamp, 30_199) && !validity.is_valid(stamp, 30_200));
+        assert!(validity.is_valid(stamp, 30_000_199) && !validity.is_valid(stamp, 30_000_200));
         drop(trust);
         assert!(!validity.is_valid(stamp, 200) && !validity.is_tracking());
     }

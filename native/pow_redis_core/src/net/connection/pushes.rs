@@ -22,7 +22,7 @@ impl Connection {
         // A refusal looks the same in both versions of the protocol.
         self.reader.expect_pushes(&tracking.validity);
         let mut replies = self.round_trip(&mut commands, deadline)?;
-        match Tracker::read(tracking, question, &mut replies) {
+        match Tracker::read(tracking, question, &mut replies, self.stream.as_fd()) {
             Ok(tracker) => self.tracker = Some(tracker),
             Err(error) => self.tracking_refusal = Some(error),
         }
@@ -56,7 +56,7 @@ impl Connection {
         outcome.map_err(|error| self.fail(error))
     }
 
-    /// When the server was last asked whether it is still the one to ask, and answered, in milliseconds of the
+    /// When the server was last asked whether it is still the one to ask, and answered, in microseconds of the
     /// boot clock. `None` if it does not track.
     pub(crate) fn confirmed_at(&self) -> Option<u64> {
         self.tracker.as_ref().map(Tracker::confirmed_at)

@@ -66,7 +66,7 @@ fn asks_the_server_about_itself_with_the_commands_of_a_round() {
     let (endpoint, validity) = endpoint(&server, false);
     let mut connection = open(&endpoint).unwrap();
     let before = connection.confirmed_at().unwrap();
-    wait_until(|| boot_clock::now_ms() > before);
+    wait_until(|| boot_clock::now_us() > before);
     assert_eq!(ping(&mut connection), Ok(Value::Int(1)));
     assert!(connection.confirmed_at().unwrap() > before);
     assert!(validity.is_tracking() && connection.tracking_refusal().is_none());

@@ -46,7 +46,7 @@ impl Tracking {
 
     fn is_trusted(&self) -> bool {
         let stamp = self.validity.stamp(0);
-        stamp.is_some_and(|stamp| self.validity.is_valid(stamp, boot_clock::now_ms()))
+        stamp.is_some_and(|stamp| self.validity.is_valid(stamp, boot_clock::now_us()))
     }
 
     /// Calls, and receives what arrives.
@@ -71,8 +71,8 @@ fn trust_is_renewed_by_what_asks_the_server_about_itself() {
     assert_eq!(tracking.server.received("INFO"), before + 2);
     let confirmed_at = tracking.live.client.confirmed_at().unwrap();
     let stamp = tracking.validity.stamp(0).unwrap();
-    assert!(tracking.validity.is_valid(stamp, confirmed_at + 29));
-    assert!(!tracking.validity.is_valid(stamp, confirmed_at + 30));
+    assert!(tracking.validity.is_valid(stamp, confirmed_at + 29_999));
+    assert!(!tracking.validity.is_valid(stamp, confirmed_at + 30_000));
 }
 
 #[test]
@@ -103,6 +103,25 @@ fn changed_keys_are_known_while_nothing_is_asked() {
     assert_eq!(tracking.live.watched_sockets().len(), 1);
     tracking.server.say(":1\r\n");
     wait_until(|| tracking.live.read_pushes().is_err());
+}
+
+#[test]
+fn nothing_is_valid_while_what_has_arrived_is_not_read() {
+    let mut tracking = Tracking::new(LONG);
+    for number in 1..=3 {
+        tracking.server.say(INVALIDATED);
+        wait_until(|| !tracking.is_trusted());
+        match number {
+            1 => tracking.live.read_pushes().unwrap(),
+            2 => tracking.call(Operation::Ping(Ping)).unwrap(),
+            _ => {
+                tracking.live.last_used -= HEARTBEAT_INTERVAL;
+                tracking.live.heartbeat(&tracking.shared).unwrap();
+            }
+        }
+        assert!(tracking.is_trusted());
+        assert_eq!(tracking.validity.invalidations(), number);
+    }
 }
 
 #[test]
