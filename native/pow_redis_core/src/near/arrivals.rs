@@ -51,7 +51,7 @@ impl Arrivals {
         Ok(Watched { _socket: socket })
     }
 
-    /// The worker has read what had arrived.
+    /// The worker has read from a socket.
     pub fn are_read(&self) {
         self.reading.fetch_add(1, Ordering::AcqRel);
     }

@@ -40,7 +40,8 @@ enum Standing {
 /// A connection that tracks.
 pub(super) struct Tracker {
     tracking: Tracking,
-    _socket: Watched,
+    /// `None` in a cluster: while the worker waits for a node, it reads nothing of the others.
+    _socket: Option<Watched>,
     standing: Standing,
     asked_at: Instant,
     /// When the last question that was answered was sent, in microseconds of the boot clock.
@@ -120,10 +121,12 @@ impl Tracker {
     ) -> Result<Self, Error> {
         replies.next_value()?;
         replies.next_value()?;
+        let watch = || tracking.validity.arrivals().watch(socket);
+        let socket = (!tracking.is_cluster).then(watch);
         Ok(Self {
             tracking: tracking.clone(),
             standing: Standing::read(tracking.is_cluster, replies)?,
-            _socket: tracking.validity.arrivals().watch(socket)?,
+            _socket: socket.transpose()?,
             asked_at: Instant::now(),
             confirmed_at: question.sent_at,
         })

@@ -121,6 +121,9 @@ impl ReplyReader {
         let read = stream.read(self.buffer.get_mut(self.end..).unwrap_or_default())?;
         self.end += read;
         self.last_read = read;
+        if let Some(validity) = &self.validity {
+            validity.arrivals().are_read();
+        }
         match read {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),

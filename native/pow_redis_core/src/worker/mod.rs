@@ -184,15 +184,18 @@ impl Worker {
             .receive(self.takes_shared(), room, &mut self.backlog);
     }
 
-    /// Receives more requests while no reply can arrive yet. Returns whether it received any.
+    /// Receives more requests while no reply can arrive yet, and Redis tells nothing. Returns whether it
+    /// received any.
     fn coalesce(&mut self) -> bool {
-        let requests = self.requests();
-        let connection = self.connection.as_ref();
-        let earliest = connection.and_then(|live| live.earliest_reply(requests));
+        let Some(live) = &self.connection else {
+            return false;
+        };
+        let Some(earliest) = live.earliest_reply(self.requests()) else {
+            return false;
+        };
+        let sockets = live.watched_sockets();
         let takes_shared = self.takes_shared();
-        let Some(request) =
-            earliest.and_then(|earliest| self.queue.wait(takes_shared, earliest, false, &[]))
-        else {
+        let Some(request) = self.queue.wait(takes_shared, earliest, false, &sockets) else {
             return false;
         };
         self.backlog.push(request);

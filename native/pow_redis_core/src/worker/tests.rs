@@ -1,12 +1,13 @@
 //! Tests of a worker without its thread.
 
+use super::bell::Bell;
 use super::testing::*;
 use super::*;
 use crate::error::ServerCode;
 use crate::keyspace::testing::no_index;
 use crate::net::address::Address;
 use crate::net::endpoint::Endpoint;
-use crate::net::testing::{FakeServer, array};
+use crate::net::testing::{FakeServer, array, wait_until};
 use crate::operation::{Operation, Outcome, Ping, Reindex, ReindexMode, ScanPosition};
 use crate::options::Options;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -16,7 +17,7 @@ use std::thread;
 struct Fixture {
     worker: Worker,
     stop: Sender<()>,
-    _server: FakeServer,
+    server: FakeServer,
 }
 
 type Outcomes = Receiver<Result<Outcome, Error>>;
@@ -34,7 +35,7 @@ impl Fixture {
         Self {
             worker,
             stop,
-            _server: server,
+            server,
         }
     }
 
@@ -310,6 +311,39 @@ fn drops_an_idle_connection_when_another_has_failed() {
     fixture.worker.shared.availability.suspect();
     fixture.worker.drop_suspected_connection();
     assert!(fixture.worker.connection.is_none());
+}
+
+/// Whether a worker with two pings under way stops waiting for more before a reply can arrive, if Redis says
+/// this.
+fn stops_waiting_for_more(says: &str) -> bool {
+    let server = FakeServer::tracking(|_| hang());
+    let mut options = options(&server);
+    options.max_staleness = Some(LONG);
+    let (stop, stopped) = bounded(0);
+    let queue = Queue::new(bounded(1).1, stopped).with_bell(Some(Bell::new().unwrap()));
+    let worker = Worker::new(shared(options).0, None, queue).tracking();
+    let mut fixture = Fixture {
+        worker,
+        stop,
+        server,
+    };
+    assert!(fixture.worker.connect());
+    let _outcomes = [fixture.push(ping()), fixture.push(ping())];
+    let live = fixture.worker.connection.as_mut().unwrap();
+    live.record_round_trips(LONG);
+    fixture.worker.send().unwrap();
+    fixture.server.say(says);
+    assert!(!fixture.worker.coalesce());
+    let live = fixture.worker.connection.as_ref().unwrap();
+    live.earliest_reply(2).is_some()
+}
+
+#[test]
+fn does_not_wait_for_more_requests_once_redis_tells_of_a_change() {
+    assert!(!stops_waiting_for_more(""));
+    let told = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
+    // The wait is short.
+    wait_until(|| stops_waiting_for_more(told));
 }
 
 #[test]

@@ -52,9 +52,8 @@ impl Trust {
         self.used_at + MAX_DISUSE > now
     }
 
-    /// What had arrived was read. Of the questions that were answered, the last was sent at `confirmed_at`.
+    /// A question was sent at `confirmed_at`, and was answered.
     pub(super) fn renew(&mut self, confirmed_at: u64) {
-        self.validity.arrivals().are_read();
         if confirmed_at != self.confirmed_at {
             self.confirmed_at = confirmed_at;
             self.due = Instant::now() + tracking::interval(&self.validity);

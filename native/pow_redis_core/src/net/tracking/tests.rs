@@ -5,6 +5,7 @@ use super::super::fence::Fence;
 use super::super::testing::{CLOSE, FakeServer, bulk, soon, wait_until};
 use super::*;
 use redis::Value;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const PROTOCOL_3: &str = "%1\r\n$5\r\nproto\r\n:3\r\n";
@@ -168,6 +169,22 @@ fn a_node_that_does_not_reach_most_of_its_cluster_is_left() {
     let mut connection = open(&endpoint).unwrap();
     assert!(ping(&mut connection).is_err());
     assert_eq!(validity.ends(), [0, 0, 1, 0, 0, 0]);
+}
+
+#[test]
+fn what_a_node_tells_need_not_be_read_in_time() {
+    let servers: [(Words, bool); 2] = [(primary, false), (node, true)];
+    for (says, is_cluster) in servers {
+        let server = server(says);
+        let (endpoint, validity) = endpoint(&server, is_cluster);
+        let connection = open(&endpoint).unwrap();
+        server.say(INVALIDATED);
+        let socket = PollFd::from_borrowed_fd(connection.socket(), PollFlags::IN);
+        assert_eq!(poll(&mut [socket], None), Ok(1));
+        let arrivals = validity.arrivals();
+        let looks = [1_000, 2_000, 3_000].map(|now| arrivals.are_read_in_time(now));
+        assert_eq!(looks, [true, is_cluster, is_cluster]);
+    }
 }
 
 /// A server that replies to `HELLO` like this.
