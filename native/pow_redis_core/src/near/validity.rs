@@ -206,7 +206,7 @@ impl Validity {
         if !self.is_used.load(Ordering::Relaxed) {
             self.is_used.store(true, Ordering::Relaxed);
         }
-        // Trust first: whoever sees it also sees the changes that were told before.
+        // Trust before the rest: whoever sees it also sees the changes that were told before.
         let is_valid = self.arrivals.are_read_in_time(now)
             && now < self.trusted_until.load(Ordering::Acquire)
             && self.epoch.load(Ordering::Acquire) == stamp.epoch
