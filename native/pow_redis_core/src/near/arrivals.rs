@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -18,7 +18,7 @@ const INTERVAL: u64 = 250;
 /// behind, and no value may be used until it reads.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    sockets: Mutex<Vec<Weak<OwnedFd>>>,
+    sockets: Arc<Sockets>,
     /// How many times the worker has read, plus one.
     reading: AtomicU64,
     looked_at: AtomicU64,
@@ -28,10 +28,15 @@ pub struct Arrivals {
     behind_since: AtomicU64,
 }
 
-/// A socket on which Redis tells of changes, until it is dropped.
+/// Duplicates of sockets, each with the number of its [`Watched`].
+#[derive(Debug, Default)]
+struct Sockets(Mutex<Vec<(u64, OwnedFd)>>);
+
+/// A socket on which Redis tells of changes. Its connection stays open until this is dropped too.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    _socket: Arc<OwnedFd>,
+    sockets: Arc<Sockets>,
+    number: u64,
 }
 
 impl Arrivals {
@@ -44,11 +49,14 @@ impl Arrivals {
 
     /// From now on, what arrives on this socket has to be read in time.
     pub(crate) fn watch(&self, socket: BorrowedFd<'_>) -> io::Result<Watched> {
-        let socket = Arc::new(socket.try_clone_to_owned()?);
-        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        sockets.retain(|socket| socket.strong_count() > 0);
-        sockets.push(Arc::downgrade(&socket));
-        Ok(Watched { _socket: socket })
+        let duplicate = socket.try_clone_to_owned()?;
+        let mut sockets = self.sockets.lock();
+        let number = sockets.last().map_or(0, |(last, _)| last + 1);
+        sockets.push((number, duplicate));
+        Ok(Watched {
+            sockets: Arc::clone(&self.sockets),
+            number,
+        })
     }
 
     /// The worker has read from a socket.
@@ -83,15 +91,27 @@ impl Arrivals {
 
     /// Whether something waits to be read. Does not block.
     fn has_arrived(&self) -> bool {
-        let Ok(sockets) = self.sockets.try_lock() else {
+        let Ok(sockets) = self.sockets.0.try_lock() else {
             return false;
         };
-        let sockets: Vec<_> = sockets.iter().filter_map(Weak::upgrade).collect();
         let mut sources: Vec<_> = sockets
             .iter()
-            .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
+            .map(|(_, socket)| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
             .collect();
         poll(&mut sources, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl Sockets {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u64, OwnedFd)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut sockets = self.sockets.lock();
+        sockets.retain(|(number, _)| *number != self.number);
     }
 }
 
@@ -174,14 +194,26 @@ mod tests {
         fixture.theirs.write_all(b"a").unwrap();
         let mut other = Fixture::new();
         other.watched = Some(fixture.arrivals.watch(other.ours.as_fd()).unwrap());
+        let third = fixture.arrivals.watch(fixture.ours.as_fd()).unwrap();
         drop(fixture.watched.take());
+        drop(third);
         for _ in 0..3 {
             assert!(fixture.is_in_time(INTERVAL));
         }
         other.theirs.write_all(b"a").unwrap();
         assert!(fixture.is_in_time(INTERVAL) && !fixture.is_in_time(INTERVAL));
-        assert_eq!(fixture.arrivals.sockets.lock().unwrap().len(), 2);
-        let _third = fixture.arrivals.watch(other.ours.as_fd()).unwrap();
-        assert_eq!(fixture.arrivals.sockets.lock().unwrap().len(), 2);
+        assert_eq!(fixture.arrivals.sockets.lock().len(), 1);
+    }
+
+    #[test]
+    fn a_dropped_socket_is_closed() {
+        let mut fixture = Fixture::new();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let watched = fixture.arrivals.watch(ours.as_fd()).unwrap();
+        drop(ours);
+        theirs.write_all(b"a").unwrap();
+        assert!(fixture.is_in_time(INTERVAL) && !fixture.is_in_time(INTERVAL));
+        drop(watched);
+        assert!(theirs.write_all(b"a").is_err());
     }
 }
