@@ -27,6 +27,10 @@ fn is_tracking(cache: &Cache) -> bool {
     cache.info().near.is_some_and(|near| near.tracking)
 }
 
+fn invalidations(cache: &Cache) -> u64 {
+    cache.info().near.map_or(0, |near| near.invalidations)
+}
+
 fn read(cache: &Cache, id: u32) -> Result<Outcome, Error> {
     let get = Get::new(numbered_key(id), &every_prefix()).near();
     call(cache, Operation::Get(get))
@@ -70,7 +74,10 @@ fn a_value_is_valid_until_another_client_changes_it() {
                 lease(&cache, 2)
             });
             assert!(is_valid(&cache, &changed) && is_valid(&cache, &other));
+            let before = invalidations(&cache);
             server.run::<Value>(cmd(command).arg(redis_key(1)));
+            // Until the message is read, no value is valid.
+            wait_until("the message is read", || invalidations(&cache) > before);
             wait_until("the change is known", || !is_valid(&cache, &changed));
             assert!(is_valid(&cache, &other));
         }
