@@ -183,8 +183,9 @@ impl Validity {
 
     /// The server tells that a key has changed.
     pub fn changed(&self, redis_key: &[u8]) {
-        self.invalidations.fetch_add(1, Ordering::Relaxed);
         self.invalidate(self.shard(redis_key));
+        // Who sees the number also sees the change.
+        self.invalidations.fetch_add(1, Ordering::Release);
     }
 
     /// The server has told all changes that it knew when it answered what was sent at `sent_at`. It may have
@@ -236,7 +237,7 @@ impl Validity {
 
     /// How many changed keys the server has told of.
     pub fn invalidations(&self) -> u64 {
-        self.invalidations.load(Ordering::Relaxed)
+        self.invalidations.load(Ordering::Acquire)
     }
 
     /// How many epochs have ended, by reason, in the order of [`EpochEnd::ALL`].
