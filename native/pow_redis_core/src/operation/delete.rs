@@ -11,6 +11,10 @@ use crate::resp::replies::Replies;
 /// between leaves at worst entries without a value. The legacy value is deleted first: if a reindex renames
 /// it meanwhile, it is still deleted under the canonical key. The nodes of a cluster do not delete theirs in
 /// order, so this takes a round of its own there.
+///
+/// A deletion is never the first command. Redis writes to its clients in the reverse of the order in which they
+/// got something to be written. So the near caches of others are told before this client gets its replies, and
+/// not only when Redis gets the processor again.
 #[derive(Debug)]
 pub struct Delete {
     /// The legacy value, if a round of its own deletes it.
@@ -63,6 +67,9 @@ impl Delete {
             context.commands.push("DEL", first.as_bytes(), |_| ());
             return;
         }
+        if let [redis_key] = self.redis_keys.as_slice() {
+            context.commands.push("PTTL", redis_key.as_bytes(), |_| ());
+        }
         for redis_key in &self.redis_keys {
             context.commands.push("DEL", redis_key.as_bytes(), |_| ());
         }
@@ -98,13 +105,14 @@ mod tests {
     fn deletes_the_value_before_its_index_entries() {
         let mut driver = delete(&[INT_1, INT_2], &every_prefix());
         let commands = [
+            format!("PTTL {N}:{ONE}:{TWO}"),
             format!("DEL {N}:{ONE}:{TWO}"),
             format!("ZREM _index:{N} {ONE}:{TWO}"),
             format!("ZREM _index:{N}:{ONE} {TWO}"),
         ];
         assert_eq!(driver.write(), commands);
         assert_eq!(driver.write(), commands, "written again");
-        let not_found = vec![Value::Int(0); 3];
+        let not_found = vec![Value::Int(0); 4];
         assert!(matches!(driver.done(not_found), Outcome::Done));
     }
 
@@ -144,20 +152,21 @@ mod tests {
         assert_eq!(
             driver.write(),
             [
+                format!("PTTL {N}:{A}:{ONE}"),
                 format!("DEL {N}:{A}:{ONE}"),
                 format!("ZREM _index:{N}:{LEGACY_A} {ONE}"),
                 format!("ZREM _index:{N}:{A} {ONE}"),
             ]
         );
-        assert!(matches!(driver.done(okays(3)), Outcome::Done));
+        assert!(matches!(driver.done(okays(4)), Outcome::Done));
         let driver = delete(&[INT_2, INT_1], &layout);
         assert!(!driver.operation.is_long_write(), "without a legacy key");
     }
 
     #[test]
     fn fails_on_any_error_reply() {
-        for position in 0..3 {
-            let mut replies = vec![Value::Int(1); 3];
+        for position in 0..4 {
+            let mut replies = vec![Value::Int(1); 4];
             replies[position] = error("NOPERM no permission");
             let mut driver = delete(&[INT_1, INT_2], &every_prefix());
             assert_eq!(driver.fails_with(replies), "redis returned NOPERM");

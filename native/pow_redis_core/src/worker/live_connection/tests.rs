@@ -65,7 +65,7 @@ impl Fixture {
 /// A server that replies like this to reads and writes, and hangs at a ping.
 fn server(read: &'static str, write: &'static str) -> FakeServer {
     FakeServer::start(move |words| match words[0].as_str() {
-        "GET" => Some(read.to_owned()),
+        "GET" | "PTTL" => Some(read.to_owned()),
         "DEL" => Some(write.to_owned()),
         _ => hang(),
     })
