@@ -8,6 +8,5 @@ pub mod key;
 pub mod layout;
 pub mod pattern;
 pub mod redis_key;
-#[cfg(test)]
 pub(crate) mod testing;
 pub mod ttl;

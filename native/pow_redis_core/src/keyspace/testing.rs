@@ -1,5 +1,8 @@
 //! Test support: a few keys and their encodings.
 
+#![cfg(test)]
+
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::index::Index;
@@ -29,12 +32,12 @@ const NAMESPACE: &[u8] = &[109, 0, 0, 0, 1, b'n'];
 
 /// The key with these parts in the namespace `"n"`.
 pub(crate) fn key(parts: &[&[u8]]) -> Key {
-    Key::from_external(&namespaced(parts)).unwrap()
+    valid(Key::from_external(&namespaced(parts)))
 }
 
 /// The pattern with these parts in the namespace `"n"`.
 pub(crate) fn pattern(parts: &[&[u8]]) -> Pattern {
-    Pattern::from_external(&namespaced(parts)).unwrap()
+    valid(Pattern::from_external(&namespaced(parts)))
 }
 
 /// The pattern with these parts, and any number of further ones.
@@ -42,12 +45,12 @@ pub(crate) fn improper_pattern(parts: &[&[u8]]) -> Pattern {
     let mut list = namespaced(parts);
     list.pop();
     list.extend(ANY);
-    Pattern::from_external(&list).unwrap()
+    valid(Pattern::from_external(&list))
 }
 
 /// The index pattern with these parts.
 pub(crate) fn index_pattern(parts: &[&[u8]]) -> IndexPattern {
-    IndexPattern::from_external(&list(parts)).unwrap()
+    valid(IndexPattern::from_external(&list(parts)).ok_or(parts))
 }
 
 /// One server, with an index set for each prefix.
@@ -60,11 +63,16 @@ pub(crate) fn no_index() -> Arc<Layout> {
     Arc::new(Layout::standalone(Index::Patterns(Vec::new())))
 }
 
+/// What a test's parts are decoded to.
+fn valid<T>(decoded: Result<T, impl Debug>) -> T {
+    decoded.unwrap_or_else(|error| panic!("expected valid parts, got: {error:?}"))
+}
+
 fn namespaced(parts: &[&[u8]]) -> Vec<u8> {
     list(&[&[NAMESPACE], parts].concat())
 }
 
 fn list(elements: &[&[u8]]) -> Vec<u8> {
-    let count = u32::try_from(elements.len()).unwrap().to_be_bytes();
+    let count = valid(u32::try_from(elements.len())).to_be_bytes();
     [&[131, 108], &count[..], &elements.concat(), &[106]].concat()
 }

@@ -335,7 +335,6 @@ fn cluster_down() -> Error {
     ErrorKind::Server(ServerCode::cluster_down()).into()
 }
 
-#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

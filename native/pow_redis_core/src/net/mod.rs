@@ -26,7 +26,6 @@ pub(crate) mod slot_map;
 pub(crate) mod socket;
 pub(crate) mod standalone;
 pub(crate) mod stream;
-#[cfg(test)]
 pub(crate) mod testing;
 pub mod tls;
 pub mod tracking;

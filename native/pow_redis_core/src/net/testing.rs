@@ -1,5 +1,7 @@
 //! Test support: servers whose replies are written by hand.
 
+#![cfg(test)]
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};

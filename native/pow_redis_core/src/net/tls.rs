@@ -247,7 +247,6 @@ impl ServerCertVerifier for AcceptAnyServerCert {
     }
 }
 
-#[cfg(test)]
 pub(super) mod testing;
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use crate::resp::replies::Replies;
 /// it meanwhile, it is still deleted under the canonical key. The nodes of a cluster do not delete theirs in
 /// order, so this takes a round of its own there.
 ///
-/// A deletion is never the first command. Redis writes to its clients in the reverse of the order in which they
-/// got something to be written. So the near caches of others are told before this client gets its replies, and
-/// not only when Redis gets the processor again.
+/// The canonical value is never deleted by the first command of a round. Redis writes to its clients in the
+/// reverse of the order in which they got something to be written. So the near caches of others are told before
+/// this client gets its replies, and not only when Redis gets the processor again.
 #[derive(Debug)]
 pub struct Delete {
     /// The legacy value, if a round of its own deletes it.

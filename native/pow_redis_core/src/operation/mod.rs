@@ -19,7 +19,6 @@ mod reindex_key;
 mod rename_across_slots;
 mod reseal;
 mod scan_page;
-#[cfg(test)]
 mod testing;
 
 pub use all::All;

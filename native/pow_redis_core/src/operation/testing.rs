@@ -1,5 +1,7 @@
 //! Test support: running operations with replies written by hand.
 
+#![cfg(test)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,5 +4,4 @@ pub mod commands;
 pub(crate) mod parser;
 pub(crate) mod reader;
 pub mod replies;
-#[cfg(test)]
 pub(crate) mod testing;

@@ -1,5 +1,7 @@
 //! Test support: commands as text, and replies written by hand.
 
+#![cfg(test)]
+
 use redis::{Value, parse_redis_value};
 
 /// The commands, one line each. Bytes other than ASCII are escaped.

@@ -9,7 +9,6 @@
 mod cipher;
 mod format;
 mod key;
-#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Test support: keyrings.
 
+#![cfg(test)]
+
 use super::{KeyId, Keyring, PlainValues, SealKey, WriteForm};
 
 /// A key that is different for each number.

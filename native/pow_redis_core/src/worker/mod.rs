@@ -12,7 +12,6 @@ pub(crate) mod quota;
 pub(crate) mod request;
 mod rtt;
 pub(crate) mod shared;
-#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

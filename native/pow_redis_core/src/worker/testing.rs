@@ -1,5 +1,7 @@
 //! Test support: requests, and what the workers share.
 
+#![cfg(test)]
+
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};

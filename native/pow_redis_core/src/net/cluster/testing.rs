@@ -1,5 +1,7 @@
 //! Test support: clusters whose nodes redirect as told.
 
+#![cfg(test)]
+
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,7 @@
 //! Test support: TLS servers, and PEM files.
 
+#![cfg(test)]
+
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
