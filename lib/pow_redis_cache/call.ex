@@ -60,18 +60,15 @@ defmodule PowRedisCache.Call do
     instance = Instance.fetch!(name, :get)
     namespace = namespace(config)
 
-    tables = NearCache.tables(instance.near_cache, namespace)
-
-    case tables && NearCache.fetch(instance.near_cache, tables, key) do
+    case NearCache.fetch(instance.near_cache, namespace, key) do
       {:ok, value} -> value
-      _missing -> get_from_redis(name, instance, namespace, key, tables)
+      missing -> get_from_redis(name, instance, namespace, key, missing == :miss)
     end
   end
 
-  # `tables` are those of the namespace in the near cache.
-  defp get_from_redis(name, instance, namespace, key, tables) do
+  # `near?` is whether the value is to be kept in the near cache.
+  defp get_from_redis(name, instance, namespace, key, near?) do
     encoded = encode_key(namespace, key)
-    near? = tables != nil
 
     native = fn reference ->
       if byte_size(encoded) <= @max_key_bytes do
@@ -86,7 +83,7 @@ defmodule PowRedisCache.Call do
         value
 
       {:value, value, stamp} ->
-        NearCache.store(instance.near_cache, tables, key, value, stamp)
+        NearCache.store(instance.near_cache, namespace, key, value, stamp)
         value
 
       :invalid ->
@@ -101,7 +98,7 @@ defmodule PowRedisCache.Call do
   def all(name, config, match) do
     instance = Instance.fetch!(name, :all)
     namespace = namespace(config)
-    near? = NearCache.tables(instance.near_cache, namespace) != nil
+    near? = NearCache.keeps?(instance.near_cache, namespace)
     pattern = encode_key(namespace, match)
 
     native = fn reference ->

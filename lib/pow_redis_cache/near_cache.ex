@@ -66,39 +66,59 @@ defmodule PowRedisCache.NearCache do
   defp new_tables, do: List.to_tuple(for _ <- 1..@turns, do: new_table())
 
   defp new_table do
-    :ets.new(__MODULE__, [:public, read_concurrency: true, write_concurrency: true])
+    # Without `read_concurrency`: each table has many locks, which are faster then.
+    :ets.new(__MODULE__, [:public, write_concurrency: true])
   end
 
-  @doc "Returns the tables of a namespace, or `nil` if its records are not kept."
-  def tables(%{namespaces: namespaces}, namespace) do
+  @doc "Whether the records of a namespace are kept."
+  def keeps?(nil, _namespace), do: false
+  def keeps?(%{namespaces: namespaces}, namespace), do: is_map_key(namespaces, namespace)
+
+  @doc """
+  Returns `{:ok, value}` if there is a valid entry, `:miss` if there is none, or `:not_kept` if the records of
+  the namespace are not.
+  """
+  def fetch(nil, _namespace, _key), do: :not_kept
+
+  # A hit is little more than a lookup: what it needs is taken from the cache at once.
+  def fetch(
+        %{namespaces: namespaces, generations: generations, valid?: valid?, handle: handle} =
+          cache,
+        namespace,
+        key
+      ) do
     case namespaces do
-      %{^namespace => tables} -> tables
-      _not_kept -> nil
-    end
-  end
+      %{^namespace => tables} ->
+        generation = :atomics.get(generations, @younger)
 
-  def tables(nil, _namespace), do: nil
+        case lookup(table(tables, generation), key, valid?, handle) do
+          nil -> fetch_older(cache, tables, generation, key)
+          entry -> {:ok, elem(entry, 1)}
+        end
 
-  @doc "Returns `{:ok, value}` if there is a valid entry, or `:miss`."
-  def fetch(cache, tables, key) do
-    generation = :atomics.get(cache.generations, @younger)
-
-    case lookup(cache, tables, generation, key) || promote(cache, tables, generation, key) do
-      nil ->
-        :counters.add(cache.counts, @misses, 1)
-        :miss
-
-      entry ->
-        {:ok, elem(entry, 1)}
+      _not_kept ->
+        :not_kept
     end
   rescue
     # The tables end with their owner. A request to the native library tells that the instance is stopped.
     ArgumentError -> :miss
   end
 
+  defp fetch_older(%{valid?: valid?, handle: handle} = cache, tables, generation, key) do
+    case lookup(table(tables, generation - 1), key, valid?, handle) do
+      nil ->
+        :counters.add(cache.counts, @misses, 1)
+        :miss
+
+      entry ->
+        insert(cache, tables, generation, entry)
+        {:ok, elem(entry, 1)}
+    end
+  end
+
   # The entry, if it is valid.
-  defp lookup(%{valid?: valid?, handle: handle}, tables, generation, key) do
-    case :ets.lookup(table(tables, generation), key) do
+  defp lookup(table, key, valid?, handle) do
+    case :ets.lookup(table, key) do
       [{_key, _value, shard, version, epoch, expires_at, _memory} = entry] ->
         if valid?.(handle, shard, version, epoch, expires_at), do: entry
 
@@ -107,19 +127,14 @@ defmodule PowRedisCache.NearCache do
     end
   end
 
-  defp promote(cache, tables, generation, key) do
-    entry = lookup(cache, tables, generation - 1, key)
-    if entry, do: insert(cache, tables, generation, entry)
-    entry
-  end
-
   @doc """
   Keeps a value with what it was stamped with. `memory` is the number of bytes that it takes outside of its
   process's heap.
   """
-  def store(cache, tables, key, value, {shard, version, epoch, expires_at, memory}) do
+  def store(cache, namespace, key, value, {shard, version, epoch, expires_at, memory}) do
     if plain?(key) and fits?(cache, value, memory) do
       entry = {copy(key), value, shard, version, epoch, expires_at, memory}
+      tables = Map.fetch!(cache.namespaces, namespace)
       insert(cache, tables, :atomics.get(cache.generations, @younger), entry)
     end
 

@@ -19,11 +19,10 @@ defmodule PowRedisCache.NearCacheTest do
 
   @namespace "credentials"
 
-  defp get(cache, key, namespace \\ @namespace),
-    do: NearCache.fetch(cache, NearCache.tables(cache, namespace), key)
+  defp get(cache, key, namespace \\ @namespace), do: NearCache.fetch(cache, namespace, key)
 
   defp store(cache, key, value, stamp \\ @stamp, namespace \\ @namespace),
-    do: NearCache.store(cache, NearCache.tables(cache, namespace), key, value, stamp)
+    do: NearCache.store(cache, namespace, key, value, stamp)
 
   # Stores until the younger generation is full, and returns how many were stored.
   defp fill(cache, stored \\ 0) do
@@ -39,11 +38,20 @@ defmodule PowRedisCache.NearCacheTest do
   describe "a namespace" do
     test "is kept if it is named" do
       cache = new(namespaces: ["credentials", :cache])
-      assert NearCache.tables(cache, "credentials")
-      assert NearCache.tables(cache, :cache)
-      assert NearCache.tables(cache, "cache") == nil
-      assert NearCache.tables(cache, {self(), "credentials"}) == nil
-      assert NearCache.tables(nil, "credentials") == nil
+
+      for namespace <- ["credentials", :cache] do
+        assert NearCache.keeps?(cache, namespace)
+        assert get(cache, "key", namespace) == :miss
+      end
+
+      for namespace <- ["cache", {self(), "credentials"}] do
+        refute NearCache.keeps?(cache, namespace)
+        assert get(cache, "key", namespace) == :not_kept
+      end
+
+      refute NearCache.keeps?(nil, "credentials")
+      assert get(nil, "key", "credentials") == :not_kept
+      assert NearCache.info(cache).misses == 2
     end
 
     test "has keys of its own" do
@@ -136,7 +144,7 @@ defmodule PowRedisCache.NearCacheTest do
       key = binary_part(request, 5_000, 100)
       store(cache, [key], 1)
 
-      {first, _, _} = NearCache.tables(cache, @namespace)
+      %{@namespace => {first, _, _}} = cache.namespaces
       assert [{[stored], 1, _, _, _, _, _}] = :ets.tab2list(first)
       assert :binary.referenced_byte_size(stored) < 200
       assert get(cache, [key]) == {:ok, 1}

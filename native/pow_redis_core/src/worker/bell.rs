@@ -1,16 +1,14 @@
 //! Wakes a worker that waits for its sockets.
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How many rings are taken at a time. There is at most one for each wait, perhaps after its end.
-const MAX_RINGS: usize = 16;
+use super::signal::Signal;
 
 /// A worker that waits for its sockets as well, since Redis may tell of changed keys.
 ///
@@ -19,8 +17,7 @@ const MAX_RINGS: usize = 16;
 pub(crate) struct Bell {
     /// Whether the worker waits, or is about to.
     is_awaited: AtomicBool,
-    ours: UnixStream,
-    theirs: UnixStream,
+    signal: Signal,
 }
 
 /// Rings after each request, and when it is dropped.
@@ -29,13 +26,9 @@ pub(crate) struct BellPush(Arc<Bell>);
 
 impl Bell {
     pub(crate) fn new() -> io::Result<Arc<Self>> {
-        let (ours, theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        theirs.set_nonblocking(true)?;
         Ok(Arc::new(Self {
             is_awaited: AtomicBool::new(false),
-            ours,
-            theirs,
+            signal: Signal::new()?,
         }))
     }
 
@@ -56,7 +49,7 @@ impl Bell {
         // Either the worker sees what was sent, or the sender sees that it waits.
         fence(Ordering::SeqCst);
         if is_idle() {
-            let mut sources: Vec<_> = [self.ours.as_fd()]
+            let mut sources: Vec<_> = [self.signal.as_fd()]
                 .iter()
                 .chain(sockets)
                 .map(|source| PollFd::from_borrowed_fd(*source, PollFlags::IN))
@@ -68,7 +61,7 @@ impl Bell {
                 .first()
                 .is_some_and(|bell| !bell.revents().is_empty())
             {
-                let _ = (&self.ours).read(&mut [0; MAX_RINGS]);
+                self.signal.clear();
             }
         }
         self.is_awaited.store(false, Ordering::Relaxed);
@@ -78,7 +71,7 @@ impl Bell {
         fence(Ordering::SeqCst);
         if self.is_awaited.load(Ordering::Relaxed) && self.is_awaited.swap(false, Ordering::Relaxed)
         {
-            let _ = (&self.theirs).write(&[0]);
+            self.signal.set();
         }
     }
 }
@@ -99,6 +92,9 @@ impl Drop for BellPush {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
     use std::thread;
     use std::time::Duration;
 

@@ -12,6 +12,7 @@ pub(crate) mod quota;
 pub(crate) mod request;
 mod rtt;
 pub(crate) mod shared;
+mod signal;
 mod testing;
 #[cfg(test)]
 mod tests;
