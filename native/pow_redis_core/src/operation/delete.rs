@@ -1,7 +1,7 @@
 //! Deleting a key.
 
 use super::{Outcome, Step, WriteContext};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::keyspace::key::Key;
 use crate::keyspace::layout::Layout;
 use crate::keyspace::redis_key::RedisKey;
@@ -14,8 +14,7 @@ use crate::resp::replies::Replies;
 ///
 /// The canonical value is never deleted by the first command of a round. Redis writes to its clients in the
 /// reverse of the order in which they got something to be written. So the near caches of others are told before
-/// this client gets its replies, and not only when Redis gets the processor again. A `PING` goes before a lone
-/// `DEL`, with the key as its message, so that it goes to the key's node of a cluster.
+/// this client gets its replies, and not only when Redis gets the processor again.
 #[derive(Debug)]
 pub struct Delete {
     /// The legacy value, if a round of its own deletes it.
@@ -68,8 +67,8 @@ impl Delete {
             context.commands.push("DEL", first.as_bytes(), |_| ());
             return;
         }
-        if let Some(message) = self.message() {
-            context.commands.push("PING", message, |_| ());
+        if let [redis_key] = self.redis_keys.as_slice() {
+            context.commands.push("PTTL", redis_key.as_bytes(), |_| ());
         }
         for redis_key in &self.redis_keys {
             context.commands.push("DEL", redis_key.as_bytes(), |_| ());
@@ -81,20 +80,7 @@ impl Delete {
         }
     }
 
-    /// The message of the `PING` that goes before a lone `DEL`, and is its reply.
-    fn message(&self) -> Option<&[u8]> {
-        match (&self.first, self.redis_keys.as_slice()) {
-            (None, [redis_key]) => Some(redis_key.as_bytes()),
-            _ => None,
-        }
-    }
-
-    pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
-        if let Some(message) = self.message()
-            && replies.next_bytes()?.as_deref() != Some(message)
-        {
-            return Err(ErrorKind::Protocol.into());
-        }
+    pub(super) fn read(&mut self, replies: Replies) -> Result<Step, Error> {
         replies.finish()?;
         Ok(match self.first.take() {
             Some(_) => Step::Again,
@@ -115,25 +101,19 @@ mod tests {
         Driver::new(Operation::Delete(Delete::new(&key(parts), layout)))
     }
 
-    /// The reply to a `PING`.
-    fn message(parts: &[&[u8]]) -> Value {
-        bulk(key(parts).redis_key().as_bytes())
-    }
-
     #[test]
     fn deletes_the_value_before_its_index_entries() {
         let mut driver = delete(&[INT_1, INT_2], &every_prefix());
         let commands = [
-            format!("PING {N}:{ONE}:{TWO}"),
+            format!("PTTL {N}:{ONE}:{TWO}"),
             format!("DEL {N}:{ONE}:{TWO}"),
             format!("ZREM _index:{N} {ONE}:{TWO}"),
             format!("ZREM _index:{N}:{ONE} {TWO}"),
         ];
         assert_eq!(driver.write(), commands);
         assert_eq!(driver.write(), commands, "written again");
-        let mut replies = vec![message(&[INT_1, INT_2])];
-        replies.resize(4, Value::Int(0));
-        assert!(matches!(driver.done(replies), Outcome::Done));
+        let not_found = vec![Value::Int(0); 4];
+        assert!(matches!(driver.done(not_found), Outcome::Done));
     }
 
     #[test]
@@ -172,15 +152,13 @@ mod tests {
         assert_eq!(
             driver.write(),
             [
-                format!("PING {N}:{A}:{ONE}"),
+                format!("PTTL {N}:{A}:{ONE}"),
                 format!("DEL {N}:{A}:{ONE}"),
                 format!("ZREM _index:{N}:{LEGACY_A} {ONE}"),
                 format!("ZREM _index:{N}:{A} {ONE}"),
             ]
         );
-        let mut replies = vec![message(&[ATOM_A, INT_1])];
-        replies.resize(4, Value::Int(1));
-        assert!(matches!(driver.done(replies), Outcome::Done));
+        assert!(matches!(driver.done(okays(4)), Outcome::Done));
         let driver = delete(&[INT_2, INT_1], &layout);
         assert!(!driver.operation.is_long_write(), "without a legacy key");
     }
@@ -188,21 +166,10 @@ mod tests {
     #[test]
     fn fails_on_any_error_reply() {
         for position in 0..4 {
-            let mut replies = vec![message(&[INT_1, INT_2])];
-            replies.resize(4, Value::Int(1));
+            let mut replies = vec![Value::Int(1); 4];
             replies[position] = error("NOPERM no permission");
             let mut driver = delete(&[INT_1, INT_2], &every_prefix());
             assert_eq!(driver.fails_with(replies), "redis returned NOPERM");
-        }
-    }
-
-    #[test]
-    fn fails_if_the_reply_to_the_ping_is_another() {
-        for reply in [message(&[INT_1]), Value::Int(1), Value::Nil] {
-            let mut driver = delete(&[INT_1, INT_2], &every_prefix());
-            let mut replies = vec![reply];
-            replies.resize(4, Value::Int(1));
-            assert!(driver.fails_with(replies).contains("unexpected reply"));
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::super::request::Request;
 use super::super::testing::*;
 use super::*;
-use crate::net::testing::{FakeServer, array, bulk};
+use crate::net::testing::{FakeServer, array};
 use crate::operation::{Operation, Outcome, Ping};
 use crossbeam_channel::Receiver;
 use std::sync::Arc;
@@ -62,11 +62,10 @@ impl Fixture {
     }
 }
 
-/// A server that replies like this to reads and writes, and hangs at a ping without a message.
+/// A server that replies like this to reads and writes, and hangs at a ping.
 fn server(read: &'static str, write: &'static str) -> FakeServer {
     FakeServer::start(move |words| match words[0].as_str() {
-        "GET" => Some(read.to_owned()),
-        "PING" if words.len() > 1 => Some(bulk(&words[1])),
+        "GET" | "PTTL" => Some(read.to_owned()),
         "DEL" => Some(write.to_owned()),
         _ => hang(),
     })
@@ -129,7 +128,6 @@ fn writes_behind_a_rejected_one_are_retried() {
     let mut rejections = vec![READ_ONLY];
     let server = FakeServer::start(move |words| match words[0].as_str() {
         "DEL" => Some(rejections.pop().unwrap_or(ONE).to_owned()),
-        "PING" => Some(bulk(&words[1])),
         _ => Some(NO_VALUE.to_owned()),
     });
     let mut fixture = Fixture::new(&server);
