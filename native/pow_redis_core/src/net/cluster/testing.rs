@@ -36,11 +36,11 @@ impl FakeCluster {
         decide: impl FnMut(usize, &str) -> Act + Send + 'static,
     ) -> Self {
         let listeners: Vec<_> = (0..number)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
             .collect();
         let ports: Vec<_> = listeners
             .iter()
-            .map(|listener| listener.local_addr().unwrap().port())
+            .map(|listener| listener.local_addr().expect("a bound listener").port())
             .collect();
         let (log, decide) = (Arc::<Mutex<Log>>::default(), Arc::new(Mutex::new(decide)));
         let nodes = listeners.into_iter().enumerate().map(|(node, listener)| {
@@ -62,9 +62,9 @@ impl FakeCluster {
                 }
                 let rest = words[1..].join(" ");
                 let slot = slot(words.get(1).map_or(b"", |key| key.as_bytes()));
-                match decide.lock().unwrap()(node, &rest) {
+                match decide.lock().expect("no panic of another thread")(node, &rest) {
                     Act::Run => {
-                        let mut log = log.lock().unwrap();
+                        let mut log = log.lock().expect("no panic of another thread");
                         log.push((node, asking, rest));
                         Some(format!(":{}\r\n", log.len()))
                     }
@@ -83,10 +83,11 @@ impl FakeCluster {
     }
 
     pub(super) fn connect(&self) -> Cluster {
-        Cluster::open(&[self.nodes[0].endpoint()], &Fence::default(), soon()).unwrap()
+        Cluster::open(&[self.nodes[0].endpoint()], &Fence::default(), soon())
+            .expect("a connected cluster")
     }
 
     pub(super) fn log(&self) -> Log {
-        self.log.lock().unwrap().clone()
+        self.log.lock().expect("no panic of another thread").clone()
     }
 }
