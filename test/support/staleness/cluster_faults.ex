@@ -86,7 +86,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
 
   # Returns the number of tries.
   defp fail_over(world, primary, replica, try_number) do
-    await_epoch(world)
+    await_agreement(world)
     RedisServer.command!(replica, ["CLUSTER", "FAILOVER"])
     # Redis gives up after five seconds.
     deadline = System.monotonic_time(:millisecond) + 10_000
@@ -225,7 +225,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
 
   # A primary with keys, its replica, these keys, and their slots.
   defp pair(world) do
-    await_epoch(world)
+    await_agreement(world)
     primary = Enum.random(Cluster.primaries(world.cluster))
 
     ["master", _offset, [[_host, port, _replicated]]] =
@@ -249,14 +249,17 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
   defp any_slot(world), do: Enum.random(world.slots)
 
   defp source_and_target(world, slot) do
-    await_epoch(world)
+    await_agreement(world)
     source = Cluster.owner(world.cluster, slot)
     others = Enum.reject(Cluster.primaries(world.cluster), &(&1.port == source.port))
     {source, Enum.random(others)}
   end
 
-  # Until all nodes know the last epoch. Otherwise two may begin the same one, and one loses what it took over.
-  defp await_epoch(world) do
+  # Until all nodes serve their slots, which a restarted one does after two seconds, and know the last epoch.
+  # Otherwise two may begin the same one, and one loses what it took over.
+  defp await_agreement(world) do
+    Cluster.await_ok(world.cluster)
+
     Wait.until(fn ->
       epochs =
         for node <- world.cluster.nodes,
