@@ -66,8 +66,9 @@ defmodule PowRedisCache.NearCache do
   defp new_tables, do: List.to_tuple(for _ <- 1..@turns, do: new_table())
 
   defp new_table do
-    # Without `read_concurrency`: each table has many locks, which are faster then.
-    :ets.new(__MODULE__, [:public, write_concurrency: true])
+    # With one lock. Those of `read_concurrency` and `write_concurrency` take longer, and a hit is little more
+    # than a lookup.
+    :ets.new(__MODULE__, [:public])
   end
 
   @doc "Whether the records of a namespace are kept."

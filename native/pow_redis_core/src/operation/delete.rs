@@ -14,7 +14,8 @@ use crate::resp::replies::Replies;
 ///
 /// The canonical value is never deleted by the first command of a round. Redis writes to its clients in the
 /// reverse of the order in which they got something to be written. So the near caches of others are told before
-/// this client gets its replies, and not only when Redis gets the processor again.
+/// this client gets its replies, and not only when Redis gets the processor again. A `PING` goes before a lone
+/// `DEL`, with the key as its message, so that it goes to the key's node of a cluster.
 #[derive(Debug)]
 pub struct Delete {
     /// The legacy value, if a round of its own deletes it.
@@ -67,8 +68,8 @@ impl Delete {
             context.commands.push("DEL", first.as_bytes(), |_| ());
             return;
         }
-        if let [redis_key] = self.redis_keys.as_slice() {
-            context.commands.push("PTTL", redis_key.as_bytes(), |_| ());
+        if let Some(message) = self.message() {
+            context.commands.push("PING", message, |_| ());
         }
         for redis_key in &self.redis_keys {
             context.commands.push("DEL", redis_key.as_bytes(), |_| ());
@@ -80,7 +81,22 @@ impl Delete {
         }
     }
 
-    pub(super) fn read(&mut self, replies: Replies) -> Result<Step, Error> {
+    /// The message of the `PING` that goes before a lone `DEL`.
+    fn message(&self) -> Option<&[u8]> {
+        match (&self.first, self.redis_keys.as_slice()) {
+            (None, [redis_key]) => Some(redis_key.as_bytes()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn read(&mut self, mut replies: Replies) -> Result<Step, Error> {
+        if self.message().is_some() {
+            // A proxy may reply by itself, in another way, and the user may lack the permission.
+            match replies.next_value() {
+                Err(error) if !error.is_denied() => return Err(error),
+                _ => {}
+            }
+        }
         replies.finish()?;
         Ok(match self.first.take() {
             Some(_) => Step::Again,
@@ -101,19 +117,25 @@ mod tests {
         Driver::new(Operation::Delete(Delete::new(&key(parts), layout)))
     }
 
+    /// The reply to a `PING`.
+    fn message(parts: &[&[u8]]) -> Value {
+        bulk(key(parts).redis_key().as_bytes())
+    }
+
     #[test]
     fn deletes_the_value_before_its_index_entries() {
         let mut driver = delete(&[INT_1, INT_2], &every_prefix());
         let commands = [
-            format!("PTTL {N}:{ONE}:{TWO}"),
+            format!("PING {N}:{ONE}:{TWO}"),
             format!("DEL {N}:{ONE}:{TWO}"),
             format!("ZREM _index:{N} {ONE}:{TWO}"),
             format!("ZREM _index:{N}:{ONE} {TWO}"),
         ];
         assert_eq!(driver.write(), commands);
         assert_eq!(driver.write(), commands, "written again");
-        let not_found = vec![Value::Int(0); 4];
-        assert!(matches!(driver.done(not_found), Outcome::Done));
+        let mut replies = vec![message(&[INT_1, INT_2])];
+        replies.resize(4, Value::Int(0));
+        assert!(matches!(driver.done(replies), Outcome::Done));
     }
 
     #[test]
@@ -152,13 +174,15 @@ mod tests {
         assert_eq!(
             driver.write(),
             [
-                format!("PTTL {N}:{A}:{ONE}"),
+                format!("PING {N}:{A}:{ONE}"),
                 format!("DEL {N}:{A}:{ONE}"),
                 format!("ZREM _index:{N}:{LEGACY_A} {ONE}"),
                 format!("ZREM _index:{N}:{A} {ONE}"),
             ]
         );
-        assert!(matches!(driver.done(okays(4)), Outcome::Done));
+        let mut replies = vec![message(&[ATOM_A, INT_1])];
+        replies.resize(4, Value::Int(1));
+        assert!(matches!(driver.done(replies), Outcome::Done));
         let driver = delete(&[INT_2, INT_1], &layout);
         assert!(!driver.operation.is_long_write(), "without a legacy key");
     }
@@ -166,10 +190,22 @@ mod tests {
     #[test]
     fn fails_on_any_error_reply() {
         for position in 0..4 {
-            let mut replies = vec![Value::Int(1); 4];
-            replies[position] = error("NOPERM no permission");
+            let mut replies = vec![message(&[INT_1, INT_2])];
+            replies.resize(4, Value::Int(1));
+            replies[position] = error("LOADING Redis is loading the dataset in memory");
             let mut driver = delete(&[INT_1, INT_2], &every_prefix());
-            assert_eq!(driver.fails_with(replies), "redis returned NOPERM");
+            assert_eq!(driver.fails_with(replies), "redis returned LOADING");
+        }
+    }
+
+    #[test]
+    fn does_not_need_the_ping() {
+        let denied = error("NOPERM User app has no permissions to run the 'ping' command");
+        for reply in [Value::SimpleString("PONG".to_owned()), denied] {
+            let mut replies = vec![reply];
+            replies.resize(4, Value::Int(1));
+            let mut driver = delete(&[INT_1, INT_2], &every_prefix());
+            assert!(matches!(driver.done(replies), Outcome::Done));
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::super::request::Request;
 use super::super::testing::*;
 use super::*;
-use crate::net::testing::{FakeServer, array};
+use crate::net::testing::{FakeServer, array, bulk};
 use crate::operation::{Operation, Outcome, Ping};
 use crossbeam_channel::Receiver;
 use std::sync::Arc;
@@ -62,10 +62,11 @@ impl Fixture {
     }
 }
 
-/// A server that replies like this to reads and writes, and hangs at a ping.
+/// A server that replies like this to reads and writes, and hangs at a ping without a message.
 fn server(read: &'static str, write: &'static str) -> FakeServer {
     FakeServer::start(move |words| match words[0].as_str() {
-        "GET" | "PTTL" => Some(read.to_owned()),
+        "GET" => Some(read.to_owned()),
+        "PING" if words.len() > 1 => Some(bulk(&words[1])),
         "DEL" => Some(write.to_owned()),
         _ => hang(),
     })
@@ -128,6 +129,7 @@ fn writes_behind_a_rejected_one_are_retried() {
     let mut rejections = vec![READ_ONLY];
     let server = FakeServer::start(move |words| match words[0].as_str() {
         "DEL" => Some(rejections.pop().unwrap_or(ONE).to_owned()),
+        "PING" => Some(bulk(&words[1])),
         _ => Some(NO_VALUE.to_owned()),
     });
     let mut fixture = Fixture::new(&server);
