@@ -47,10 +47,7 @@ type Respond = dyn FnMut(&[String]) -> Option<String> + Send;
 impl FakeServer {
     /// A server that replies to what a connection sends by itself, and leaves the rest to `respond`.
     pub(crate) fn start(respond: impl FnMut(&[String]) -> Option<String> + Send + 'static) -> Self {
-        Self::serve(
-            TcpListener::bind("127.0.0.1:0").expect("a free port"),
-            respond,
-        )
+        Self::serve(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
     }
 
     /// The same, behind a listener.
@@ -65,7 +62,7 @@ impl FakeServer {
     pub(super) fn scripted(
         respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self::behind(listener, |_| None, respond)
     }
 
@@ -75,7 +72,7 @@ impl FakeServer {
         greeting: fn(&[String]) -> Option<String>,
         respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
     ) -> Self {
-        let port = listener.local_addr().expect("a bound listener").port();
+        let port = listener.local_addr().unwrap().port();
         let respond: Arc<Mutex<Respond>> = Arc::new(Mutex::new(respond));
         let (received, stopped) = (Received::default(), Arc::new(AtomicBool::new(false)));
         let streams = Arc::<Mutex<Vec<TcpStream>>>::default();
@@ -91,16 +88,11 @@ impl FakeServer {
                     return;
                 }
                 let (respond, received) = (Arc::clone(&respond), Arc::clone(&received));
-                let stream = stream.expect("a connection");
-                streams
-                    .lock()
-                    .expect("no panic of another thread")
-                    .push(stream.try_clone().expect("an open connection"));
+                let stream = stream.unwrap();
+                streams.lock().unwrap().push(stream.try_clone().unwrap());
                 thread::spawn(move || {
-                    let reply = |words: &_| {
-                        greeting(words)
-                            .or_else(|| respond.lock().expect("no panic of another thread")(words))
-                    };
+                    let reply =
+                        |words: &_| greeting(words).or_else(|| respond.lock().unwrap()(words));
                     serve(&stream, reply, &received);
                     let _ = stream.shutdown(Shutdown::Both);
                 });
@@ -113,18 +105,13 @@ impl FakeServer {
     pub(crate) fn tracking(
         respond: impl FnMut(&[String]) -> Option<String> + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self::behind(listener, tracking_greeting, respond)
     }
 
     /// Sends this on all connections, though nobody has asked.
     pub(crate) fn say(&self, words: &str) {
-        for mut stream in self
-            .streams
-            .lock()
-            .expect("no panic of another thread")
-            .iter()
-        {
+        for mut stream in self.streams.lock().unwrap().iter() {
             // Those that were closed do not matter.
             let _ = stream.write_all(words.as_bytes());
         }
@@ -144,7 +131,7 @@ impl FakeServer {
 
     /// The commands of this name that it has received.
     pub(super) fn commands(&self, name: &str) -> Vec<String> {
-        let received = self.received.lock().expect("no panic of another thread");
+        let received = self.received.lock().unwrap();
         let commands = received.iter().filter(|words| words[0] == name);
         commands.map(|words| words.join(" ")).collect()
     }
@@ -158,16 +145,13 @@ impl Drop for FakeServer {
 }
 
 fn serve(stream: &TcpStream, reply: impl Fn(&[String]) -> Option<String>, received: &Received) {
-    stream.set_nodelay(true).expect("an open connection");
+    stream.set_nodelay(true).unwrap();
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     while let Some(count) = lines.next() {
-        let count: usize = count[1..].parse().expect("the number of words");
+        let count: usize = count[1..].parse().unwrap();
         let packed: Vec<_> = lines.by_ref().take(2 * count).collect();
         let words: Vec<_> = packed.into_iter().skip(1).step_by(2).collect();
-        received
-            .lock()
-            .expect("no panic of another thread")
-            .push(words.clone());
+        received.lock().unwrap().push(words.clone());
         let reply = reply(&words);
         if reply.as_deref() == Some(CLOSE) {
             return;

@@ -31,21 +31,15 @@ pub(crate) fn words(mut packed: &[u8]) -> Vec<Vec<&[u8]>> {
 fn packed_word(mut packed: &[u8]) -> (&[u8], &[u8]) {
     let length = number(&mut packed, b'$');
     let (word, rest) = packed.split_at(length);
-    (word, rest.strip_prefix(b"\r\n").expect("the end of a line"))
+    (word, rest.strip_prefix(b"\r\n").unwrap())
 }
 
 fn number(packed: &mut &[u8], sign: u8) -> usize {
-    let end = packed
-        .windows(2)
-        .position(|pair| pair == b"\r\n")
-        .expect("the end of a line");
+    let end = packed.windows(2).position(|pair| pair == b"\r\n").unwrap();
     let (line, rest) = packed.split_at(end);
     *packed = &rest[2..];
     assert_eq!(line[0], sign);
-    std::str::from_utf8(&line[1..])
-        .expect("text")
-        .parse()
-        .expect("a number")
+    std::str::from_utf8(&line[1..]).unwrap().parse().unwrap()
 }
 
 /// A bulk string.
@@ -61,7 +55,7 @@ pub(crate) fn page(cursor: u64, items: &[&str]) -> Value {
 
 /// An error reply.
 pub(crate) fn error(line: &str) -> Value {
-    parse_redis_value(format!("-{line}\r\n").as_bytes()).expect("an error reply")
+    parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap()
 }
 
 /// This many `OK` replies.

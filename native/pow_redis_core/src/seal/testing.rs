@@ -6,11 +6,7 @@ use super::{KeyId, Keyring, PlainValues, SealKey, WriteForm};
 
 /// A key that is different for each number.
 pub(crate) fn key(id: &str, number: u8) -> SealKey {
-    SealKey::new(
-        KeyId::new(id.as_bytes()).expect("a valid id"),
-        &[number; 32],
-    )
-    .expect("a usable key")
+    SealKey::new(KeyId::new(id.as_bytes()).unwrap(), &[number; 32]).unwrap()
 }
 
 /// A keyring that seals with the first of the keys with these ids, and accepts plain values.
@@ -21,5 +17,5 @@ pub(crate) fn sealing(ids: &[&str]) -> Keyring {
 /// A keyring with keys with these ids. The keys differ with the first bytes of their ids.
 pub(crate) fn keyring(ids: &[&str], writes: WriteForm, plain: PlainValues) -> Keyring {
     let keys = ids.iter().map(|id| key(id, id.as_bytes()[0]));
-    Keyring::new(keys.collect(), writes, plain).expect("different ids and keys")
+    Keyring::new(keys.collect(), writes, plain).unwrap()
 }

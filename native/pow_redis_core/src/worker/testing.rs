@@ -72,8 +72,7 @@ pub(super) fn shared(options: Options) -> (Arc<Shared>, Receiver<Event>) {
 
 pub(super) fn connect(shared: &Shared) -> Client {
     let deadline = Instant::now() + LONG;
-    Client::connect(&shared.options.connect, &Fence::default(), deadline)
-        .expect("a connected client")
+    Client::connect(&shared.options.connect, &Fence::default(), deadline).unwrap()
 }
 
 /// A connection that tracks what is read.
@@ -86,7 +85,7 @@ pub(super) fn connect_tracking(shared: &Shared) -> Client {
         tracking,
         ..shared.options.connect.clone()
     };
-    Client::connect(&config, &Fence::default(), Instant::now() + LONG).expect("a connected client")
+    Client::connect(&config, &Fence::default(), Instant::now() + LONG).unwrap()
 }
 
 /// A sentinel that names a primary.
@@ -102,7 +101,7 @@ impl Sentinel {
         let primary = Arc::new(Mutex::new((port, 1)));
         let named = Arc::clone(&primary);
         let server = FakeServer::start(move |_| {
-            let (port, epoch) = *named.lock().expect("no panic of another thread");
+            let (port, epoch) = *named.lock().unwrap();
             let (port, epoch) = (port.to_string(), epoch.to_string());
             let host = ["ip", "127.0.0.1", "port", &port];
             Some(array(&[&host[..], &["config-epoch", &epoch]].concat()))
@@ -112,7 +111,7 @@ impl Sentinel {
 
     /// Names another primary.
     pub(super) fn name(&self, port: u16, epoch: u64) {
-        *self.primary.lock().expect("no panic of another thread") = (port, epoch);
+        *self.primary.lock().unwrap() = (port, epoch);
     }
 
     /// What the workers of this primary share, and the watch.
@@ -125,9 +124,6 @@ impl Sentinel {
         // Only the worker asks.
         let (_, stopped) = bounded(0);
         let watch = PrimaryWatch::start(&options.connect, || false, stopped);
-        (
-            shared(options).0,
-            watch.expect("a started thread").expect("sentinels"),
-        )
+        (shared(options).0, watch.unwrap().unwrap())
     }
 }

@@ -2,13 +2,13 @@
 
 #![cfg(test)]
 
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::super::fence::Fence;
 use super::super::slot_map::slot;
 use super::super::testing::{FakeServer, soon};
 use super::Cluster;
+use crate::error::Error;
 
 /// What a node does with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +35,14 @@ impl FakeCluster {
         number: usize,
         decide: impl FnMut(usize, &str) -> Act + Send + 'static,
     ) -> Self {
-        let listeners: Vec<_> = (0..number)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-            .collect();
-        let ports: Vec<_> = listeners
-            .iter()
-            .map(|listener| listener.local_addr().expect("a bound listener").port())
-            .collect();
+        // Known when all nodes have started.
+        let ports = Arc::<OnceLock<Vec<u16>>>::default();
         let (log, decide) = (Arc::<Mutex<Log>>::default(), Arc::new(Mutex::new(decide)));
-        let nodes = listeners.into_iter().enumerate().map(|(node, listener)| {
-            let (log, decide, ports) = (Arc::clone(&log), Arc::clone(&decide), ports.clone());
+        let nodes = (0..number).map(|node| {
+            let (log, decide, ports) = (Arc::clone(&log), Arc::clone(&decide), Arc::clone(&ports));
             let mut asked = false;
-            FakeServer::serve(listener, move |words| {
+            FakeServer::start(move |words| {
+                let ports = ports.get().map_or(&[][..], Vec::as_slice);
                 let asking = std::mem::take(&mut asked);
                 match words[0].as_str() {
                     "CLUSTER" => {
@@ -62,9 +58,9 @@ impl FakeCluster {
                 }
                 let rest = words[1..].join(" ");
                 let slot = slot(words.get(1).map_or(b"", |key| key.as_bytes()));
-                match decide.lock().expect("no panic of another thread")(node, &rest) {
+                match locked(&decide)(node, &rest) {
                     Act::Run => {
-                        let mut log = log.lock().expect("no panic of another thread");
+                        let mut log = locked(&log);
                         log.push((node, asking, rest));
                         Some(format!(":{}\r\n", log.len()))
                     }
@@ -76,18 +72,21 @@ impl FakeCluster {
                 }
             })
         });
-        Self {
-            nodes: nodes.collect(),
-            log,
-        }
+        let nodes: Vec<_> = nodes.collect();
+        ports.get_or_init(|| nodes.iter().map(|node| node.port).collect());
+        Self { nodes, log }
     }
 
-    pub(super) fn connect(&self) -> Cluster {
+    pub(super) fn connect(&self) -> Result<Cluster, Error> {
         Cluster::open(&[self.nodes[0].endpoint()], &Fence::default(), soon())
-            .expect("a connected cluster")
     }
 
     pub(super) fn log(&self) -> Log {
-        self.log.lock().expect("no panic of another thread").clone()
+        locked(&self.log).clone()
     }
+}
+
+/// Locks, also after another thread has panicked: its test has failed already.
+fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

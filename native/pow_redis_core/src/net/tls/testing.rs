@@ -57,26 +57,25 @@ pub(in crate::net) type Peer = StreamOwned<ServerConnection, TcpStream>;
 
 /// Connects to a TLS server with that certificate. Returns both sides.
 pub(in crate::net) fn connect(tls: TlsConfig) -> (Result<Stream, Error>, io::Result<Peer>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("a bound listener").port();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
     let server = thread::spawn(move || accept(&listener));
     let host = "127.0.0.1".to_owned();
     let endpoint = Endpoint::new(Address::Tcp { host, port }).with_tls(Some(tls));
     let stream = Stream::open(&endpoint, soon());
-    (stream, server.join().expect("a server without a panic"))
+    (stream, server.join().unwrap())
 }
 
 fn accept(listener: &TcpListener) -> io::Result<Peer> {
-    let certificate =
-        CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).expect("a key");
+    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_safe_default_protocol_versions()
-        .expect("versions of TLS")
+        .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
-        .expect("a key that fits the certificate");
-    let mut connection = ServerConnection::new(Arc::new(config)).expect("a usable configuration");
+        .unwrap();
+    let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
     let (mut stream, _) = listener.accept()?;
     // A client that does not begin a handshake must not hang the test.
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -95,7 +94,7 @@ impl TemporaryFile {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("pow_redis_{}_{number}.pem", process::id());
         let path = env::temp_dir().join(name);
-        fs::write(&path, content).expect("a writable file");
+        fs::write(&path, content).unwrap();
         Self(path)
     }
 }
