@@ -311,14 +311,15 @@ impl Connection {
             push_keyless(commands, "TIME", &[]);
         }
         let tracker = self.tracker.as_mut();
-        let question = tracker.and_then(|tracker| tracker.ask(commands));
+        let now = Instant::now();
+        let question = tracker.and_then(|tracker| tracker.ask(commands, now));
         let nonce = self.nonce.as_mut().map(Nonce::next);
         if let Some(nonce) = &nonce {
             push_keyless(commands, "ECHO", &[nonce]);
         }
         self.rounds.push_back(Round {
             replies,
-            sent_at: Instant::now(),
+            sent_at: now,
             reads_clock,
             question,
             nonce,

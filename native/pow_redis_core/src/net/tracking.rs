@@ -133,11 +133,11 @@ impl Tracker {
     }
 
     /// Asks whether the server is still the one to ask, if it is time to. Returns what was asked.
-    pub(super) fn ask(&mut self, commands: &mut Commands) -> Option<Question> {
-        if self.asked_at.elapsed() < interval(&self.tracking.validity) {
+    pub(super) fn ask(&mut self, commands: &mut Commands, now: Instant) -> Option<Question> {
+        if now < self.asked_at + interval(&self.tracking.validity) {
             return None;
         }
-        self.asked_at = Instant::now();
+        self.asked_at = now;
         Some(Question::write(self.tracking.is_cluster, commands))
     }
 

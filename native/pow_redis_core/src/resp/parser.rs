@@ -22,6 +22,8 @@ const MAX_LINE_LEN: usize = 64 << 10;
 const TLS_ALERT: u8 = 21;
 /// The end of a line: carriage return and line feed.
 const CRLF: &[u8] = b"\r\n";
+/// What the push of one invalidated key begins with, up to the length of the key.
+const ONE_KEY: &[u8] = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$";
 
 /// A version of Redis's protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +119,24 @@ impl ReplyParser {
             State::Line { .. } => 0,
             State::String(string) => string.missing + string.cut + CRLF.len(),
         }
+    }
+
+    /// If what comes next is the push of one invalidated key, and has arrived as a whole, returns how many bytes
+    /// it takes and the key. The replies to each deletion of a tracked key bring one, and parsing it as a value
+    /// takes several times as long.
+    pub(crate) fn changed_key<'b>(&mut self, bytes: &'b [u8]) -> Option<(usize, &'b [u8])> {
+        if self.has_begun() {
+            return None;
+        }
+        let rest = bytes.strip_prefix(ONE_KEY)?;
+        let end = rest.iter().position(|byte| *byte == b'\r')?;
+        let (number, rest) = rest.split_at_checked(end)?;
+        let length = announced(number).ok()?;
+        let (key, rest) = rest.strip_prefix(CRLF)?.split_at_checked(length)?;
+        let rest = rest.strip_prefix(CRLF)?;
+        // A part of its first line may have arrived before.
+        self.state = State::default();
+        Some((bytes.len() - rest.len(), key))
     }
 
     /// Parses up to the end of a reply. Returns how many bytes it has parsed. The others, and more, are to

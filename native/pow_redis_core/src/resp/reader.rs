@@ -90,6 +90,13 @@ impl ReplyReader {
     fn next_parsed(&mut self) -> Result<Option<Value>, Error> {
         loop {
             let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
+            if let Some(validity) = &self.validity
+                && let Some((parsed, redis_key)) = self.parser.changed_key(unread)
+            {
+                validity.changed(redis_key);
+                self.start += parsed;
+                continue;
+            }
             let (parsed, reply) = self.parser.parse(unread)?;
             self.start += parsed;
             if reply.is_some() && self.start == self.end && self.buffer.len() > MAX_RETAINED_BYTES {
@@ -371,6 +378,19 @@ mod tests {
             let end = reader.next_reply(&mut trickle);
             assert_eq!(end, Err(ErrorKind::Disconnected.into()));
             assert_eq!(validity.invalidations(), 4);
+        }
+    }
+
+    #[test]
+    fn a_push_that_has_arrived_in_part_leaves_nothing_behind() {
+        let push = invalidation(&["a"]);
+        for length in 1..push.len() {
+            let (mut reader, validity) = tracking_reader();
+            let (first, second) = push.split_at(length);
+            reader.read_pushes(&mut first.as_bytes()).unwrap();
+            let rest = [second, "_\r\n"].concat();
+            let reply = reader.next_reply(&mut rest.as_bytes());
+            assert_eq!((reply, validity.invalidations()), (Ok(Value::Nil), 1));
         }
     }
 
