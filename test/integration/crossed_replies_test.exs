@@ -36,14 +36,7 @@ defmodule PowRedisCache.CrossedRepliesTest do
           [{:send, value(key)}, {:later, 20, value(key)}]
         end)
 
-      config = start_instance(server, pool_size: 1)
-
-      for key <- 1..5 do
-        assert PowRedisCache.get(config, key) == {:value_of, key}
-        Process.sleep(60)
-      end
-
-      assert FakeServer.connections(server) >= 5
+      get_until_connected(start_instance(server, pool_size: 1), server, 5, 1)
     end
 
     test "no caller of a pipeline gets a shifted reply over #{transport}" do
@@ -63,6 +56,15 @@ defmodule PowRedisCache.CrossedRepliesTest do
         |> Enum.each(fn {key, outcome} -> assert outcome in [:own, :failed], "#{key}" end)
       end
     end
+  end
+
+  # On a busy machine an extra reply may come so late that only one of the next reads notices it.
+  defp get_until_connected(config, server, connections, key) do
+    assert PowRedisCache.get(config, key) == {:value_of, key}
+    Process.sleep(60)
+
+    if FakeServer.connections(server) < connections,
+      do: get_until_connected(config, server, connections, key + 1)
   end
 
   # Runs callers against a server that disturbs its replies. Returns what each call came to.
