@@ -8,7 +8,6 @@ use super::super::fence::Fence;
 use super::super::slot_map::slot;
 use super::super::testing::{FakeServer, soon};
 use super::Cluster;
-use crate::error::Error;
 
 /// What a node does with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +76,9 @@ impl FakeCluster {
         Self { nodes, log }
     }
 
-    pub(super) fn connect(&self) -> Result<Cluster, Error> {
+    pub(super) fn connect(&self) -> Cluster {
         Cluster::open(&[self.nodes[0].endpoint()], &Fence::default(), soon())
+            .unwrap_or_else(|error| panic!("expected to connect to the first node, got: {error}"))
     }
 
     pub(super) fn log(&self) -> Log {

@@ -43,7 +43,7 @@ fn send_with(
         let position = acts.iter().position(act);
         position.map_or(Act::Run, |position| acts.remove(position).2)
     });
-    let mut client = cluster.connect().unwrap();
+    let mut client = cluster.connect();
     client.send(commands, soon().into()).unwrap();
     let replies = receive_all(&mut client);
     (cluster, replies)
@@ -55,7 +55,7 @@ const NEIGHBOUR: &str = "n9396";
 #[test]
 fn replies_keep_the_order_of_the_commands() {
     let cluster = FakeCluster::start(1, |_, _| Act::Run);
-    let mut client = cluster.connect().unwrap();
+    let mut client = cluster.connect();
     for number in [2, 1] {
         client
             .send(&writes(vec![("a", "1"); number]), soon().into())
@@ -137,7 +137,7 @@ fn writes_of_a_key_that_are_redirected_apart_stay_together() {
 fn a_moved_slot_is_remembered() {
     let mut once = Some(Act::Moved(1));
     let cluster = FakeCluster::start(2, move |_, _| once.take().unwrap_or(Act::Run));
-    let mut client = cluster.connect().unwrap();
+    let mut client = cluster.connect();
     for _ in 0..2 {
         client.send(&writes([("a", "1")]), soon().into()).unwrap();
     }
@@ -152,7 +152,7 @@ fn a_moved_slot_is_remembered() {
 fn an_asked_slot_is_not_remembered() {
     let mut once = Some(Act::Ask(1));
     let cluster = FakeCluster::start(2, move |_, _| once.take().unwrap_or(Act::Run));
-    let mut client = cluster.connect().unwrap();
+    let mut client = cluster.connect();
     for _ in 0..2 {
         client.send(&writes([("a", "1")]), soon().into()).unwrap();
     }
@@ -190,10 +190,7 @@ fn redirections_are_followed_so_often() {
                 Act::Run
             }
         });
-        let sent = cluster
-            .connect()
-            .unwrap()
-            .send(&writes([("a", "1")]), soon().into());
+        let sent = cluster.connect().send(&writes([("a", "1")]), soon().into());
         assert_eq!(sent, outcome, "{number}");
         assert_eq!(cluster.log().len(), usize::from(outcome.is_ok()));
     }
@@ -203,7 +200,7 @@ fn redirections_are_followed_so_often() {
 fn keyless_commands_go_to_the_first_node() {
     let mut once = Some(Act::Ask(1));
     let cluster = FakeCluster::start(2, move |_, _| once.take().unwrap_or(Act::Run));
-    let mut client = cluster.connect().unwrap();
+    let mut client = cluster.connect();
     let mut commands = Commands::new();
     for _ in 0..2 {
         commands.push_keyless("PING", |_| ());
@@ -225,7 +222,7 @@ fn a_silent_node_is_a_timeout() {
         }
     });
     let deadline = Instant::now() + Duration::from_millis(500);
-    let mut client = cluster.connect().unwrap();
+    let mut client = cluster.connect();
     assert!(!client.is_unfinished());
     let sent = client.send(&writes([("a", "1")]), deadline.into());
     assert_eq!(sent, Err(ErrorKind::Timeout.into()));
@@ -241,7 +238,7 @@ fn a_node_that_does_not_greet_leaves_time() {
         .map(|address| (silent, address.port()))
         .unwrap();
     let cluster = FakeCluster::start(1, |_, _| Act::Run);
-    let mut client = cluster.connect().unwrap();
+    let mut client = cluster.connect();
     client
         .slots
         .update_slot(slot(b"a"), &address("127.0.0.1", silent.1));
@@ -277,7 +274,7 @@ fn a_cluster_without_slots_is_down() {
 #[test]
 fn a_key_without_a_node_is_down() {
     let cluster = FakeCluster::start(1, |_, _| Act::Run);
-    let mut client = cluster.connect().unwrap();
+    let mut client = cluster.connect();
     client.slots = SlotMap::parse(&Value::Array(vec![]), &client.first).unwrap();
     let sent = client.send(&writes([("a", "1")]), soon().into());
     assert_eq!(sent, Err(cluster_down()));
@@ -289,7 +286,7 @@ fn the_clocks_of_all_connected_nodes_are_read() {
         (0, "a 1") => Act::Moved(1),
         _ => Act::Run,
     });
-    let mut client = cluster.connect().unwrap();
+    let mut client = cluster.connect();
     client
         .send(&writes([("a", "1"), ("b", "1")]), soon().into())
         .unwrap();
@@ -348,7 +345,7 @@ proptest! {
             .collect();
         let mut left = all.as_slice();
         while !left.is_empty() {
-            let mut client = cluster.connect().unwrap();
+            let mut client = cluster.connect();
             // After too many redirections all of them are sent again.
             if client.send(&writes(left.iter().copied()), soon().into()).is_ok() {
                 let replies = receive_all(&mut client);
