@@ -69,6 +69,19 @@ defmodule PowRedisCache.Cluster do
     for node <- cluster.nodes, RedisServer.info(node, "replication", "role") == "master", do: node
   end
 
+  @doc "The replica of a primary. Waits until the primary sends it what is written."
+  def replica(cluster, primary) do
+    ["master", _offset, [[_host, port, _applied]]] =
+      Wait.until(fn ->
+        with {:ok, ["master", _offset, [_replica]] = role} <-
+               RedisServer.command(primary, ["ROLE"]),
+             do: role,
+             else: (_ -> nil)
+      end)
+
+    Enum.find(cluster.nodes, &("#{&1.port}" == port))
+  end
+
   @doc "The slot of a Redis key."
   def slot(cluster, key), do: command!(cluster, ["CLUSTER", "KEYSLOT", key])
 

@@ -170,12 +170,16 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
     world |> start_again(primary) |> settle(primary)
   end
 
-  # Replication is asynchronous: a takeover may lose what was written last. Returns the old primary and the
-  # replica.
+  # Replication is asynchronous: a takeover may lose what was written last, but not what was written before
+  # the handover. Returns the old primary and the replica.
   defp replace(world, function) do
     {primary, replica, keys, slots} = pair(world)
-    Replication.await(primary, 1)
-    Staleness.handover(world.check, keys, true, fn -> function.(primary, replica, slots) end)
+
+    Staleness.handover(world.check, keys, true, fn ->
+      Replication.await(primary, [replica])
+      function.(primary, replica, slots)
+    end)
+
     {primary, replica}
   end
 
@@ -227,16 +231,7 @@ defmodule PowRedisCache.Staleness.ClusterFaults do
   defp pair(world) do
     await_agreement(world)
     primary = Enum.random(Cluster.primaries(world.cluster))
-
-    ["master", _offset, [[_host, port, _replicated]]] =
-      Wait.until(fn ->
-        with {:ok, ["master", _offset, [_replica]] = role} <-
-               RedisServer.command(primary, ["ROLE"]),
-             do: role,
-             else: (_ -> nil)
-      end)
-
-    replica = Enum.find(world.cluster.nodes, &(&1.port == String.to_integer(port)))
+    replica = Cluster.replica(world.cluster, primary)
 
     owned =
       for {slot, keys} <- world.slots,

@@ -90,11 +90,17 @@ defmodule PowRedisCache.Staleness.SentinelFaults do
     world
   end
 
-  # Replication is asynchronous: a failover may lose what was written last.
+  # Replication is asynchronous: a failover may lose what was written last, but not what was written before
+  # the handover.
   defp replace(world, function) do
     old = Sentinels.primary(world.sentinels)
-    Replication.await(old, 2)
-    world = Staleness.handover(world.check, :all, true, fn -> function.(old) end)
+
+    world =
+      Staleness.handover(world.check, :all, true, fn ->
+        Replication.await(old, Sentinels.replicas(world.sentinels))
+        function.(old)
+      end)
+
     await_settled(world)
     world
   end
