@@ -57,7 +57,7 @@ defmodule PowRedisCache.LateDeliveryTest do
     end
 
     test "does not bring a deleted session back if the put failed", context do
-      {proxy, config} = start_behind_proxy(context, timeout: 600)
+      {proxy, config} = start_behind_proxy(context)
       PowRedisCache.put(config, {"session", 1})
       HoldingProxy.hold(proxy)
       HoldingProxy.new_connections(proxy, :refuse)

@@ -106,7 +106,7 @@ defmodule PowRedisCache.PermissionsTest do
 
     # A write that Redis holds back: the next connection ends the one on which it was sent.
     hasty = start_instance(context, timeout: 500)
-    assert PowRedisCache.ping(hasty[:name]) == :ok
+    Wait.until(fn -> PowRedisCache.ping(hasty[:name]) == :ok end)
     "OK" = RedisClient.command!(client, ~w(CLIENT PAUSE 600000 WRITE))
     assert_raise PowRedisCache.Error, fn -> PowRedisCache.put(hasty, {"key", 1}) end
     Wait.until(fn -> Commands.acl_rules(:standalone, true) -- used(client) == [] end)

@@ -84,14 +84,14 @@ defmodule PowRedisCache.TlsTest do
     end
 
     test "fails each call, not only the first", %{url: url} do
-      config = start(url: url, timeout: 1_500)
+      config = start(url: url, timeout: 3_000)
 
       for _ <- 1..20 do
         assert {:error, %{reason: :tls, code: "unknown_ca"}} = PowRedisCache.ping(config[:name])
       end
 
       # Until after the `timeout` of the first call.
-      until = System.monotonic_time(:millisecond) + 2_000
+      until = System.monotonic_time(:millisecond) + 3_500
 
       Wait.until(fn ->
         assert {:error, %{reason: :tls}} = PowRedisCache.ping(config[:name])

@@ -93,22 +93,22 @@ defmodule PowRedisCache.ConsistencyChecker do
   end
 
   @doc """
-  Reads all records again. Adds lost and stale ones to the report, and as `:mismatched` those on which
-  `all/2` and `get/2` disagree.
+  Reads all records again, until each read succeeds. Adds lost and stale ones to the report, and as
+  `:mismatched` those on which `all/2` and `get/2` disagree.
   """
   def verify(checker, report) do
     %{config: config} = checker
 
     found =
       for number <- 1..length(checker.workers),
-          {key, value} <- PowRedisCache.all(config, [key_part(number), :_]),
+          {key, value} <- read(fn -> PowRedisCache.all(config, [key_part(number), :_]) end),
           into: %{},
           do: {key, value}
 
     outcomes =
       for {key, possible} <- report.possible do
         listed = Map.get(found, key, :not_found)
-        read = PowRedisCache.get(config, key)
+        read = read(fn -> PowRedisCache.get(config, key) end)
         # `all/2` and `get/2` must agree.
         if read == listed, do: judge(read, possible), else: {:mismatched, key}
       end
@@ -119,6 +119,19 @@ defmodule PowRedisCache.ConsistencyChecker do
         stale: report.stale + Enum.count(outcomes, &(&1 == :stale))
     }
     |> Map.put(:mismatched, Enum.count(outcomes, &match?({:mismatched, _}, &1)))
+  end
+
+  # On a busy machine, a short timeout of the instance may be over.
+  defp read(call) do
+    {:ok, result} =
+      Wait.until(fn ->
+        case timed(call) do
+          {:error, _entry} -> nil
+          {outcome, _entry} -> outcome
+        end
+      end)
+
+    result
   end
 
   @doc "Prints the report on one line."

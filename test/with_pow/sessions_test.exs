@@ -278,7 +278,7 @@ defmodule PowRedisCache.SessionsTest do
     end
   end
 
-  @tag server: [], instance: [name: Backend, on_error: :miss, timeout: 1_000]
+  @tag server: [], instance: [name: Backend, on_error: :miss, timeout: 5_000]
   test "logging out raises while Redis is away, also with on_error: :miss", context do
     %{user: user, server: server} = context
     conn = context |> log_in(user) |> conn()
