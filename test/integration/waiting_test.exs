@@ -115,7 +115,7 @@ defmodule PowRedisCache.WaitingTest do
       fresh_call = Task.async(fn -> measure(fn -> PowRedisCache.ping(fresh[:name]) end) end)
       assert_waiting(calls)
       assert RedisServer.command!(server, ["SCRIPT", "KILL"]) == "OK"
-      assert {:error, _killed} = Task.await(endless)
+      assert {:error, _killed} = Task.await(endless, 60_000)
       assert_succeed(calls)
       assert {:ok, _took} = Task.await(fresh_call, 60_000)
     end
